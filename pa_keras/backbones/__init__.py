@@ -1,0 +1,104 @@
+"""Backbones by name: raw RGB pixels in, a feature map out."""
+
+import difflib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+from pa_keras.backbones import applications, efficientnet_lite, small
+
+__all__ = ["build", "names"]
+
+
+def names() -> list[str]:
+    """The names that `build` knows, in alphabetical order."""
+    return sorted(_builders())
+
+
+def build(name: str, image_size: tuple[int, int], weights: str | Path | None) -> keras.Model:
+    """Builds a backbone which scales the pixels itself.
+
+    Args:
+        name: a lower-cased constructor of keras.applications (`resnet50`), `efficientnet_lite0` to
+            `efficientnet_lite4`, or `conv4`; `names()` lists them.
+        image_size: (height, width) of the images in pixels.
+        weights: "imagenet"; None for random ones (`keras.utils.set_random_seed` repeats them); or a
+            file: `.weights.h5` or `.h5` of this backbone, and for an EfficientNet-Lite the `.pth`
+            of its PyTorch package or an `.npz` with the same names.
+
+    Returns:
+        Model named "backbone", raw RGB (B, H, W, 3) float32 in 0..255 -> features (B, h, w, c).
+
+    Raises:
+        ValueError: unknown name, image_size too small or no pair, weights missing or not fitting.
+        ConnectionError: the ImageNet weights could not be downloaded.
+        FileNotFoundError: the package that holds the weights of EfficientNet-Lite0 is missing.
+
+    Example:
+        >>> build("mobilenetv2", (96, 96), weights=None).output_shape
+        (None, 3, 3, 1280)
+    """
+    builders = _builders()
+    if name not in builders:
+        near = difflib.get_close_matches(str(name), builders, n=1, cutoff=0)[0]
+        raise ValueError(
+            f"Expected the name of a backbone; received {name!r}. The nearest is {near!r}; "
+            "pa_keras.backbones.names() lists them all."
+        )
+    image_size = _checked_size(image_size)
+    if weights in (None, "imagenet"):
+        return builders[name](image_size, weights)
+    file = _checked_file(name, weights)
+    backbone = builders[name](image_size, None)
+    if file.suffix == ".h5":
+        _load_h5(backbone, name, file)
+    else:
+        efficientnet_lite.load(backbone, file)
+    return backbone
+
+
+def _builders() -> dict[str, Callable[[tuple[int, int], str | None], keras.Model]]:
+    return {"conv4": small.conv4, **efficientnet_lite.builders(), **applications.builders()}
+
+
+def _checked_size(image_size: tuple[int, int]) -> tuple[int, int]:
+    pair = tuple(image_size) if isinstance(image_size, (list, tuple)) else ()
+    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+        raise ValueError(
+            f"Expected image_size as (height, width) in pixels; received {image_size!r}. "
+            "Use for example (224, 224)."
+        )
+    return pair
+
+
+def _checked_file(name: str, weights: str | Path) -> Path:
+    lite = name in efficientnet_lite.COEFFICIENTS
+    suffixes = (".h5", ".npz", ".pth") if lite else (".h5",)
+    file = Path(weights)
+    if file.suffix not in suffixes or not file.is_file():
+        raise ValueError(
+            f"Expected weights of 'imagenet', None, or an existing {', '.join(suffixes)} file for "
+            f"{name}; received {str(weights)!r}. Correct the path or use weights='imagenet'."
+        )
+    if name.startswith("efficientnetb"):
+        raise ValueError(
+            f"Expected weights of 'imagenet' or None for {name}; received {str(weights)!r}. "
+            "Keras gives this family one pixel scaling with 'imagenet' and another without, so a "
+            "file may not fit. Put Keras' own file under ~/.keras/models and use 'imagenet'."
+        )
+    return file
+
+
+def _load_h5(backbone: keras.Model, name: str, file: Path) -> None:
+    with warnings.catch_warnings():
+        # Keras only warns of these layers, and leaves them at random.
+        warnings.filterwarnings("error", message="Skipping nested container")
+        try:
+            backbone.load_weights(file)
+        except (ValueError, OSError, KeyError, UserWarning) as error:
+            raise ValueError(
+                f"Expected the weights of {name}; received {file}, which does not hold them. "
+                f"Save them by backbone.save_weights of the same backbone. {error}"
+            ) from error

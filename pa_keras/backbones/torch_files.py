@@ -1,0 +1,148 @@
+"""Tensors out of a PyTorch file, without PyTorch and without running what the file says.
+
+A `.pth` file is a pickle which names the tensors and describes their places in storages; the
+storages follow as raw bytes. The reader admits the descriptions and refuses any other object.
+Both layouts are read: the one before PyTorch 1.6 (several pickles in a row) and the zip archive.
+"""
+
+import collections
+import io
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_DTYPES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "<i1",
+    "ByteStorage": "<u1",
+    "BoolStorage": "?",
+}
+
+
+class _Storage(NamedTuple):
+    dtype: str
+    key: str
+    length: int
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Reads the tensors of a saved state dict.
+
+    Args:
+        path: a `.pth` file that holds one dict from names to tensors.
+
+    Returns:
+        Name -> array, in the file's own axis order (a convolution is output, input, height, width).
+
+    Raises:
+        ValueError: the file is not such a file, is cut short, or holds anything but tensors.
+
+    Example:
+        >>> tensors = read_tensors("efficientnet-lite0-57934424.pth")  # doctest: +SKIP
+
+    Source: torch/serialization.py of PyTorch.
+    """
+    try:
+        state, storages = (_read_zip if zipfile.is_zipfile(path) else _read_legacy)(path)
+        return {
+            name: _array(tensor, storages)
+            for name, tensor in state.items()
+            if isinstance(tensor, _Tensor)
+        }
+    except OSError:
+        raise
+    except Exception as error:  # pickle answers a broken file with almost any exception
+        raise ValueError(
+            f"Expected a PyTorch file of named tensors; received {path}: {error}. "
+            "Save it anew with torch.save(model.state_dict(), path)."
+        ) from error
+
+
+def _read_zip(path: str | Path) -> tuple[dict, dict[str, bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        pickled = [name for name in archive.namelist() if name.endswith("data.pkl")][0]
+        folder = pickled.removesuffix("data.pkl") + "data/"
+        state = _Unpickler(io.BytesIO(archive.read(pickled))).load()
+        keys = {tensor.storage.key for tensor in state.values() if isinstance(tensor, _Tensor)}
+        return state, {key: archive.read(folder + key) for key in keys}
+
+
+def _read_legacy(path: str | Path) -> tuple[dict, dict[str, bytes]]:
+    with open(path, "rb") as file:
+        if _Unpickler(file).load() != _LEGACY_MAGIC:
+            raise ValueError("its first bytes are not PyTorch's")
+        _Unpickler(file).load()  # protocol version
+        _Unpickler(file).load()  # sizes of the writer's integers
+        unpickler = _Unpickler(file)
+        state = unpickler.load()
+        order = _Unpickler(file).load()
+        sizes = {key: np.dtype(dtype).itemsize for dtype, key, _ in unpickler.storages}
+        return state, {key: _read_storage(file, sizes[key]) for key in order}
+
+
+def _read_storage(file: BinaryIO, itemsize: int) -> bytes:
+    (length,) = struct.unpack("<q", file.read(8))
+    return file.read(length * itemsize)
+
+
+def _array(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
+    values = np.frombuffer(storages[tensor.storage.key], tensor.storage.dtype)
+    reach = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
+    # Strides are taken on trust by NumPy: a wrong one would read memory beyond the storage.
+    if min((tensor.offset, *tensor.shape, *tensor.strides)) < 0 or (
+        tensor.offset + reach >= values.size and 0 not in tensor.shape
+    ):
+        raise ValueError(f"a tensor of shape {tensor.shape} reaches beyond its storage")
+    view = values[tensor.offset :]
+    strides = [stride * values.itemsize for stride in tensor.strides]
+    return np.lib.stride_tricks.as_strided(view, tensor.shape, strides).copy()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Admits dicts, numbers, strings and the descriptions of tensors; nothing that acts."""
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file)
+        self.storages: set[_Storage] = set()
+
+    def find_class(self, module: str, name: str):
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _tensor
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _parameter
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not a tensor")
+
+    def persistent_load(self, pid: tuple) -> _Storage:
+        _, dtype, key, _, length = pid[:5]
+        storage = _Storage(dtype, key, length)
+        self.storages.add(storage)
+        return storage
+
+
+def _tensor(storage, offset, shape, strides, *_unused) -> _Tensor:
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+def _parameter(tensor, *_unused) -> _Tensor:
+    return tensor

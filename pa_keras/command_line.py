@@ -1,0 +1,158 @@
+"""What the commands share: reading settings, logging, and errors a user can act on."""
+
+import argparse
+import dataclasses
+import difflib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import jsonargparse
+import yaml
+
+logger = logging.getLogger(__name__)
+
+Config = TypeVar("Config")
+
+
+def config_folder() -> Path:
+    """The folder of the experiments that ship with the package: `configs/`."""
+    here = Path(__file__).parent
+    installed = here / "configs"
+    return installed if installed.is_dir() else here.parent / "configs"
+
+
+def make_parser(config_class: type, program: str, description: str) -> jsonargparse.ArgumentParser:
+    """A parser of a config dataclass: YAML files by --config, and every setting by dotted name.
+
+    Args:
+        config_class: dataclass whose fields have docstrings, which become the help.
+        program: such as "python -m pa_keras.fit".
+        description: stands at the head of --help.
+    """
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = jsonargparse.ArgumentParser(prog=program, description=description, exit_on_error=False)
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="YAML file of settings, or the name of one that ships with the package: "
+        + ", ".join(sorted(path.stem for path in config_folder().glob("*.yaml"))),
+    )
+    parser.add_class_arguments(config_class)
+    return parser
+
+
+def parse(
+    parser: jsonargparse.ArgumentParser, config_class: type[Config], arguments: Sequence[str]
+) -> tuple[Config, jsonargparse.Namespace]:
+    """Reads the command line; settings on it stand above those of --config.
+
+    Dashes and underscores in names are the same. Without --config, the shipped config that has
+    the dataset's name is the base, if there is one.
+
+    Returns:
+        The config, and the namespace with the parser's other arguments.
+
+    Raises:
+        SystemExit: with code 2 and a message, for a setting that is unknown or of a wrong type.
+    """
+    arguments = [_normal(argument) for argument in arguments]
+    arguments = _with_shipped_configs(arguments)
+    try:
+        parsed = parser.parse_args(arguments)
+        base = config_folder() / f"{getattr(parsed, 'dataset', '')}.yaml"
+        if not parsed.config and base.exists():
+            parsed = parser.parse_args([f"--config={base}", *arguments])
+    except argparse.ArgumentError as error:
+        hint = _hint(parser, arguments)
+        sys.stderr.write(f"{parser.prog}: {error}\n{hint}See {parser.prog} --help.\n")
+        raise SystemExit(2) from None
+    values = parser.instantiate(parsed)
+    names = config_class.__dataclass_fields__
+    return config_class(**{name: values[name] for name in names}), parsed
+
+
+def as_yaml(config: Config) -> str:
+    """A config as the YAML that --config reads."""
+    plain = json.loads(json.dumps(dataclasses.asdict(config)))  # YAML knows lists, not tuples
+    return yaml.safe_dump(plain, sort_keys=False)
+
+
+def run_command(command: Callable[[], None]) -> None:
+    """Runs a command; what the user can mend ends it with a message, not a traceback."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before anything imports TensorFlow
+    try:
+        command()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        logger.debug("The command failed.", exc_info=True)
+        sys.exit(f"error: {error}")
+
+
+def log_to(path: Path | None = None) -> None:
+    """Shows the package's log on stderr and, once its folder is known, in a file too."""
+    package = logging.getLogger("pa_keras")
+    package.setLevel(logging.DEBUG)
+    if path is None:
+        handler: logging.Handler = logging.StreamHandler()
+        handler.setLevel(logging.INFO)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.FileHandler(path)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    package.addHandler(handler)
+
+
+def _normal(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _with_shipped_configs(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the name of a shipped config replaced by its path."""
+    result = []
+    previous = ""
+    for argument in arguments:
+        value = argument.removeprefix("--config=")
+        shipped = config_folder() / f"{value}.yaml"
+        named = previous == "--config" or value != argument
+        if named and not Path(value).exists() and shipped.exists():
+            argument = argument[: len(argument) - len(value)] + str(shipped)
+        result.append(argument)
+        previous = argument
+    return result
+
+
+def _hint(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> str:
+    """A line for each unknown setting on the command line or in a config, with its nearest name."""
+    known = [name for name, _ in parser.get_defaults().items()] + ["help"]
+    given = [a[2:].partition("=")[0] for a in arguments if a.startswith("--")]
+    files = [a.removeprefix("--config=") for a in arguments]
+    for file in files:
+        if file.endswith((".yaml", ".yml")) and Path(file).is_file():
+            given += _dotted(yaml.safe_load(Path(file).read_text()) or {})
+    groups = {name.rpartition(".")[0] for name in known}
+    lines = []
+    for name in given:
+        if name in known or name in groups:
+            continue
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        same_leaf = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]]
+        nearest = (same_leaf or close)[:1]
+        if nearest:
+            lines.append(f"There is no setting {name}. Did you mean {nearest[0]}?\n")
+    return "".join(lines)
+
+
+def _dotted(settings: dict, prefix: str = "") -> list[str]:
+    names = []
+    for name, value in settings.items():
+        names += _dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+    return names

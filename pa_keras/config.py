@@ -1,0 +1,199 @@
+"""Every setting of a training run: what it means, its unit or range, and its default.
+
+The standard library alone is imported here, so that `--help` is instant. Only the commands see
+these classes: they unpack them into plain arguments.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class DataConfig:
+    """The images: which, how large, and how they are checked and split."""
+
+    image_size: int | tuple[int, int] = 224
+    """Size of evaluation and exports in pixels: one number, or [height, width]."""
+
+    crop_fraction: float = 0.875
+    """Evaluation resizes the shorter side to image_size / crop_fraction, then crops the centre."""
+
+    test_fraction: float = 0.5
+    """Share of the classes kept unseen for the test, (0, 1), where the set has no split."""
+
+    crop_to_boxes: bool = False
+    """Crop Cars-196 to its official bounding boxes (the crops are cached as files)."""
+
+    on_bad_image: Literal["error", "skip"] = "error"
+    """An image that cannot be decoded: stop before training, or leave it out and list it."""
+
+    cache: Literal["none", "files", "pixels"] = "none"
+    """Keep nothing, the files' bytes, or the decoded pixels of the training images in memory."""
+
+
+@dataclass
+class BatchConfig:
+    """How training batches are drawn."""
+
+    batch_size: int = 90
+    """Images in a training batch."""
+
+    classes_per_batch: int | None = None
+    """Balanced batches: classes in each; give images_per_class too. None: random shuffle."""
+
+    images_per_class: int | None = None
+    """Balanced batches: images of each class. classes_per_batch x images_per_class = batch_size."""
+
+
+@dataclass
+class AugmentationConfig:
+    """How a training image differs from its file."""
+
+    image_size: int | tuple[int, int] | None = None
+    """Size to train at, in pixels; None: data.image_size. Training a little smaller than the
+    evaluation is cheaper, and objects then look the same size in both."""
+
+    area: tuple[float, float] = (0.2, 1.0)
+    """Range of the random crop's share of the image's area, (0, 1]."""
+
+    ratio: tuple[float, float] = (0.75, 4 / 3)
+    """Range of the random crop's width / height."""
+
+    flip: bool = True
+    """Mirror half of the images left-right; off for letters and other things with a direction."""
+
+    extra: str | None = None
+    """One more augmentation layer by its name, such as rand_augment."""
+
+
+@dataclass
+class ModelConfig:
+    """The network from pixels to unit vectors."""
+
+    backbone: str = "efficientnet_lite0"
+    """A backbone's name: resnet50, mobilenetv2, efficientnetv2b0, efficientnet_lite0, ..."""
+
+    weights: str | None = "imagenet"
+    """imagenet, a weights file, or null for random ones."""
+
+    embedding_size: int = 512
+    """Length of the embedding, D."""
+
+    batch_norm: Literal["train", "frozen", "frozen_statistics"] = "frozen"
+    """Batch normalization: trained, wholly frozen, or with trained scale and shift only."""
+
+
+@dataclass
+class LossOptions:
+    """Settings of the loss."""
+
+    margin: float = 0.1
+    """delta, a difference of cosines, [-1, 1]."""
+
+    alpha: float = 32.0
+    """Scale: how sharply the hardest examples dominate, > 0."""
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW with two learning rates."""
+
+    learning_rate: float = 5e-4
+    """Peak learning rate of the backbone and the embedding layer."""
+
+    proxies_multiplier: float = 100.0
+    """The proxies learn at learning_rate times this."""
+
+    weight_decay: float = 1e-4
+    """Decoupled weight decay, for all weights."""
+
+    decay: Literal["cosine", "staircase", "constant"] = "cosine"
+    """How the rates fall: to zero along a cosine, by decay_factor every decay_epochs, or not."""
+
+    decay_epochs: int = 10
+    """Epochs between two steps of the staircase."""
+
+    decay_factor: float = 0.5
+    """Factor of each step of the staircase, (0, 1]."""
+
+    clip_value: float | None = 10.0
+    """Clip each component of the gradient to +- this; null: no clipping."""
+
+
+@dataclass
+class TrainingConfig:
+    """How long, in which precision, and which epoch is kept."""
+
+    epochs: int = 10
+    """Epochs in all, warm-up included."""
+
+    warmup_epochs: int = 1
+    """First epochs, in which the backbone stands still and the new layers learn."""
+
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Keras dtype policy. Embeddings and loss are float32 in all of them."""
+
+    jit_compile: Literal["auto", "on", "off"] = "auto"
+    """XLA: auto turns it on with a GPU alone, since on a CPU it slows convolutions down."""
+
+    selection: Literal["held_out", "reference_protocol", "last"] = "held_out"
+    """Which epoch is kept: the best on held-out training classes; the best on the test classes,
+    as papers do, which flatters; or the last, with all the training classes used."""
+
+    held_out_fraction: float = 0.15
+    """Share of the training classes held out for selection, (0, 1)."""
+
+
+@dataclass
+class EvaluationConfig:
+    """Recall@K on classes that training never saw."""
+
+    ks: tuple[int, ...] = (1, 2, 4, 8)
+    """The K of Recall@K."""
+
+    every: int = 1
+    """Epochs between two evaluations during training; 0: at the end alone."""
+
+    batch_size: int = 256
+    """Images embedded at once."""
+
+    search: Literal["auto", "exact", "scann"] = "auto"
+    """Nearest neighbours: exact, approximate by ScaNN, or by ScaNN where that pays."""
+
+
+@dataclass
+class LoggingConfig:
+    """Where else the numbers go; metrics.csv and TensorBoard logs are always written."""
+
+    wandb_project: str | None = None
+    """Weights & Biases project to log to (needs the extra `wandb`)."""
+
+
+@dataclass
+class FitConfig:
+    """A training run."""
+
+    dataset: str = "glyphs"
+    """glyphs (built in), folder, manifest, cars196, or tfds:NAME."""
+
+    data_dir: str | None = None
+    """Folder of the images, or the manifest's path; not needed for glyphs."""
+
+    run_dir: str | None = None
+    """New folder for everything this run writes. Default: runs/<dataset>-<n>."""
+
+    loss: Literal["proxy_anchor"] = "proxy_anchor"
+    """The loss; its settings are in loss_options."""
+
+    seed: int = 0
+    """Seed of the weights, the order of the data, the augmentation and the held-out classes."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    batches: BatchConfig = field(default_factory=BatchConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss_options: LossOptions = field(default_factory=LossOptions)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)

@@ -1,0 +1,148 @@
+"""Datasets as paths and labels: built in, from one's own folders, or of the benchmarks."""
+
+import logging
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+
+from pa_keras.datasets.cache import cache_folder
+from pa_keras.datasets.cars196 import load_cars196
+from pa_keras.datasets.folder import folder_images, load_folder
+from pa_keras.datasets.images import (
+    Dataset,
+    Images,
+    hold_out_classes,
+    label_images,
+    split_by_class,
+)
+from pa_keras.datasets.manifest import load_manifest, read_manifest
+from pa_keras.datasets.tfds import load_tfds
+
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Images",
+    "cache_folder",
+    "folder_images",
+    "hold_out_classes",
+    "label_images",
+    "load",
+    "read_manifest",
+    "split_by_class",
+]
+
+logger = logging.getLogger(__name__)
+
+NAMES = ("glyphs", "folder", "manifest", "cars196", "tfds:NAME")
+
+
+def load(
+    name: str,
+    data_dir: str | None = None,
+    *,
+    test_fraction: float = 0.5,
+    crop_to_boxes: bool = False,
+    seed: int = 0,
+) -> Dataset:
+    """Load a dataset by its name, as paths and labels.
+
+    Args:
+        name: "glyphs" (built in), "folder" (class folders), "manifest" (a CSV), "cars196" (the
+            official files, or without `data_dir` the copy of TensorFlow Datasets) or "tfds:NAME"
+            (any classification set of TensorFlow Datasets).
+        data_dir: where its files are. Needed for "folder" and "manifest".
+        test_fraction: share of the classes, in (0, 1), for the test, where the set has no split
+            of its own. Default 0.5.
+        crop_to_boxes: whether to crop to the annotated boxes, which "cars196" has. Default False.
+        seed: of the drawing of "glyphs". Default 0.
+
+    Returns:
+        The training images, the queries and, unless the queries search each other, the gallery.
+
+    Raises:
+        ValueError: an unknown name, a missing or needless `data_dir`, or unfit data.
+        FileNotFoundError: files that are not there.
+
+    Example:
+        >>> load("folder", "my_photos").train  # doctest: +SKIP
+        Images(120 images, 10 classes)
+    """
+    if crop_to_boxes and not (name == "cars196" and data_dir):
+        raise ValueError(
+            "Expected crop_to_boxes with cars196 and a data_dir that holds its annotation files; "
+            f"received {name!r} and data_dir={data_dir!r}. Leave crop_to_boxes out."
+        )
+    if name == "glyphs" and data_dir:
+        raise ValueError(
+            f"Expected no data_dir with glyphs, which are built in; received {data_dir!r}. To read "
+            f"images from there: --dataset folder --data-dir {data_dir}"
+        )
+    match name:
+        case "glyphs":
+            from pa_keras.datasets.glyphs import load_glyphs
+
+            dataset = load_glyphs(seed=seed)
+        case "folder":
+            dataset = load_folder(_needed(name, data_dir), test_fraction)
+        case "manifest":
+            dataset = load_manifest(_needed(name, data_dir), test_fraction)
+        case "cars196" if data_dir:
+            dataset = load_cars196(data_dir, crop_to_boxes)
+        case "cars196":
+            dataset = load_tfds("cars196")
+        case _ if name.startswith("tfds:") and name != "tfds:":
+            dataset = load_tfds(name.removeprefix("tfds:"), data_dir, test_fraction)
+        case _:
+            raise ValueError(_unknown(name))
+    _warn_of_doubtful_classes(dataset)
+    return dataset
+
+
+def _warn_of_doubtful_classes(dataset: Dataset) -> None:
+    """Log what is allowed but seldom meant: single-image classes, and test classes seen before."""
+    lonely = int((~dataset.answerable()).sum())
+    if lonely:
+        logger.warning(
+            "%d of %d queries have no other image of their class to find (a class with a single "
+            "image): they cannot be answered and do not count in the metrics.",
+            lonely,
+            len(dataset.queries),
+        )
+    single = np.flatnonzero(np.bincount(dataset.train.labels) == 1)
+    if len(single):
+        logger.warning(
+            "%d of %d training classes have a single image, such as %r: little is learnt of them.",
+            len(single),
+            dataset.train.num_classes,
+            dataset.train.class_names[single[0]],
+        )
+    seen = set(dataset.train.class_names) & set(dataset.queries.class_names)
+    if seen:
+        logger.warning(
+            "%d classes, such as %r, are in both training and test: the metrics then say how well "
+            "known classes are found, not unseen ones.",
+            len(seen),
+            min(seen),
+        )
+
+
+def _needed(name: str, data_dir: str | None) -> str:
+    if not data_dir:
+        what = "folder of class folders" if name == "folder" else "CSV, or its folder,"
+        raise ValueError(
+            f"Expected data_dir, the {what} to read; received {data_dir!r}. Give it, as "
+            f"--dataset {name} --data-dir PATH."
+        )
+    return data_dir
+
+
+def _unknown(name: str) -> str:
+    message = f"Expected a dataset of {', '.join(NAMES)}; received {name!r}. "
+    if Path(name).exists():
+        kind = "folder" if Path(name).is_dir() else "manifest"
+        return f"{message}To read these files: --dataset {kind} --data-dir {name}"
+    close = get_close_matches(name.lower(), NAMES, n=1)
+    if close:
+        return f"{message}Did you mean {close[0]!r}?"
+    return f"{message}For images of your own: --dataset folder --data-dir PATH"

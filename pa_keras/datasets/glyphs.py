@@ -1,0 +1,107 @@
+"""The built-in set: letters of many scripts in many fonts, drawn here, without a download."""
+
+import csv
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pa_keras.datasets import _glyph_alphabet as alphabet
+from pa_keras.datasets._glyph_drawing import Distortion, draw
+from pa_keras.datasets.cache import cache_folder, progress, write_once
+from pa_keras.datasets.images import Dataset
+from pa_keras.datasets.manifest import load_manifest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Part of the folder's name: raise it when the code draws other images with the same settings.
+_VERSION = 1
+
+
+def load_glyphs(
+    seed: int = 0,
+    image_size: int = 32,
+    images_per_character: int = 40,
+    num_characters: int | None = None,
+) -> Dataset:
+    """Letters drawn by the fonts that matplotlib carries, one class a character.
+
+    Latin, Greek, Cyrillic, Armenian, Georgian and phonetic letters in 12 to 16 fonts, each image
+    distorted, in colours of its own. Of letters that look alike (Latin, Greek and Cyrillic A; o and
+    O, since sizes vary) one is kept. A random half of the characters, the same for every seed, is
+    for training and the other for the test. The images are written once, below `cache_folder()`.
+
+    Args:
+        seed: of the drawing, not of the split. Default 0.
+        image_size: height and width in pixels, at least 16. Default 32.
+        images_per_character: at least 2. Default 40.
+        num_characters: how many characters in all, at least 4. Default None: every one, some 330.
+
+    Returns:
+        Training images and queries that search each other (no gallery).
+
+    Raises:
+        ValueError: a setting out of its range.
+        OSError: the images cannot be written.
+
+    Example:
+        >>> load_glyphs(num_characters=6, images_per_character=2).train
+        Images(6 images, 3 classes)
+    """
+    for name, value, least in (
+        ("seed", seed, 0),
+        ("image_size", image_size, 16),
+        ("images_per_character", images_per_character, 2),
+        ("num_characters", num_characters, 4),
+    ):
+        if value is not None and value < least:
+            raise ValueError(
+                f"Expected {name} of at least {least}; received {value}. Give a larger one."
+            )
+    distortion = Distortion()
+    settings = (
+        *(_VERSION, seed, image_size, images_per_character, num_characters, distortion),
+        *(alphabet.FONTS, alphabet.MIN_FONTS, alphabet.LOOK_ALIKE),
+    )
+
+    def write(folder: Path) -> None:
+        characters = np.random.default_rng(0).permutation(alphabet.characters())[:num_characters]
+        total = len(characters) * images_per_character
+        drawings = _drawings(characters, images_per_character, image_size, distortion, seed)
+        _write(folder, progress(drawings, total, "Drawing glyphs"), characters[::2])
+
+    version = hashlib.sha256(repr(settings).encode()).hexdigest()[:10]
+    folder = write_once(cache_folder() / f"glyphs-{version}", write)
+    return dataclasses.replace(load_manifest(str(folder)), name="glyphs")
+
+
+def _drawings(
+    characters: Sequence[str], count: int, image_size: int, distortion: Distortion, seed: int
+) -> Iterator[tuple[str, int, "Image"]]:
+    """`count` images of each character: (character, number of the image, image)."""
+    for character in characters:
+        fonts = [font for font in alphabet.FONTS if character in alphabet.covered(font)]
+        inks = [alphabet.mask(character, font, image_size) for font in fonts]
+        for number in range(count):
+            rng = np.random.default_rng([seed, ord(character), number])
+            ink = inks[rng.integers(len(inks))]
+            yield character, number, draw(ink, image_size, distortion, rng)
+
+
+def _write(
+    folder: Path, drawings: Iterable[tuple[str, int, "Image"]], training: Sequence[str]
+) -> None:
+    """Write a folder of images a character, and the manifest that lists and splits them."""
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        manifest = csv.writer(file)
+        manifest.writerow(("path", "class_id", "class_name", "split"))
+        for character, number, image in drawings:
+            path = Path(f"U+{ord(character):04X}") / f"{number:03d}.png"
+            (folder / path).parent.mkdir(exist_ok=True)
+            image.save(folder / path)
+            split = "train" if character in training else "test"
+            manifest.writerow((path.as_posix(), ord(character), character, split))

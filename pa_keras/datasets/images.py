@@ -1,0 +1,248 @@
+"""Labelled image files, and the splits by class that metric learning is measured on."""
+
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Images:
+    """Image files and the class of each: paths and labels only, no pixels.
+
+    Args:
+        paths: N absolute paths.
+        labels: integers (N,), each an index of `class_names`; kept as a read-only int32 copy.
+        class_names: one name a class, in the order of the labels.
+
+    Raises:
+        ValueError: no image, lengths that differ, labels that are no integers or out of range.
+
+    Example:
+        >>> Images(("/a.jpg", "/b.jpg"), [0, 1], ("cat", "dog"))
+        Images(2 images, 2 classes)
+    """
+
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        labels = np.asarray(self.labels)
+        if not len(self.paths):
+            raise ValueError("Expected at least one image; received none. Give some paths.")
+        if labels.shape != (len(self.paths),) or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"Expected one integer label for each of {len(self.paths)} paths; received "
+                f"{labels.dtype} of shape {labels.shape}. Give labels of shape (N,)."
+            )
+        if labels.min() < 0 or labels.max() >= len(self.class_names):
+            raise ValueError(
+                f"Expected labels in [0, {len(self.class_names)}), the number of class names; "
+                f"received {labels.min()} to {labels.max()}. `label_images` makes such labels."
+            )
+        labels = labels.astype(np.int32)
+        labels.setflags(write=False)
+        object.__setattr__(self, "paths", tuple(self.paths))
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __repr__(self) -> str:
+        return f"Images({len(self)} images, {self.num_classes} classes)"
+
+    @property
+    def num_classes(self) -> int:
+        """Number of class names; some may be without an image after `take`."""
+        return len(self.class_names)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Images":
+        """The images at `indices` (M,) or of a mask (N,); labels and class names stay."""
+        indices = np.arange(len(self))[np.asarray(indices)]
+        return Images(tuple(self.paths[i] for i in indices), self.labels[indices], self.class_names)
+
+    def take_classes(self, classes: Iterable[int]) -> "Images":
+        """The images of `classes`, labelled anew from 0; classes without an image are dropped."""
+        counts = np.bincount(self.labels, minlength=self.num_classes)
+        kept = sorted(c for c in set(classes) if counts[c])
+        new_labels = np.full(self.num_classes, -1)
+        new_labels[kept] = np.arange(len(kept))
+        indices = np.flatnonzero(new_labels[self.labels] >= 0)
+        names = tuple(self.class_names[c] for c in kept)
+        return Images(
+            tuple(self.paths[i] for i in indices), new_labels[self.labels[indices]], names
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What one run learns from and what it is measured on.
+
+    Args:
+        name: how the set is called in logs and tables.
+        train: the images to learn from, of 2 classes or more.
+        queries: the images to search with.
+        gallery: the images to search in, with the class names of `queries`. None: every query
+            searches the other queries (leave-one-out).
+
+    Raises:
+        ValueError: fewer than 2 classes to learn or to search among, a gallery with other class
+            names, or no query that has a right answer.
+    """
+
+    name: str
+    train: Images
+    queries: Images
+    gallery: Images | None = None
+
+    def __post_init__(self) -> None:
+        for part, images in (("train", self.train), ("search among", self.gallery or self.queries)):
+            found = np.unique(images.labels)
+            if len(found) < 2:
+                raise ValueError(
+                    f"Expected images of at least 2 classes to {part}; received those of "
+                    f"{images.class_names[found[0]]!r} only. Add another class."
+                )
+        if self.gallery is not None and self.gallery.class_names != self.queries.class_names:
+            raise ValueError(
+                "Expected queries and gallery with the same class names; received "
+                f"{self.queries} and {self.gallery}. Label them together, then `take` each."
+            )
+        if not self.answerable().any():
+            raise ValueError(
+                "Expected test classes with at least 2 images, one to search with and one to "
+                f"find; received {len(self.queries)} queries without any right answer, as in "
+                f"class {self.queries.class_names[self.queries.labels[0]]!r}. Add images."
+            )
+
+    def answerable(self) -> np.ndarray:
+        """Booleans (number of queries,): whether the gallery holds a right answer to the query."""
+        searched = self.queries if self.gallery is None else self.gallery
+        counts = np.bincount(searched.labels, minlength=searched.num_classes)
+        return counts[self.queries.labels] > (1 if self.gallery is None else 0)
+
+
+def natural_key(text: str) -> tuple:
+    """Sorting key by which "class 9" comes before "class 10"."""
+    parts = re.split(r"(\d+)", text.casefold())
+    return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), text
+
+
+def label_images(
+    paths: Sequence[str],
+    classes: Sequence[Hashable],
+    class_names: Mapping[Hashable, str] | None = None,
+) -> Images:
+    """Number the classes from 0 in natural order and make `Images` of them.
+
+    Args:
+        paths: N absolute paths.
+        classes: the class of each path, a string or an integer.
+        class_names: a name for each class; by default the class itself as a string.
+
+    Example:
+        >>> label_images(["/a.jpg", "/b.jpg"], ["10", "9"]).class_names
+        ('9', '10')
+    """
+    ordered = sorted(set(classes), key=lambda c: natural_key(str(c)))
+    label_of = {c: i for i, c in enumerate(ordered)}
+    labels = np.fromiter((label_of[c] for c in classes), np.int32, count=len(classes))
+    names = tuple(str(c) if class_names is None else class_names[c] for c in ordered)
+    return Images(tuple(paths), labels, names)
+
+
+def split_by_class(images: Images, test_fraction: float = 0.5) -> tuple[Images, Images]:
+    """Train on the first classes and test on the others, as the benchmarks do.
+
+    Args:
+        images: at least 4 classes, in the order of their labels.
+        test_fraction: share of the classes, in (0, 1), that is kept for the test. Default 0.5.
+            Each side gets at least 2 classes.
+
+    Returns:
+        (train, test), without a class in common, each labelled from 0.
+
+    Raises:
+        ValueError: fewer than 4 classes, or a fraction out of range.
+    """
+    num_test = _num_apart(images, test_fraction, "test_fraction")
+    present = np.unique(images.labels)
+    return images.take_classes(present[:-num_test]), images.take_classes(present[-num_test:])
+
+
+def split_as_given(name: str, images: Images, splits: Sequence[str]) -> Dataset:
+    """The `Dataset` of images that each say their split: train, test, query or gallery.
+
+    Args:
+        name: of the dataset.
+        images: N images.
+        splits: N names: "train", and "test" (leave-one-out) or both "query" and "gallery".
+
+    Raises:
+        ValueError: another combination of splits.
+    """
+    splits = np.asarray(splits)
+    found = set(splits.tolist())
+    if found not in ({"train", "test"}, {"train", "query", "gallery"}):
+        raise ValueError(
+            "Expected the splits train and test, or train, query and gallery; received "
+            f"{', '.join(sorted(found))}. Add what is missing, or give no split at all: the "
+            "classes are then split in two."
+        )
+    everything = range(images.num_classes)
+    train = images.take(np.flatnonzero(splits == "train")).take_classes(everything)
+    searched = images.take(np.flatnonzero(splits != "train")).take_classes(everything)
+    if "test" in found:
+        return Dataset(name, train, searched)
+    is_query = splits[splits != "train"] == "query"
+    queries, gallery = np.flatnonzero(is_query), np.flatnonzero(~is_query)
+    return Dataset(name, train, searched.take(queries), searched.take(gallery))
+
+
+def hold_out_classes(
+    images: Images, fraction: float = 0.2, num_classes: int | None = None, seed: int = 0
+) -> tuple[Images, Images]:
+    """Put random classes aside, to select a model by, so that the test classes stay unseen.
+
+    Args:
+        images: the training images, of at least 4 classes.
+        fraction: share of the classes to put aside, in (0, 1). Default 0.2; at least 2 classes.
+        num_classes: how many classes to put aside, in place of `fraction`.
+        seed: of the choice. Default 0.
+
+    Returns:
+        (train, held_out), without a class in common, each labelled from 0.
+
+    Raises:
+        ValueError: fewer than 4 classes, a fraction or number out of range, or too few classes
+            that have 2 images, which a class needs to be searched for.
+    """
+    present, counts = np.unique(images.labels, return_counts=True)
+    if num_classes is None:
+        num_classes = _num_apart(images, fraction, "fraction")
+    candidates = present[counts > 1]
+    if not 2 <= num_classes <= min(len(present) - 2, len(candidates)):
+        raise ValueError(
+            f"Expected to hold out from 2 to {len(present) - 2} of {len(present)} classes, each "
+            f"with 2 images or more; received {num_classes}, and {len(candidates)} such classes. "
+            "Hold out fewer, or add images."
+        )
+    held_out = np.random.default_rng([seed]).choice(candidates, num_classes, replace=False)
+    return images.take_classes(np.setdiff1d(present, held_out)), images.take_classes(held_out)
+
+
+def _num_apart(images: Images, fraction: float, name: str) -> int:
+    """How many of the classes `fraction` is, at least 2 on either side."""
+    present = len(np.unique(images.labels))
+    if not 0 < fraction < 1:
+        raise ValueError(f"Expected {name} between 0 and 1; received {fraction}. The usual is 0.5.")
+    if present < 4:
+        raise ValueError(
+            "Expected at least 4 classes to split, 2 to train on and 2 others to test on; received "
+            f"{present}: {', '.join(images.class_names[:3])}. Add classes; or, if these folders "
+            "are not the classes, give the folder whose sub-folders are."
+        )
+    return min(max(round(present * fraction), 2), present - 2)

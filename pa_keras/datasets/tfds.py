@@ -1,0 +1,138 @@
+"""Sets of TensorFlow Datasets: merged, written once as image files, split by class."""
+
+import csv
+import dataclasses
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pa_keras.datasets.cache import cache_folder, progress, write_once
+from pa_keras.datasets.images import Dataset
+from pa_keras.datasets.manifest import load_manifest
+
+if TYPE_CHECKING:
+    import tensorflow_datasets
+
+logger = logging.getLogger(__name__)
+
+_SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp"}
+
+
+def load_tfds(name: str, data_dir: str | None = None, test_fraction: float = 0.5) -> Dataset:
+    """Read a set of TensorFlow Datasets that has the features `image` and `label`.
+
+    Its own splits (train, validation, test) are merged, since they share their classes: the first
+    classes are for training and the others for the test. The encoded images are written once,
+    as they are, below `cache_folder()`; images without a label are left out.
+
+    Args:
+        name: as in `tfds.builder(name)`, such as "cars196" or "caltech_birds2011:0.1.1".
+        data_dir: where TensorFlow Datasets keeps its copies; by default its own default.
+        test_fraction: share of the classes, in (0, 1), for the test. Default 0.5.
+
+    Raises:
+        RuntimeError: the set is unknown, or cannot be downloaded or prepared.
+        ValueError: no features `image` and `label`, or too few classes or images.
+
+    Example:
+        >>> load_tfds("cars196").train  # doctest: +SKIP
+        Images(8054 images, 98 classes)
+    """
+    data_dir = data_dir and os.path.abspath(os.path.expanduser(data_dir))
+    key = re.sub(r"[^\w.-]", "-", name)
+    if data_dir:
+        key += "-" + hashlib.sha256(data_dir.encode()).hexdigest()[:8]
+
+    def write(folder: Path) -> None:
+        builder = _prepared_builder(name, data_dir)
+        _check_features(name, builder)
+        total = sum(builder.info.splits[split].num_examples for split in _splits(builder))
+        examples = progress(_examples(builder), total, f"Writing {name}")
+        _write_images(folder, examples, builder.info.features["label"].names)
+
+    folder = write_once(cache_folder() / "tfds" / key, write)
+    return dataclasses.replace(load_manifest(str(folder), test_fraction), name=name)
+
+
+def _prepared_builder(name: str, data_dir: str | None) -> "tensorflow_datasets.core.DatasetBuilder":
+    import tensorflow_datasets
+
+    try:
+        builder = tensorflow_datasets.builder(name, data_dir=data_dir)
+        builder.download_and_prepare()
+    # Downloads, archives, file systems and builders each have exceptions of their own.
+    except Exception as error:
+        by_hand = (
+            "The original Cars download is gone: get a copy by hand and give its folder, as "
+            "--dataset cars196 --data-dir FOLDER."
+            if name.partition(":")[0] == "cars196"
+            else "Check the name and the connection; or get the images by hand, put them into "
+            "class folders, and give these, as --dataset folder --data-dir FOLDER."
+        )
+        # The first line: the others list some 400 names of sets.
+        reason = str(error).partition("\n")[0]
+        raise RuntimeError(
+            f"Expected TensorFlow Datasets to prepare {name!r} in {data_dir or 'its folder'}; "
+            f"received {type(error).__name__}: {reason}\n{by_hand} A set that was prepared "
+            "elsewhere is read from --data-dir, the folder above the one named after the set."
+        ) from error
+    return builder
+
+
+def _check_features(name: str, builder: "tensorflow_datasets.core.DatasetBuilder") -> None:
+    features = builder.info.features
+    labelled = "label" in features and hasattr(features["label"], "names")
+    if "image" not in features or not labelled:
+        raise ValueError(
+            f"Expected the features image and label (a class) in the TensorFlow dataset {name!r}; "
+            f"received {', '.join(features)}. Write its images to class folders and use "
+            "--dataset folder."
+        )
+
+
+def _splits(builder: "tensorflow_datasets.core.DatasetBuilder") -> list[str]:
+    # Others, such as Omniglot's small1, repeat images of these.
+    return [split for split in ("train", "validation", "test") if split in builder.info.splits]
+
+
+def _examples(builder: "tensorflow_datasets.core.DatasetBuilder") -> Iterator[tuple[bytes, int]]:
+    """(encoded image, label), in an order that does not change."""
+    import tensorflow_datasets as tfds
+
+    decoders = tfds.decode.PartialDecoding(
+        {"image": True, "label": True}, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    for split in _splits(builder):
+        examples = builder.as_dataset(split=split, decoders=decoders, shuffle_files=False)
+        for example in tfds.as_numpy(examples):
+            yield example["image"], int(example["label"])
+
+
+def _write_images(
+    folder: Path, examples: Iterable[tuple[bytes, int]], class_names: list[str]
+) -> None:
+    """Write class folders of images and the manifest that lists them."""
+    unlabelled = 0
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        manifest = csv.writer(file)
+        manifest.writerow(("path", "class_id", "class_name"))
+        for number, (contents, label) in enumerate(examples):
+            if label < 0:
+                unlabelled += 1
+                continue
+            path = Path(f"{label:05d}") / f"{number:07d}{_suffix(contents)}"
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_bytes(contents)
+            manifest.writerow((path.as_posix(), label, class_names[label]))
+    if unlabelled:
+        logger.warning("%d images have no label: left out.", unlabelled)
+
+
+def _suffix(contents: bytes) -> str:
+    if contents[:4] == b"RIFF":
+        return ".webp"
+    return next((s for magic, s in _SUFFIXES.items() if contents.startswith(magic)), ".jpg")

@@ -1,0 +1,71 @@
+"""The layer that holds one learned proxy a class."""
+
+import math
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("pa_keras")
+class Proxies(keras.layers.Layer):
+    """Cosines of embeddings to one trainable proxy a class.
+
+        s(x, p) = l2(x) . l2(p),   l2(v) = v / sqrt(sum(v^2) + 1e-12)
+
+    computed in float32 whatever the dtype policy. The proxies, one weight `proxies` of shape
+    (num_classes, embedding_size), start from N(0, sqrt(2 / num_classes)): their length does not
+    change a cosine, but it sets how far one optimizer step turns them.
+
+    Args:
+        num_classes: C, at least 2.
+        seed: seed of the initial proxies. Default None: another start every time.
+        name: name of the layer.
+
+    Call:
+        embeddings (B, D), any floating dtype, normalised here -> cosines (B, C), float32.
+
+    Raises:
+        ValueError: num_classes below 2; embeddings that are not of rank 2.
+
+    Example:
+        >>> cosines = Proxies(98)(keras.random.normal((4, 512)))
+        >>> cosines.shape
+        TensorShape([4, 98])
+
+    Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, sections 3.2, 4.2.
+    """
+
+    def __init__(self, num_classes, seed=None, name="proxies", **base_options):
+        # Half precision would round a cosine by more than the margins between classes.
+        super().__init__(name=name, autocast=False, **{**base_options, "dtype": "float32"})
+        if num_classes < 2:
+            raise ValueError(f"Expected num_classes of 2 or more; received {num_classes}.")
+        self.num_classes = num_classes
+        self.seed = seed
+
+    def build(self, input_shape):
+        if len(input_shape) != 2 or input_shape[-1] is None:
+            raise ValueError(
+                "Expected embeddings of shape (batch, embedding_size); received "
+                f"{tuple(input_shape)}. Pool the features before Proxies."
+            )
+        self.proxies = self.add_weight(
+            name="proxies",
+            shape=(self.num_classes, input_shape[-1]),
+            initializer=keras.initializers.RandomNormal(
+                stddev=math.sqrt(2 / self.num_classes), seed=self.seed
+            ),
+        )
+
+    def call(self, embeddings):
+        return ops.matmul(_unit(ops.cast(embeddings, "float32")), ops.transpose(_unit(self.proxies)))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.num_classes)
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes, "seed": self.seed}
+
+
+def _unit(vectors):
+    return vectors * ops.rsqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True) + 1e-12)

@@ -1,0 +1,198 @@
+"""Proxy-Anchor loss (Kim et al., CVPR 2020)."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+
+def proxy_anchor(labels, similarities, margin=0.1, alpha=32.0):
+    r"""One Proxy-Anchor term per proxy; their mean is the paper's loss.
+
+    With s(x, p) the cosine of an embedding x of the batch X and a proxy p of the C proxies P,
+    P+ the proxies whose class is in the batch, X_p+ the embeddings of p's class, X_p- the others:
+
+        l(X) = 1/|P+| sum_{p in P+} log(1 + sum_{x in X_p+} exp(-alpha (s(x, p) - delta)))
+             + 1/C    sum_{p in P}  log(1 + sum_{x in X_p-} exp( alpha (s(x, p) + delta)))
+
+    Everything is computed in float32 by log-sum-exp and softplus, so no alpha overflows.
+
+    Args:
+        labels: class of each row: integers in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
+        similarities: floating cosines of shape (B, C), C >= 2, as `pa_keras.layers.Proxies` gives.
+        margin: delta, in units of cosine. Default 0.1.
+        alpha: scale, > 0: how sharply the hardest examples dominate. Default 32.
+
+    Returns:
+        float32 (C,): `C / |P+|` times the positive term plus the negative term of each proxy.
+        All NaN where a label is out of range and nothing could be raised (under XLA).
+
+    Raises:
+        ValueError: wrong rank, width or dtype, or (eagerly) a label out of range.
+        tf.errors.InvalidArgumentError: a label out of range, in a graph.
+
+    Example:
+        >>> terms = proxy_anchor([0, 1, 0], [[1.0, 0.0], [0.0, 1.0], [0.7, 0.7]])
+        >>> terms.shape
+        TensorShape([2])
+
+    Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, eq. (4).
+    """
+    _check_settings(margin, alpha)
+    labels, similarities = _check_inputs(labels, similarities)
+    positive, valid = _positive_mask(labels, similarities)
+    positive_terms = _log_one_plus_sum_exp(-alpha * (similarities - margin), positive)
+    negative_terms = _log_one_plus_sum_exp(alpha * (similarities + margin), ~positive)
+    num_present = ops.sum(ops.cast(ops.any(positive, axis=0), "float32"))
+    terms = positive_terms * (similarities.shape[1] / num_present) + negative_terms
+    # XLA drops assertions: a bad label must then give NaN, never a plausible number.
+    return ops.where(valid, terms, float("nan"))
+
+
+@keras.saving.register_keras_serializable("pa_keras")
+class ProxyAnchorLoss(keras.losses.Loss):
+    """Proxy-Anchor loss of class ids and cosines: `model.compile(loss=ProxyAnchorLoss())`.
+
+    The mean of the C terms of `proxy_anchor`, where the formula is. The model must end with a
+    `pa_keras.layers.Proxies` layer: (B, D) embeddings given in place of (B, C) cosines cannot be
+    told apart by their shape unless `num_classes` is given.
+
+    Args:
+        margin: delta, in units of cosine. Default 0.1.
+        alpha: scale, > 0. Default 32.
+        num_classes: C; the width of the cosines is then checked when the step is traced.
+            Default None: not checked.
+        reduction: as in Keras; the default, "sum_over_batch_size", is the mean over the proxies,
+            which also scales right under `tf.distribute`.
+        name: name of the loss.
+        dtype: dtype of the reduction; the terms themselves are always float32.
+
+    Raises:
+        ValueError: as `proxy_anchor`; a width other than `num_classes`; a `sample_weight` or
+            `class_weight`, which one term per proxy cannot honour.
+
+    Example:
+        >>> loss = ProxyAnchorLoss(num_classes=2)
+        >>> round(float(loss([0, 1], [[0.9, 0.1], [0.2, 0.8]])), 3)
+        8.001
+
+    Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, eq. (4).
+    """
+
+    def __init__(
+        self,
+        margin=0.1,
+        alpha=32.0,
+        num_classes=None,
+        reduction="sum_over_batch_size",
+        name="proxy_anchor",
+        dtype=None,
+    ):
+        _check_settings(margin, alpha)
+        if num_classes is not None and num_classes < 2:
+            raise ValueError(f"Expected num_classes of 2 or more, or None; received {num_classes}.")
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.margin = margin
+        self.alpha = alpha
+        self.num_classes = num_classes
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None:
+            raise ValueError(
+                "ProxyAnchorLoss cannot use sample_weight or class_weight: it has one term for "
+                "each proxy, not for each sample, so there is nothing that a weight per sample "
+                "could multiply. Remove them; to stress a class, draw it more often."
+            )
+        y_true = ops.convert_to_tensor(y_true)
+        # Keras casts labels to float32 next, which would hide what they were.
+        _check_label_dtype(y_true)
+        return super().__call__(y_true, ops.convert_to_tensor(y_pred))
+
+    def call(self, y_true, y_pred):
+        if self.num_classes is not None and y_pred.shape[-1] != self.num_classes:
+            raise ValueError(
+                f"Expected cosines of shape (batch, num_classes={self.num_classes}); received "
+                f"{tuple(y_pred.shape)}. End the model with Proxies({self.num_classes}): the loss "
+                "takes its cosines, not the embeddings."
+            )
+        if len(y_true.shape) == 1 or y_true.shape[-1] == 1:
+            y_true = ops.cast(y_true, "int32")
+        return proxy_anchor(y_true, y_pred, self.margin, self.alpha)
+
+    def get_config(self):
+        config = {"margin": self.margin, "alpha": self.alpha, "num_classes": self.num_classes}
+        return {**super().get_config(), **config}
+
+
+def _log_one_plus_sum_exp(exponents, members):
+    """log(1 + sum over a column's members of exp(exponents)), shape (C,); log(1) without members.
+
+    softplus of the log-sum-exp keeps full precision both where the sum is far below 1 and where
+    its exponential would overflow.
+    """
+    occupied = ops.any(members, axis=0)
+    exponents = ops.where(members, exponents, -float("inf"))
+    # A shift cancels out of the value, so it must not receive a gradient.
+    shift = ops.stop_gradient(ops.where(occupied, ops.max(exponents, axis=0), 0.0))
+    total = ops.where(occupied, ops.sum(ops.exp(exponents - shift), axis=0), 1.0)
+    return ops.where(occupied, ops.softplus(ops.log(total) + shift), 0.0)
+
+
+def _positive_mask(labels, similarities):
+    """(B, C) booleans, true where the row is of the proxy's class, and whether all is valid."""
+    num_classes = similarities.shape[1]
+    if len(labels.shape) == 2:
+        positive = labels > 0
+        valid = ops.all(ops.sum(ops.cast(positive, "int32"), axis=1) == 1)
+        problem = "Expected one-hot labels with a single positive class in each row"
+    else:
+        positive = labels[:, None] == ops.arange(num_classes, dtype=labels.dtype)[None, :]
+        valid = ops.all((labels >= 0) & (labels < num_classes))
+        problem = f"Expected labels in [0, {num_classes}), the number of proxies"
+    if tf.executing_eagerly():
+        if not bool(valid):
+            raise ValueError(f"{problem}; received {ops.convert_to_numpy(labels)}.")
+        return positive, valid
+    with tf.control_dependencies([tf.debugging.Assert(valid, [problem, labels])]):
+        return positive, tf.identity(valid)
+
+
+def _check_inputs(labels, similarities):
+    labels = ops.convert_to_tensor(labels)
+    similarities = ops.convert_to_tensor(similarities)
+    if not similarities.dtype.is_floating or len(similarities.shape) != 2:
+        raise ValueError(
+            "Expected similarities as floating cosines of shape (batch, num_classes); received "
+            f"{similarities.dtype.name} of shape {tuple(similarities.shape)}."
+        )
+    if similarities.shape[1] is None or similarities.shape[1] < 2:
+        raise ValueError(
+            "Expected similarities to at least 2 proxies, a number known when the step is traced; "
+            f"received shape {tuple(similarities.shape)}."
+        )
+    _check_label_dtype(labels)
+    if len(labels.shape) == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    one_hot = len(labels.shape) == 2 and labels.shape[1] == similarities.shape[1]
+    if not one_hot and (len(labels.shape) != 1 or not labels.dtype.is_integer):
+        raise ValueError(
+            "Expected labels as integers of shape (batch,) or one-hot of shape (batch, "
+            f"{similarities.shape[1]}); received {labels.dtype.name} of shape "
+            f"{tuple(labels.shape)}."
+        )
+    return labels, ops.cast(similarities, "float32")
+
+
+def _check_label_dtype(labels):
+    one_hot = len(labels.shape) == 2 and labels.shape[1] != 1
+    if not (labels.dtype.is_integer or one_hot):
+        raise ValueError(
+            "Expected labels of an integer dtype, or one-hot of shape (batch, num_classes); "
+            f"received {labels.dtype.name} of shape {tuple(labels.shape)}."
+        )
+
+
+def _check_settings(margin, alpha):
+    if not alpha > 0:
+        raise ValueError(f"Expected alpha > 0; received {alpha}.")
+    if not -1 <= margin <= 1:
+        raise ValueError(f"Expected margin in [-1, 1], a difference of cosines; received {margin}.")

@@ -1,0 +1,136 @@
+"""The two models of a run: pixels to embeddings, and for training pixels to cosines."""
+
+import math
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from pa_keras import backbones
+from pa_keras.layers import Proxies
+
+_BATCH_NORM = ("train", "frozen", "frozen_statistics")
+
+
+def embedding_model(
+    backbone: str,
+    embedding_size: int = 512,
+    image_size: tuple[int, int] = (224, 224),
+    weights: str | Path | None = "imagenet",
+    batch_norm: str = "train",
+    seed: int | None = None,
+) -> keras.Model:
+    """Raw pixels to embeddings of unit length: backbone, average + max pooling, Dense, l2.
+
+        x = l2(W (avg(f) + max(f)) + b),   W ~ N(0, sqrt(2 / embedding_size)),   b = 0
+
+    Args:
+        backbone: a name of `backbones.names()`.
+        embedding_size: D, at least 1. Default 512.
+        image_size: (height, width) in pixels. Default (224, 224).
+        weights: of the backbone: "imagenet" (default), None (random), or a file.
+        batch_norm: of the backbone: "train" (default); "frozen": statistics, scale and offset stay
+            as they are; "frozen_statistics": only the statistics stay, as in the authors' code.
+        seed: seed of the embedding layer. Default None: another start every time.
+
+    Returns:
+        Model named "embedding_model", (B, H, W, 3) float32 in 0..255 -> (B, D) float32 of unit
+        length under every dtype policy. It is of stock layers: `keras.models.load_model` is enough.
+
+    Raises:
+        ValueError: an argument out of its range, or what `backbones.build` raises.
+
+    Example:
+        >>> embedding_model("conv4", 64, (64, 64), weights=None).output_shape
+        (None, 64)
+
+    Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, section 4.2.
+    """
+    if not isinstance(embedding_size, int) or embedding_size < 1:
+        raise ValueError(
+            f"Expected embedding_size of 1 or more; received {embedding_size!r}. Use 512, say."
+        )
+    if batch_norm not in _BATCH_NORM:
+        raise ValueError(
+            f"Expected batch_norm to be one of {', '.join(_BATCH_NORM)}; received {batch_norm!r}. "
+            "Use 'train' unless batches are small."
+        )
+    network = backbones.build(backbone, image_size, weights)
+    _set_batch_norm(network, batch_norm)
+    images = keras.Input(network.input_shape[1:], name="images")
+    embeddings = _embed(network(images), embedding_size, seed)
+    return keras.Model(images, embeddings, name="embedding_model")
+
+
+def _embed(features: keras.KerasTensor, embedding_size: int, seed: int | None) -> keras.KerasTensor:
+    # float32 under every policy: the vectors are compared to the third digit.
+    average = layers.GlobalAveragePooling2D(dtype="float32", name="average_pooling")(features)
+    maximum = layers.GlobalMaxPooling2D(dtype="float32", name="max_pooling")(features)
+    pooled = layers.Add(dtype="float32", name="pooled")([average, maximum])
+    embedding = layers.Dense(
+        embedding_size,
+        kernel_initializer=keras.initializers.RandomNormal(
+            stddev=math.sqrt(2 / embedding_size), seed=seed
+        ),
+        dtype="float32",
+        name="embedding",
+    )
+    return layers.UnitNormalization(dtype="float32", name="unit_length")(embedding(pooled))
+
+
+def with_proxies(
+    embedding_model: keras.Model, num_classes: int, seed: int | None = None
+) -> keras.Model:
+    """The model to train: the embedding model and one learned proxy a class on top.
+
+    Args:
+        embedding_model: model to (B, D) embeddings; it stays a layer of the result under its own
+            name and shares its weights, so after training it is the model to keep.
+        num_classes: C, classes of the training set, at least 2.
+        seed: seed of the initial proxies. Default None: another start every time.
+
+    Returns:
+        Model of the same input to cosines (B, C), float32; its layer "proxies" holds the proxies.
+
+    Raises:
+        ValueError: num_classes below 2; an output that is not (batch, embedding_size).
+
+    Example:
+        >>> embedder = embedding_model("conv4", 64, (64, 64), weights=None)
+        >>> with_proxies(embedder, 98).output_shape
+        (None, 98)
+    """
+    images = keras.Input(embedding_model.input_shape[1:], name="images")
+    cosines = Proxies(num_classes, seed=seed, name="proxies")(embedding_model(images))
+    return keras.Model(images, cosines, name="with_proxies")
+
+
+def set_trainable(model: keras.Model, train_backbone: bool, batch_norm: str) -> None:
+    """Frees or freezes the backbone of a `with_proxies` model; compile the model afterwards.
+
+    Args:
+        model: of `with_proxies`, made from an `embedding_model`.
+        train_backbone: whether the backbone's weights shall move; the other layers always do.
+        batch_norm: as it was given to `embedding_model`. A model from a file needs it anew:
+            the file knows "frozen" in place of "frozen_statistics".
+
+    Example:
+        >>> model = with_proxies(embedding_model("conv4", 64, (64, 64), weights=None), 98)
+        >>> set_trainable(model, train_backbone=False, batch_norm="train")
+        >>> [variable.path for variable in model.trainable_variables]
+        ['embedding/kernel', 'embedding/bias', 'proxies/proxies']
+    """
+    backbone = model.get_layer("embedding_model").get_layer("backbone")
+    backbone.trainable = train_backbone  # sets every layer within
+    _set_batch_norm(backbone, batch_norm if train_backbone else "frozen")
+
+
+def _set_batch_norm(backbone: keras.Model, batch_norm: str) -> None:
+    for layer in backbone.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            # A layer that is not trainable normalises by its statistics, yet its weights can be
+            # trained one by one. Calling the backbone with training=False would not do: Keras 3
+            # hands the training=True of `fit` down to every nested layer.
+            layer.trainable = batch_norm == "train"  # passed on to the weights if it is a change
+            for weight in layer.weights[:-2]:  # gamma and beta, where it has them
+                weight.trainable = batch_norm != "frozen"

@@ -1,0 +1,213 @@
+"""Batches of images on `tf.data`, for training and for evaluation."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from pa_keras.pipelines import sampling
+from pa_keras.pipelines.augmentation import make_augmentation
+from pa_keras.pipelines.decoding import decode_image
+from pa_keras.pipelines.preprocessing import evaluation_image, training_image
+
+logger = logging.getLogger(__name__)
+
+Cache = Literal["none", "files", "pixels"]
+
+
+def training_batches(
+    paths: Sequence[str],
+    labels: np.ndarray,
+    *,
+    batch_size: int,
+    image_size: tuple[int, int],
+    seed: int,
+    classes_per_batch: int | None = None,
+    images_per_class: int | None = None,
+    area: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    flip: bool = True,
+    augmentation: str | None = None,
+    augmentation_options: Mapping[str, Any] | None = None,
+    cache: Cache = "none",
+    first_epoch: int = 0,
+) -> tf.data.Dataset:
+    """Endless training batches, the same for the same seed, epoch and position.
+
+    Batches are shuffled, or balanced when `classes_per_batch` or `images_per_class` is given.
+
+    Args:
+        paths: N image files.
+        labels: int (N,), class ids.
+        batch_size: images in a batch, B.
+        image_size: (height, width) in pixels.
+        seed: of the order and of the random windows.
+        classes_per_batch: different classes in a batch; by default batch_size /
+            images_per_class.
+        images_per_class: images of each class in a batch; by default batch_size /
+            classes_per_batch.
+        area: range of the random window's share of the image, in (0, 1].
+        ratio: range of the window's width / height.
+        flip: whether half of the images are mirrored.
+        augmentation: name of a Keras or keras_cv layer, see `make_augmentation`.
+        augmentation_options: arguments of that layer.
+        cache: what stays in memory: "none", the "files" as they are on disk, or the decoded
+            "pixels", which take 3 bytes a pixel but no decoding.
+        first_epoch: epoch to begin with; those before are skipped, not drawn.
+
+    Returns:
+        A dataset of (images float32 (B, height, width, 3) in 0..255, labels int32 (B,)).
+
+    Raises:
+        ValueError: the batch is larger than the data, or needs more classes than there are.
+
+    Example:
+        ```python
+        batches = training_batches(paths, labels, batch_size=90, image_size=(160, 160), seed=0)
+        model.fit(batches, steps_per_epoch=steps_per_epoch(len(paths), 90), epochs=8)
+        ```
+    """
+    paths, labels = list(paths), np.asarray(labels, np.int32)
+    if len(paths) != len(labels):
+        raise ValueError(
+            f"Expected one label for each path; received {len(paths)} paths and "
+            f"{len(labels)} labels."
+        )
+    draw = _order(labels, batch_size, classes_per_batch, images_per_class, seed)
+    draw(first_epoch)  # an impossible batch is an error here, not inside the iterator
+    sources, load = _sources(paths, cache)
+    targets = tf.constant(labels)
+
+    def example(index: tf.Tensor, image_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        source = load(tf.gather(sources, index))
+        image = training_image(source, image_size, image_seed, area, ratio, flip)
+        return image, tf.gather(targets, index)
+
+    examples = tf.data.Dataset.counter(first_epoch).flat_map(_epoch(draw, seed))
+    batches = examples.map(example, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+    if augmentation is not None:
+        steps = steps_per_epoch(len(paths), batch_size)
+        augment = make_augmentation(augmentation, augmentation_options)
+        batches = _augment(batches, augment, seed, first_step=first_epoch * steps)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_batches(
+    paths: Sequence[str],
+    *,
+    batch_size: int,
+    image_size: tuple[int, int],
+    crop_fraction: float = 0.875,
+) -> tf.data.Dataset:
+    """Every image once, in order; the last batch may be smaller.
+
+    Args:
+        paths: N image files.
+        batch_size: images in a batch, B.
+        image_size: (height, width) in pixels.
+        crop_fraction: see `evaluation_image`.
+
+    Returns:
+        A finite dataset of float32 (B, height, width, 3) in 0..255.
+
+    Example:
+        ```python
+        embeddings = model.predict(
+            evaluation_batches(paths, batch_size=128, image_size=(160, 160))
+        )
+        ```
+    """
+
+    def image(path: tf.Tensor) -> tf.Tensor:
+        pixels = decode_image(tf.io.read_file(path))
+        return evaluation_image(pixels, image_size, crop_fraction)
+
+    files = tf.data.Dataset.from_tensor_slices(tf.constant(list(paths), tf.string))
+    images = files.map(image, tf.data.AUTOTUNE).batch(batch_size)
+    return images.prefetch(tf.data.AUTOTUNE)
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """Batches of one training epoch: whole ones only, at least one."""
+    return max(1, num_images // batch_size)
+
+
+def _order(
+    labels: np.ndarray,
+    batch_size: int,
+    classes_per_batch: int | None,
+    images_per_class: int | None,
+    seed: int,
+) -> Callable[[int], np.ndarray]:
+    """The function from an epoch to its image indices, int32 (steps, batch_size)."""
+    if classes_per_batch is None and images_per_class is None:
+        return lambda epoch: sampling.shuffled(len(labels), batch_size, seed, int(epoch))
+    classes = classes_per_batch or batch_size // images_per_class
+    images = images_per_class or batch_size // classes_per_batch
+    if classes * images != batch_size:
+        raise ValueError(
+            f"Expected classes_per_batch x images_per_class = batch_size; received {classes} x "
+            f"{images} for a batch of {batch_size}; change one of the three."
+        )
+    return lambda epoch: sampling.balanced(labels, classes, images, seed, int(epoch))
+
+
+def _epoch(draw: Callable[[int], np.ndarray], seed: int) -> Callable:
+    """The function from an epoch to its dataset of (image index, int64 (2,) image seed)."""
+
+    def examples(epoch: tf.Tensor) -> tf.data.Dataset:
+        indices = tf.numpy_function(draw, [epoch], tf.int32)
+        indices = tf.reshape(indices, (-1,))
+        positions = tf.range(tf.size(indices, tf.int64)) + epoch * 2**32
+        seeds = tf.stack([tf.fill(tf.shape(positions), tf.constant(seed, tf.int64)), positions], 1)
+        return tf.data.Dataset.from_tensor_slices((indices, seeds))
+
+    return examples
+
+
+def _augment(
+    batches: tf.data.Dataset, augment: Callable, seed: int, first_step: int
+) -> tf.data.Dataset:
+    def augmented(step: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = batch
+        return augment(images, tf.stack([tf.constant(seed, tf.int64), step])), labels
+
+    # One batch at a time: the layers keep their random state in variables.
+    return batches.enumerate(first_step).map(augmented)
+
+
+def _sources(paths: list[str], cache: Cache) -> tuple[tf.Tensor, Callable]:
+    """A string for each image, and the function from it to `training_image`'s source."""
+    files = tf.constant(paths, tf.string)
+    if cache == "none":
+        return files, tf.io.read_file
+    if cache == "files":
+        return _keep(files, tf.io.read_file), tf.identity
+    if cache == "pixels":
+        _report_size(paths)
+        pixels = _keep(files, lambda p: tf.io.serialize_tensor(decode_image(tf.io.read_file(p))))
+        return pixels, _parse_pixels
+    raise ValueError(f'Expected cache "none", "files" or "pixels"; received "{cache}".')
+
+
+def _keep(files: tf.Tensor, read: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    dataset = tf.data.Dataset.from_tensor_slices(files).map(read, tf.data.AUTOTUNE)
+    return dataset.batch(len(files)).get_single_element()
+
+
+def _parse_pixels(serialized: tf.Tensor) -> tf.Tensor:
+    return tf.ensure_shape(tf.io.parse_tensor(serialized, tf.uint8), (None, None, 3))
+
+
+def _report_size(paths: list[str], sample: int = 32) -> None:
+    some = paths[:: max(1, len(paths) // sample)]
+    sizes = [int(tf.size(decode_image(tf.io.read_file(path)))) for path in some]
+    gigabytes = np.mean(sizes) * len(paths) / 1e9
+    logger.warning(
+        "The pixels of %d images stay in memory: about %.1f GB. "
+        'cache="files" keeps them compressed.',
+        len(paths),
+        gigabytes,
+    )

@@ -1,0 +1,142 @@
+"""One decoded image to the network's input: for evaluation and exports, and for training."""
+
+import math
+
+import tensorflow as tf
+
+from pa_keras.pipelines import decoding
+
+_TRIES = 10  # of a random window before the centre is taken, as in torchvision
+
+
+def evaluation_image(
+    image: tf.Tensor, image_size: tuple[int, int], crop_fraction: float = 0.875
+) -> tf.Tensor:
+    """Resizes an image so that it covers `image_size / crop_fraction`, and crops the centre.
+
+    The resize is bilinear and antialiased, as Pillow's. It is the one preprocessing of
+    evaluation and of every export.
+
+    Args:
+        image: (H, W, 3), any numeric dtype, pixels 0..255.
+        image_size: (height, width) in pixels of the result.
+        crop_fraction: share of the resized image's shorter side that is kept, in (0, 1].
+            0.875 is the papers' 256 to 224; 1.0 crops only what makes the image longer.
+
+    Returns:
+        float32 (height, width, 3), 0..255.
+
+    Raises:
+        ValueError: `crop_fraction` is outside (0, 1].
+
+    Example:
+        >>> evaluation_image(tf.zeros((300, 400, 3)), (224, 224)).shape.as_list()
+        [224, 224, 3]
+    """
+    if not 0.0 < crop_fraction <= 1.0:
+        raise ValueError(
+            f"Expected crop_fraction in (0, 1]; received {crop_fraction}; "
+            "use 0.875 to crop or 1.0 to keep the whole shorter side."
+        )
+    height, width = image_size
+    cover_height, cover_width = round(height / crop_fraction), round(width / crop_fraction)
+    size = tf.cast(tf.shape(image)[:2], tf.int64)
+    by_height = size[1] * cover_height >= size[0] * cover_width
+    resized = tf.where(
+        by_height,
+        tf.stack([cover_height, size[1] * cover_height // size[0]]),
+        tf.stack([size[0] * cover_width // size[1], cover_width]),
+    )
+    corner = (resized - tf.constant(image_size, tf.int64)) // 2
+    # Resize and crop in one operation: pixels outside the crop are never computed.
+    return tf.raw_ops.ScaleAndTranslate(
+        images=image[tf.newaxis],
+        size=tf.constant(image_size, tf.int32),
+        scale=tf.cast(resized / size, tf.float32),
+        translation=-tf.cast(corner, tf.float32),
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+
+
+def training_image(
+    source: tf.Tensor,
+    image_size: tuple[int, int],
+    seed: tf.Tensor,
+    area: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    flip: bool = True,
+) -> tf.Tensor:
+    """Takes a random window of an image, resizes it, and mirrors it half of the time.
+
+    Of a JPEG file only the window is decoded. The resize is bilinear, antialiased where the
+    window is larger than the result.
+
+    Args:
+        source: the bytes of an image file, scalar string, or its pixels, uint8 (H, W, 3).
+        image_size: (height, width) in pixels of the result.
+        seed: int (2,); the same seed gives the same window.
+        area: range of the window's share of the image, in (0, 1].
+        ratio: range of the window's width / height, drawn evenly in its logarithm.
+        flip: whether to mirror left and right with probability 1/2.
+
+    Returns:
+        float32 (height, width, 3), 0..255.
+
+    Example:
+        >>> pixels = tf.zeros((300, 400, 3), tf.uint8)
+        >>> training_image(pixels, (224, 224), seed=(0, 1)).shape.as_list()
+        [224, 224, 3]
+    """
+    draws = tf.random.stateless_uniform((4 * _TRIES + 1,), seed, alg="philox")
+
+    def crop(image: tf.Tensor) -> tf.Tensor:
+        top, left, height, width = tf.unstack(_window(tf.shape(image), draws, area, ratio))
+        return image[top : top + height, left : left + width]
+
+    def crop_jpeg() -> tf.Tensor:
+        window = _window(tf.image.extract_jpeg_shape(source), draws, area, ratio)
+        return decoding.decode_jpeg_window(source, window)
+
+    if source.dtype == tf.string:
+        window = tf.cond(
+            decoding.is_jpeg(source), crop_jpeg, lambda: crop(decoding.decode_image(source))
+        )
+    else:
+        window = crop(source)
+    if flip:  # before the resize, as bytes; a slice with step -1 takes several times as long
+        window = tf.cond(draws[-1] < 0.5, lambda: tf.reverse(window, [1]), lambda: window)
+    return tf.ensure_shape(_resize(window, image_size), (*image_size, 3))
+
+
+def _window(
+    shape: tf.Tensor, draws: tf.Tensor, area: tuple[float, float], ratio: tuple[float, float]
+) -> tf.Tensor:
+    """The random window (top, left, height, width), int32 (4,), of torchvision's algorithm."""
+    size = tf.cast(shape[:2], tf.float32)
+    area_draws, ratio_draws, *corner_draws = tf.split(draws[:-1], 4)
+    target = size[0] * size[1] * (area[0] + (area[1] - area[0]) * area_draws)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    root = tf.exp((low + (high - low) * ratio_draws) / 2)
+    side = tf.sqrt(target)
+    windows = tf.round(tf.stack([side / root, side * root], axis=1))
+    fits = tf.reduce_all((windows > 0) & (windows <= size), axis=1)
+    first = tf.argmax(fits)
+    window = windows[first]
+    corner = tf.floor(tf.stack(corner_draws, axis=1)[first] * (size - window + 1))
+    # The central window of the nearest allowed shape, when none of the tries fits.
+    largest = tf.stack([size[1] / ratio[0], size[0] * ratio[1]])
+    central = tf.minimum(size, tf.maximum(tf.round(largest), 1))
+    found = fits[first]
+    window = tf.where(found, window, central)
+    corner = tf.where(found, tf.minimum(corner, size - window), (size - central) // 2)
+    return tf.cast(tf.concat([corner, window], axis=0), tf.int32)
+
+
+def _resize(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+    # Enlarging, both give the same pixels, and the plain resize takes a fraction of the time.
+    return tf.cond(
+        tf.reduce_all(tf.shape(image)[:2] <= tf.constant(image_size)),
+        lambda: tf.image.resize(image, image_size),
+        lambda: tf.image.resize(image, image_size, antialias=True),
+    )

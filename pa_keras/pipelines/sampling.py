@@ -1,0 +1,95 @@
+"""Which images make a batch: index arrays of one epoch, drawn from the seed and the epoch."""
+
+import numpy as np
+
+
+def shuffled(num_images: int, batch_size: int, seed: int, epoch: int = 0) -> np.ndarray:
+    """Shuffles all images into batches; the last, incomplete batch is dropped.
+
+    Args:
+        num_images: images in the training set.
+        batch_size: images in a batch.
+        seed: of the run; together with the epoch it fixes the order.
+        epoch: from 0.
+
+    Returns:
+        int32 (num_images // batch_size, batch_size), every index at most once.
+
+    Raises:
+        ValueError: the batch is larger than the data.
+
+    Example:
+        >>> shuffled(num_images=10, batch_size=4, seed=0).shape
+        (2, 4)
+    """
+    steps = _steps(num_images, batch_size)
+    order = np.random.default_rng([seed, epoch]).permutation(num_images)
+    return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+
+
+def balanced(
+    labels: np.ndarray,
+    classes_per_batch: int,
+    images_per_class: int,
+    seed: int,
+    epoch: int = 0,
+) -> np.ndarray:
+    """Draws batches of different classes with the same number of images of each.
+
+    The classes of a batch are drawn without replacement, and so are a class's images; a class
+    with fewer than `images_per_class` gives each of its images, then repeats some. An epoch has
+    as many batches as when shuffled, though not every image need be among them.
+
+    Args:
+        labels: int (N,), the class of each image.
+        classes_per_batch: different classes in a batch.
+        images_per_class: images of each of them.
+        seed: of the run; together with the epoch it fixes the draw.
+        epoch: from 0.
+
+    Returns:
+        int32 (N // batch_size, batch_size) with batch_size = classes_per_batch *
+        images_per_class; a class's images lie next to each other.
+
+    Raises:
+        ValueError: there are fewer classes, or fewer images, than a batch needs.
+
+    Example:
+        >>> balanced(np.repeat(range(5), 4), classes_per_batch=2, images_per_class=3, seed=0).shape
+        (3, 6)
+    """
+    labels = np.asarray(labels)
+    classes, counts = np.unique(labels, return_counts=True)
+    if classes_per_batch > len(classes):
+        raise ValueError(
+            f"Expected at least classes_per_batch = {classes_per_batch} classes; received "
+            f"{len(classes)}; lower classes_per_batch or add classes."
+        )
+    steps = _steps(len(labels), classes_per_batch * images_per_class)
+    members = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    rng = np.random.default_rng([seed, epoch])
+    batches = [
+        [
+            _draw(members[chosen], images_per_class, rng)
+            for chosen in rng.permutation(len(classes))[:classes_per_batch]
+        ]
+        for _ in range(steps)
+    ]
+    return np.array(batches, np.int32).reshape(steps, -1)
+
+
+def _draw(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    # A short class is gone through whole before any of its images repeats.
+    rounds = -(-count // len(indices))
+    return np.concatenate([rng.permutation(indices) for _ in range(rounds)])[:count]
+
+
+def _steps(num_images: int, batch_size: int) -> int:
+    if batch_size < 1:
+        raise ValueError(f"Expected a batch of at least 1 image; received {batch_size}.")
+    if batch_size > num_images:
+        raise ValueError(
+            f"Expected a batch no larger than the data; received a batch of {batch_size} for "
+            f"{num_images} images; lower the batch size or add images."
+        )
+    return num_images // batch_size

@@ -1,0 +1,70 @@
+"""How far a mean over queries may be off, by drawing the queries again."""
+
+import numpy as np
+
+# Draws held at once: 8 MB of indices.
+DRAWS_AT_ONCE = 2**20
+
+
+def bootstrap_interval(per_query_values, groups=None, confidence=0.95, resamples=1000, seed=0):
+    """Percentile bootstrap interval of the mean of one value a query.
+
+    The queries are drawn again with replacement; the neighbours each one found stay as they are.
+    The interval thus covers the choice of queries, not that of the gallery or of the training
+    seed. Queries of one class resemble each other: `groups` draws whole classes instead, which
+    gives the wider interval of "other classes of this kind".
+
+    Args:
+        per_query_values: real (Q,), for example of `recall_at_k`.
+        groups: (Q,) labels; whole groups are drawn. Default None: single queries.
+        confidence: coverage, between 0 and 1. Default 0.95.
+        resamples: number of means drawn. Default 1000.
+        seed: seed of the draws: the same seed gives the same interval. Default 0.
+
+    Returns:
+        (low, high), floats.
+
+    Raises:
+        ValueError: no values, values that are not a finite vector, groups of another length, a
+            confidence outside (0, 1), or no resamples.
+
+    Example:
+        >>> bootstrap_interval([1, 1, 1, 1])
+        (1.0, 1.0)
+
+    Source: Efron, Bootstrap Methods: Another Look at the Jackknife, 1979.
+    """
+    values = np.asarray(per_query_values, dtype=np.float64)
+    _check(values, groups, confidence, resamples)
+    if groups is None:
+        sums, sizes = values, np.ones(len(values))
+    else:
+        _, members = np.unique(groups, return_inverse=True)
+        sums, sizes = np.bincount(members, values), np.bincount(members)
+    rng = np.random.default_rng(seed)
+    at_once = max(1, DRAWS_AT_ONCE // len(sums))
+    means = []
+    for start in range(0, resamples, at_once):
+        drawn = rng.integers(len(sums), size=(min(at_once, resamples - start), len(sums)))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _check(values, groups, confidence, resamples):
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(
+            "Expected per_query_values as a finite vector with a value a query; received shape "
+            f"{values.shape}{'' if np.isfinite(values).all() else ' with NaN or infinity'}; leave "
+            "out the queries without a right answer."
+        )
+    if groups is not None and np.shape(groups) != values.shape:
+        raise ValueError(
+            f"Expected groups of shape {values.shape}, one a query; received {np.shape(groups)}."
+        )
+    if not 0 < confidence < 1 or resamples < 1:
+        raise ValueError(
+            "Expected confidence between 0 and 1 and resamples of 1 or more; received "
+            f"confidence={confidence}, resamples={resamples}."
+        )

@@ -1,0 +1,147 @@
+"""Nearest neighbours among unit vectors."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from pa_keras.retrieval.approximate import (
+    BRUTE_FORCE_BELOW,
+    SAMPLE_SIZE,
+    ScannUnusableError,
+    scann_neighbours,
+)
+from pa_keras.retrieval.exact import exact_neighbours
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("auto", "exact", "scann")
+# A unit vector that went through half precision is off by less than this.
+LENGTH_TOLERANCE = 1e-3
+# Past it, "auto" stays exact: to rescore so many candidates costs as much as exact search.
+SMALL_K = 100
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The k nearest gallery vectors of each query, best first, and how they were found.
+
+    Attributes:
+        indices: int32 (Q, k), rows of the gallery.
+        similarities: float32 (Q, k), cosines.
+        method: "exact" or "scann", the search that was used.
+        note: one phrase for people: the search, the gallery's size, and what it may have missed.
+    """
+
+    indices: np.ndarray
+    similarities: np.ndarray
+    method: str
+    note: str
+
+
+def nearest_neighbours(queries, gallery, k, exclude_self=False, method="auto"):
+    """The k nearest gallery vectors of each query by cosine; a log line says which search it was.
+
+    The cosine is the inner product, so rows must be of unit length. Exact search holds one block
+    of similarities at a time, never (Q, N), and orders equal similarities by lower index.
+
+    Args:
+        queries: floating (Q, D), rows of unit length (to 1e-3).
+        gallery: floating (N, D), rows of unit length.
+        k: neighbours a query, from 1 to N (N - 1 with `exclude_self`).
+        exclude_self: leave query i out of its own answers, by its index i, even where images
+            repeat; the gallery must be the queries. Default False.
+        method: "exact"; "scann", approximate and measured, or exact search with a warning where
+            ScaNN is missing, does not load or misses over 1 % of the neighbours; or "auto" (the
+            default): "scann" from 20,000 gallery vectors, more than 2,000 queries and k up to
+            100, where it pays; exact otherwise.
+
+    Returns:
+        indices int32 (Q, k) and similarities float32 (Q, k), best first.
+
+    Raises:
+        ValueError: an unknown method; a wrong rank or width; a row that is not finite or not of
+            unit length; k out of range; `exclude_self` with a gallery of another length.
+
+    Example:
+        >>> points = np.eye(3, dtype="float32")
+        >>> indices, similarities = nearest_neighbours(points, points, k=1)
+        >>> indices[:, 0].tolist()
+        [0, 1, 2]
+    """
+    found = search(queries, gallery, k, exclude_self, method)
+    logger.info("%s", found.note)
+    return found.indices, found.similarities
+
+
+def search(queries, gallery, k, exclude_self=False, method="auto"):
+    """As `nearest_neighbours`, but returns `Neighbours`, which also says which search it was."""
+    if method not in METHODS:
+        raise ValueError(f"Expected method to be one of {', '.join(METHODS)}; received {method!r}.")
+    same = gallery is queries
+    queries = _unit_rows("queries", queries)
+    gallery = queries if same else _unit_rows("gallery", gallery)
+    _check_sizes(queries, gallery, k, exclude_self)
+    own = np.arange(len(queries), dtype=np.int32) if exclude_self else None
+    exact_note = f"exact search over {len(gallery):,}"
+    pays = len(gallery) >= BRUTE_FORCE_BELOW and len(queries) > SAMPLE_SIZE and k <= SMALL_K
+    if method == "scann" or (method == "auto" and pays):
+        try:
+            indices, similarities, error = scann_neighbours(queries, gallery, k, own)
+            note = f"ScaNN over {len(gallery):,} {error}"
+            return Neighbours(indices, similarities, "scann", note)
+        except ScannUnusableError as problem:
+            exact_note = f"{exact_note}, because {problem}"
+            logger.warning("Fell back to %s.", exact_note)
+    return Neighbours(*exact_neighbours(queries, gallery, k, own), "exact", exact_note)
+
+
+def _unit_rows(name, vectors):
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2 or 0 in vectors.shape:
+        raise ValueError(
+            f"Expected {name} of shape (number, embedding_size), neither of them 0; received shape "
+            f"{vectors.shape}."
+        )
+    # The length of a row with a NaN or an infinity is not finite either: one pass finds all.
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    _refuse(name, "finite", ~np.isfinite(lengths), lengths, "see whether the training diverged")
+    _refuse(
+        name,
+        "unit-length",
+        np.abs(lengths - 1) > LENGTH_TOLERANCE,
+        lengths,
+        "divide each row by its length, so that an inner product is a cosine",
+    )
+    return vectors
+
+
+def _refuse(name, wanted, bad, lengths, advice):
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        shown = ", ".join(f"{row} (length {lengths[row]:.4g})" for row in rows[:5])
+        raise ValueError(
+            f"Expected {wanted} rows in {name}; received {len(rows)} others of {len(lengths)}, "
+            f"rows {shown}{', ...' if len(rows) > 5 else ''}; {advice}."
+        )
+
+
+def _check_sizes(queries, gallery, k, exclude_self):
+    if queries.shape[1] != gallery.shape[1]:
+        raise ValueError(
+            "Expected queries and gallery of one embedding_size; received "
+            f"{queries.shape[1]} and {gallery.shape[1]}; embed both with the same model."
+        )
+    if exclude_self and len(queries) != len(gallery):
+        raise ValueError(
+            "Expected the gallery to be the queries, since exclude_self drops query i as gallery "
+            f"row i; received {len(queries)} queries and {len(gallery)} gallery vectors; pass the "
+            "queries as gallery, or exclude_self=False."
+        )
+    available = len(gallery) - exclude_self
+    if not 1 <= k <= available:
+        raise ValueError(
+            f"Expected k from 1 to {available}; received k={k} with a gallery of {len(gallery)} "
+            f"vectors{' without the query itself' if exclude_self else ''}; lower k or enlarge the "
+            "gallery."
+        )

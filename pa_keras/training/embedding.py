@@ -1,0 +1,88 @@
+"""Images to embeddings, with one compiled step for batches of every size."""
+
+import numpy as np
+import tensorflow as tf
+
+
+class Embedder:
+    """An embedding model compiled once: keep it, and later calls do not trace again.
+
+    Trained weights are seen by the next call.
+
+    Args:
+        model: a built keras model, images (B, H, W, 3) -> embeddings (B, D).
+
+    Example:
+        >>> import keras
+        >>> images = keras.Input((4, 4, 3))
+        >>> model = keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
+        >>> Embedder(model)([np.ones((2, 4, 4, 3)), np.ones((1, 4, 4, 3))]).shape
+        (3, 3)
+    """
+
+    def __init__(self, model):
+        self.model = model
+        image_shape = tuple(model.input_shape)[1:]
+        # An open batch size, so that the last, partial batch runs the same trace. No XLA: on a CPU
+        # it makes backbones several times slower, and it would compile again for that batch.
+        self._step = tf.function(
+            lambda images: tf.cast(model(images, training=False), tf.float32),
+            input_signature=[tf.TensorSpec((None, *image_shape), tf.float32)],
+        )
+
+    def __call__(self, batches, total=None, progress=False):
+        """Embed every batch, in order.
+
+        Args:
+            batches: iterable of images (B, H, W, 3), or of tuples which start with them, such as
+                a tf.data.Dataset.
+            total: number of images, for the progress bar. Default None: unknown.
+            progress: show a progress bar. Default False.
+
+        Returns:
+            float32 (N, D).
+
+        Raises:
+            ValueError: no images; images of another shape than the model's.
+        """
+        if not progress:
+            return _stacked([self.embed_batch(batch) for batch in batches])
+        from tqdm import tqdm
+
+        parts = []
+        with tqdm(total=total, unit=" images", desc="embedding") as bar:
+            for batch in batches:
+                parts.append(self.embed_batch(batch))
+                bar.update(len(parts[-1]))
+        return _stacked(parts)
+
+    def embed_batch(self, batch):
+        """Embeddings float32 (B, D) of one batch of images, or of a tuple which starts with it."""
+        images = tf.cast(batch[0] if isinstance(batch, tuple | list) else batch, tf.float32)
+        if not images.shape.is_compatible_with((None, *self.model.input_shape[1:])):
+            raise ValueError(
+                f"Expected batches of images of shape {self.model.input_shape}; received "
+                f"{tuple(images.shape)}; batch and resize them as for training."
+            )
+        return self._step(images).numpy()
+
+
+def embed(model, batches, total=None, progress=False):
+    """Embeddings of all images, float32 (N, D): `Embedder(model)(batches, ...)`, for a single use.
+
+    Args:
+        model: a built keras model, images (B, H, W, 3) -> embeddings (B, D).
+        batches: iterable of images (B, H, W, 3), or of tuples which start with them.
+        total: number of images, for the progress bar. Default None: unknown.
+        progress: show a progress bar. Default False.
+    """
+    return Embedder(model)(batches, total=total, progress=progress)
+
+
+def _stacked(parts):
+    if not parts:
+        raise ValueError(
+            "Expected at least one batch of images to embed; received none; check the folder or "
+            "the dataset, which may have been read to its end."
+        )
+    return np.concatenate(parts)

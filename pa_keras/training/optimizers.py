@@ -1,0 +1,114 @@
+"""AdamW with a learning rate of their own for the proxies, and decays of both rates."""
+
+import re
+from typing import Literal
+
+import keras
+from keras.optimizers import schedules
+
+from pa_keras.layers import Proxies
+
+
+def two_rate_adamw(
+    model: keras.Model,
+    learning_rate: float | schedules.LearningRateSchedule,
+    proxies_learning_rate: float | schedules.LearningRateSchedule,
+    weight_decay: float = 1e-4,
+    clip_value: float | None = 10.0,
+) -> keras.optimizers.Optimizer:
+    """AdamW (betas 0.9 and 0.999, epsilon 1e-8) which moves the proxies at their own rate.
+
+    A proxy is one vector that only its own gradient moves; at the rate of a pretrained network
+    it would hardly leave its random start.
+
+    Args:
+        model: a model with a `Proxies` layer, as of `pa_keras.models.with_proxies`.
+        learning_rate: of everything but the proxies, > 0, or a schedule.
+        proxies_learning_rate: of the proxies; the paper takes 100 times the other.
+        weight_decay: decoupled, per step and unit of learning rate. Default 1e-4.
+        clip_value: each component of the gradients is clipped to +- this. None: not clipped.
+
+    Returns:
+        A `keras.optimizers.MultiOptimizer`. Its own `learning_rate` cannot be read or set: let a
+        rate that changes be a schedule.
+
+    Raises:
+        ValueError: the model has no `Proxies` layer.
+
+    Example:
+        >>> from pa_keras.models import embedding_model, with_proxies
+        >>> model = with_proxies(embedding_model("conv4", 64, (32, 32), weights=None), 98)
+        >>> model.compile(two_rate_adamw(model, 1e-4, 1e-2), loss="mse", jit_compile=False)
+
+    Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, section 4.2.
+    """
+    proxies = [layer for layer in model.layers if isinstance(layer, Proxies)]
+    if not proxies:
+        raise ValueError(
+            f"Expected a model with a Proxies layer; received {model.name!r} without one. Make it "
+            "by with_proxies(embedding_model, num_classes)."
+        )
+
+    def adamw(rate: float | schedules.LearningRateSchedule) -> keras.optimizers.Optimizer:
+        return keras.optimizers.AdamW(
+            rate, weight_decay=weight_decay, epsilon=1e-8, clipvalue=clip_value
+        )
+
+    # The map's keys are regular expressions for whole paths of variables.
+    own = {re.escape(layer.proxies.path): adamw(proxies_learning_rate) for layer in proxies}
+    return keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(adamw(learning_rate), own)
+    )
+
+
+def decayed(
+    learning_rate: float,
+    decay: Literal["cosine", "staircase", "constant"],
+    steps_per_epoch: int,
+    epochs: int,
+    first_epoch: int = 0,
+    decay_epochs: int = 10,
+    decay_factor: float = 0.5,
+) -> float | schedules.LearningRateSchedule:
+    """The learning rate of an optimizer which starts at `first_epoch` of `epochs`.
+
+    Args:
+        learning_rate: the peak, > 0.
+        decay: "cosine": to 1 % of the peak over the epochs that are left; "staircase": times
+            decay_factor every decay_epochs, counted from epoch 0; "constant".
+        steps_per_epoch: optimizer steps in an epoch.
+        epochs: epochs of the whole run.
+        first_epoch: epochs that were trained before, by another optimizer. Default 0.
+        decay_epochs: epochs on a stair. Default 10.
+        decay_factor: (0, 1]. Default 0.5.
+
+    Returns:
+        A number, or a Keras schedule of the optimizer's own steps.
+
+    Raises:
+        ValueError: an unknown decay.
+
+    Example:
+        >>> rate = decayed(1e-3, "staircase", steps_per_epoch=10, epochs=30)
+        >>> [round(float(rate(step)), 6) for step in (99, 101, 201)]
+        [0.001, 0.0005, 0.00025]
+    """
+    match decay:
+        case "constant":
+            return learning_rate
+        case "cosine":
+            steps = steps_per_epoch * (epochs - first_epoch)
+            return schedules.CosineDecay(learning_rate, steps, alpha=0.01)
+        case "staircase":
+            stairs = range(decay_epochs, max(epochs, decay_epochs + 1), decay_epochs)
+            passed = sum(stair <= first_epoch for stair in stairs)
+            ahead = [stair for stair in stairs if stair > first_epoch]
+            values = [learning_rate * decay_factor**n for n in range(passed, len(stairs) + 1)]
+            if not ahead:
+                return values[0]
+            # A boundary's own step still has the value before it.
+            boundaries = [(stair - first_epoch) * steps_per_epoch - 1 for stair in ahead]
+            return schedules.PiecewiseConstantDecay(boundaries, values)
+    raise ValueError(
+        f"Expected decay to be cosine, staircase or constant; received {decay!r}."
+    )

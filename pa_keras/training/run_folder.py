@@ -1,0 +1,140 @@
+"""The folder of a run: what is in it, and that nothing in it is overwritten by chance."""
+
+import csv
+import json
+import logging
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_PACKAGES = (
+    "pa_keras", "tensorflow", "keras", "keras-cv", "numpy", "scann", "tensorflow-datasets", "pillow"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of the files of a run.
+
+    Args:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Every setting, resolved, as YAML."""
+        return self.path / "config.yaml"
+
+    @property
+    def best_model(self) -> Path:
+        """The selected embedding model."""
+        return self.path / "best.keras"
+
+    @property
+    def state(self) -> Path:
+        """Weights and optimizer after the last finished epoch, to resume from."""
+        return self.path / "state"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def result(self) -> Path:
+        """The last evaluation, on the test classes."""
+        return self.path / "result.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard logs."""
+        return self.path / "tensorboard"
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """The rows of `metrics`, epochs counted from 1; none if there is no file yet."""
+        if not self.metrics.exists():
+            return []
+        with self.metrics.open(newline="") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+    def drop_metrics_after(self, epoch: int) -> None:
+        """Removes rows of epochs whose state was not saved any more: they are trained again."""
+        if not self.metrics.exists():
+            return
+        header, *rows = self.metrics.read_text().splitlines(keepends=True)
+        column = header.strip().split(",").index("epoch")
+        kept = [row for row in rows if row.endswith("\n") and int(row.split(",")[column]) <= epoch]
+        self.metrics.write_text("".join([header, *kept]) if kept else "")
+
+    def write_versions(self) -> None:
+        """Writes the versions of Python, the platform and the packages to versions.json."""
+        versions = {"python": platform.python_version(), "platform": platform.platform()}
+        for package in _PACKAGES:
+            try:
+                versions[package] = metadata.version(package)
+            except metadata.PackageNotFoundError:
+                versions[package] = None
+        (self.path / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
+
+
+def new_run_folder(run_dir: str | None, dataset: str, room: int) -> RunFolder:
+    """Makes the folder of a new run.
+
+    Args:
+        run_dir: its path; it must not exist, or be empty. None: runs/<dataset>-<n>, the next free.
+        dataset: name of the dataset, for the default path.
+        room: bytes that the run will need on the disk.
+
+    Raises:
+        FileExistsError: the folder has something in it.
+        OSError: it cannot be written to, or the disk has no room.
+    """
+    if run_dir is None:
+        name = dataset.replace(":", "-")
+        number = 1
+        while (path := Path("runs") / f"{name}-{number}").exists():
+            number += 1
+    else:
+        path = Path(run_dir)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise FileExistsError(
+                f"Expected a new run folder; {path} has something in it, and nothing is "
+                "overwritten. Add --resume to go on with that run, or give another --run-dir."
+            )
+    folder = RunFolder(path)
+    try:
+        folder.state.mkdir(parents=True, exist_ok=True)
+        (path / "fit.log").touch()
+    except OSError as error:
+        raise OSError(
+            f"Expected a run folder that can be written to; {path}: {error}. Give another "
+            "--run-dir."
+        ) from error
+    free = shutil.disk_usage(path).free
+    if free < room:
+        raise OSError(
+            f"Expected {room / 1e6:.0f} MB free for the run; the disk of {path} has "
+            f"{free / 1e6:.0f} MB. Free some, or give a --run-dir on another disk."
+        )
+    return folder
+
+
+def existing_run_folder(run_dir: str | None) -> RunFolder:
+    """The folder of a run that was begun.
+
+    Raises:
+        FileNotFoundError: there is no run in it.
+    """
+    folder = RunFolder(Path(run_dir or ""))
+    if run_dir is None or not folder.config.exists():
+        raise FileNotFoundError(
+            "Expected --run-dir to be the folder of a run, with its config.yaml; received "
+            f"{run_dir!r}. See what is in runs/."
+        )
+    return folder

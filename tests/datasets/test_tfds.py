@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pa_keras.datasets import load
+
+tfds = pytest.importorskip("tensorflow_datasets")
+
+NUM_CLASSES = 5
+PER_SPLIT = 2
+
+
+class TinyCars(tfds.core.GeneratorBasedBuilder):
+    """Two images of each of five classes in either split, as JPEG and as PNG, one unlabelled."""
+
+    VERSION = tfds.core.Version("1.2.3")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(),
+            "label": tfds.features.ClassLabel(names=[f"car {c}" for c in range(NUM_CLASSES)]),
+            "bbox": tfds.features.BBoxFeature(),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples("train"), "test": self._generate_examples("test")}
+
+    def _generate_examples(self, split):
+        for path in sorted(Path(self.data_dir).parents[2].joinpath("source", split).iterdir()):
+            label = int(path.name[0])
+            box = tfds.features.BBox(0.0, 0.0, 1.0, 1.0)
+            yield path.name, {"image": str(path), "label": label, "bbox": box}
+        if split == "test":
+            yield "unknown", {"image": str(path), "label": -1, "bbox": box}
+
+
+class NoLabels(tfds.core.GeneratorBasedBuilder):
+    """Numbers only."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({"number": np.int64})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        yield "0", {"number": 0}
+
+
+@pytest.fixture
+def data_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("PA_KERAS_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        folder = tmp_path / "source" / split
+        folder.mkdir(parents=True)
+        for c in range(NUM_CLASSES):
+            for suffix in ("jpg", "png"):
+                pixels = rng.integers(0, 256, (8, 9, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{c}.{suffix}")
+    return str(tmp_path / "tfds")
+
+
+def test_the_splits_are_merged_and_split_by_class(data_dir, tmp_path, caplog):
+    dataset = load("tfds:tiny_cars", data_dir)
+    assert dataset.name == "tiny_cars"
+    assert dataset.train.class_names == ("car 0", "car 1", "car 2")
+    assert dataset.queries.class_names == ("car 3", "car 4")
+    assert len(dataset.queries) == 2 * 2 * PER_SPLIT
+    assert "1 images have no label" in caplog.text
+    for images, first in ((dataset.train, 0), (dataset.queries, 3)):
+        for c in range(images.num_classes):
+            paths = [p for p, label in zip(images.paths, images.labels, strict=True) if label == c]
+            written = sorted(Path(path).read_bytes() for path in paths)
+            source = sorted(p.read_bytes() for p in tmp_path.glob(f"source/*/{first + c}.*"))
+            assert written == source
+            assert sorted(Path(p).suffix for p in paths) == [".jpg", ".jpg", ".png", ".png"]
+    assert str(tmp_path / "cache" / "tfds") in dataset.train.paths[0]
+
+
+def test_the_images_are_written_once(data_dir, monkeypatch):
+    first = load("tfds:tiny_cars", data_dir, test_fraction=0.4)
+    monkeypatch.setattr(tfds, "builder", None)
+    again = load("tfds:tiny_cars", data_dir, test_fraction=0.4)
+    assert again.train.paths == first.train.paths
+
+
+def test_an_unknown_set(data_dir, tmp_path):
+    with pytest.raises(RuntimeError, match="'no_such_set' in .*\n.*--dataset folder"):
+        load("tfds:no_such_set", data_dir)
+    assert not list((tmp_path / "cache" / "tfds").iterdir())
+
+
+def test_cars_that_cannot_be_downloaded(data_dir, monkeypatch):
+    class Gone:
+        def download_and_prepare(self):
+            raise ConnectionError("404")
+
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: Gone())
+    with pytest.raises(RuntimeError, match="ConnectionError: 404\n.*--dataset cars196 --data-dir"):
+        load("cars196")
+
+
+def test_a_set_without_images_and_labels(data_dir):
+    with pytest.raises(ValueError, match="'no_labels'; received number"):
+        load("tfds:no_labels", data_dir)
