@@ -39,20 +39,28 @@ def make_parser(config_class: type, program: str, description: str) -> jsonargpa
     parser.add_argument(
         "--config",
         action="config",
-        help="YAML file of settings, or the name of one that ships with the package: "
-        + ", ".join(sorted(path.stem for path in config_folder().glob("*.yaml"))),
+        help="YAML file of settings",
     )
     parser.add_class_arguments(config_class)
     return parser
 
 
 def parse(
-    parser: jsonargparse.ArgumentParser, config_class: type[Config], arguments: Sequence[str]
+    parser: jsonargparse.ArgumentParser,
+    config_class: type[Config],
+    arguments: Sequence[str],
+    shipped: bool = False,
 ) -> tuple[Config, jsonargparse.Namespace]:
     """Reads the command line; settings on it stand above those of --config.
 
-    Dashes and underscores in names are the same. Without --config, the shipped config that has
-    the dataset's name is the base, if there is one.
+    Dashes and underscores in names are the same.
+
+    Args:
+        parser: of `make_parser`.
+        config_class: what the parser was made of.
+        arguments: the command line.
+        shipped: whether --config may also name an experiment of `config_folder()`; without
+            --config, the one that has the dataset's name is then the base, if there is one.
 
     Returns:
         The config, and the namespace with the parser's other arguments.
@@ -61,11 +69,12 @@ def parse(
         SystemExit: with code 2 and a message, for a setting that is unknown or of a wrong type.
     """
     arguments = [_normal(argument) for argument in arguments]
-    arguments = _with_shipped_configs(arguments)
+    if shipped:
+        arguments = _with_shipped_configs(arguments)
     try:
         parsed = parser.parse_args(arguments)
-        base = config_folder() / f"{getattr(parsed, 'dataset', '')}.yaml"
-        if not parsed.config and base.exists():
+        base = config_folder() / f"{parsed.get('dataset')}.yaml"
+        if shipped and not parsed.config and base.exists():
             parsed = parser.parse_args([f"--config={base}", *arguments])
     except argparse.ArgumentError as error:
         hint = _hint(parser, arguments)
@@ -92,6 +101,17 @@ def run_command(command: Callable[[], None]) -> None:
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         logger.debug("The command failed.", exc_info=True)
         sys.exit(f"error: {error}")
+
+
+def expect_new(path: str | None) -> None:
+    """Raises FileExistsError if there is a file already, before any work is done for it."""
+    if path is not None and Path(path).exists():
+        raise FileExistsError(
+            f"Expected a new file; {path} is there already, and nothing is overwritten. Give "
+            "another name, or delete it."
+        )
+    if path is not None and not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f"Expected a folder to write {path} to; make it first.")
 
 
 def log_to(path: Path | None = None) -> None:

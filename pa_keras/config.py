@@ -197,3 +197,75 @@ class FitConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+
+
+@dataclass
+class EvaluateConfig:
+    """An evaluation of a trained model."""
+
+    run: str | None = None
+    """Folder of a run of fit: its best model, on the data set that it was trained for."""
+
+    model: str | None = None
+    """In place of run: a .keras file of an embedding model; give dataset too."""
+
+    dataset: str | None = None
+    """Data set to evaluate on, of which the test part is taken. Default: that of the run."""
+
+    data_dir: str | None = None
+    """Folder of the images, or the manifest's path. Default: that of the run."""
+
+    crop_fraction: float | None = None
+    """Evaluation resizes the shorter side to the model's size / crop_fraction, then crops the
+    centre. Default: that of the run, or 0.875."""
+
+    test_fraction: float | None = None
+    """Share of the classes for the test where the set has no split. Default: the run's, or 0.5."""
+
+    crop_to_boxes: bool | None = None
+    """Crop Cars-196 to its official bounding boxes. Default: as the run did, or not."""
+
+    on_bad_image: Literal["error", "skip"] = "error"
+    """An image that cannot be decoded: stop, or leave it out and list it."""
+
+    ks: tuple[int, ...] = (1, 2, 4, 8)
+    """The K of Recall@K and Precision@K."""
+
+    search: Literal["auto", "exact", "scann"] = "auto"
+    """Nearest neighbours: exact, approximate by ScaNN, or by ScaNN where that pays."""
+
+    batch_size: int = 256
+    """Images embedded at once."""
+
+    json: str | None = None
+    """New file for the result as JSON."""
+
+    picture: str | None = None
+    """New file for a picture of what was found for a few queries, such as found.png."""
+
+
+@dataclass
+class EmbedConfig:
+    """Embeddings of image files."""
+
+    images: str
+    """Folder with class folders, or a manifest (CSV)."""
+
+    out: str
+    """New .npz file: embeddings float32 (N, D), labels int32 (N,), class_names and paths."""
+
+    run: str | None = None
+    """Folder of a run of fit, for its best model."""
+
+    model: str | None = None
+    """In place of run: a .keras file of an embedding model."""
+
+    crop_fraction: float | None = None
+    """Resize the shorter side to the model's size / crop_fraction, then crop the centre.
+    Default: that of the run, or 0.875."""
+
+    on_bad_image: Literal["error", "skip"] = "error"
+    """An image that cannot be decoded: stop, or leave it out and list it."""
+
+    batch_size: int = 256
+    """Images embedded at once."""

@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         FitConfig,
         PROGRAM,
         "Trains an embedding model with Proxy-Anchor loss and measures Recall@K on classes that "
-        "it never saw. Without any setting it draws its own images and takes a few minutes.",
+        "it never saw. Without any setting it draws its own images and takes a few minutes. "
+        "--config also takes the name of an experiment that ships with the package: "
+        + ", ".join(sorted(path.stem for path in command_line.config_folder().glob("*.yaml"))),
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in --run-dir, with its settings"
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--dry_run", action="store_true", help="check settings, images and model; train nothing"
     )
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    config, flags = command_line.parse(parser, FitConfig, arguments)
+    config, flags = command_line.parse(parser, FitConfig, arguments, shipped=True)
     command_line.log_to()
     if flags.resume:
         command_line.run_command(lambda: _resume(config.run_dir, arguments, parser))
@@ -59,7 +61,7 @@ def _start(config: FitConfig, dry_run: bool) -> None:
     config = dataclasses.replace(config, run_dir=str(folder.path))
     folder.config.write_text(command_line.as_yaml(config))
     folder.write_versions()
-    (folder.path / "skipped_images.txt").write_text("".join(f"{path}\n" for path in skipped))
+    (folder.path / "skipped_images.txt").write_text("".join(f"{path}: {reason}\n" for path, reason in skipped.items()))
     _train(config, folder, dataset, selection, model, embedder)
 
 
@@ -70,7 +72,7 @@ def _resume(run_dir: str | None, arguments: list[str], parser: "jsonargparse.Arg
     folder = existing_run_folder(run_dir)
     stored = [f"--config={folder.config}"]
     config, _ = command_line.parse(parser, FitConfig, stored)
-    asked, _ = command_line.parse(parser, FitConfig, stored + arguments)
+    asked, _ = command_line.parse(parser, FitConfig, stored + arguments, shipped=True)
     config = dataclasses.replace(config, run_dir=run_dir)
     changed = _differences(dataclasses.asdict(config), dataclasses.asdict(asked))
     if changed:
@@ -84,30 +86,18 @@ def _resume(run_dir: str | None, arguments: list[str], parser: "jsonargparse.Arg
     _train(config, folder, dataset, selection, model, embedder)
 
 
-def _load(config: FitConfig) -> tuple["Dataset", "Dataset | None", list[str]]:
-    """The data set, of which training classes may be held out for selection; files left out."""
+def _load(config: FitConfig) -> tuple["Dataset", "Dataset | None", dict[str, str]]:
+    """The data set, the one to select the best epoch by, and the files that are left out."""
     from pa_keras import datasets
-    from pa_keras.pipelines import check_images
+    from pa_keras.training.data import load_checked
 
-    dataset = datasets.load(
+    dataset, skipped = load_checked(
         config.dataset,
         config.data_dir,
+        on_bad_image=config.data.on_bad_image,
         test_fraction=config.data.test_fraction,
         crop_to_boxes=config.data.crop_to_boxes,
     )
-    skipped: list[str] = []
-
-    def readable(images: "Images | None") -> "Images | None":
-        if images is None:
-            return None
-        check = check_images(images.paths, config.data.on_bad_image)
-        skipped.extend(check.bad)
-        return images.take(check.good)
-
-    train = readable(dataset.train)
-    train = train.take_classes(train.labels)  # no proxy for a class that lost its last image
-    queries, gallery = readable(dataset.queries), readable(dataset.gallery)
-    dataset = datasets.Dataset(dataset.name, train, queries, gallery)
     match config.training.selection:
         case "held_out":
             train, held_out = datasets.hold_out_classes(

@@ -21,7 +21,7 @@ FONTS = (
 # A character in fewer fonts than this would be a single design, not a class.
 MIN_FONTS = 12
 # Characters whose normalised pictures have a higher cosine than this, in any font, are one class.
-LOOK_ALIKE = 0.97
+LOOK_ALIKE = 0.96
 _SIDE = 24
 
 
@@ -78,7 +78,14 @@ def covered(font: str) -> frozenset[str]:
     """The characters that a font has a glyph for."""
     from matplotlib.ft2font import FT2Font
 
-    return frozenset(map(chr, FT2Font(str(_path(font))).get_charmap()))
+    return frozenset(map(chr, FT2Font(str(path(font))).get_charmap()))
+
+
+def path(font: str) -> Path:
+    """The file of a font."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / font
 
 
 @cache
@@ -86,13 +93,7 @@ def _face(font: str, size: int) -> "FreeTypeFont":
     from PIL import ImageFont
 
     # The basic layout draws alike everywhere; Raqm is not in every build of Pillow.
-    return ImageFont.truetype(str(_path(font)), size, layout_engine=ImageFont.Layout.BASIC)
-
-
-def _path(font: str) -> Path:
-    import matplotlib
-
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / font
+    return ImageFont.truetype(str(path(font)), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _is_letter(character: str) -> bool:

@@ -39,7 +39,7 @@ def load_glyphs(
         seed: of the drawing, not of the split. Default 0.
         image_size: height and width in pixels, at least 16. Default 32.
         images_per_character: at least 2. Default 40.
-        num_characters: how many characters in all, at least 4. Default None: every one, some 330.
+        num_characters: how many characters in all, at least 4. Default None: every one, some 280.
 
     Returns:
         Training images and queries that search each other (no gallery).

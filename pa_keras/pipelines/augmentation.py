@@ -17,8 +17,10 @@ def make_augmentation(
     The name is that of an image layer of `keras.layers`, or else of `keras_cv.layers`, in
     either spelling: `RandAugment`, `rand_augment`; `keras_cv.RandAugment` is keras_cv's.
 
-    Keras layers give the same result for the same seed. Of the keras_cv layers those that draw
-    by TensorFlow's global generator do not.
+    Keras layers give the same result for the same seed, save for AugMix, which draws its
+    operations in Python when it is traced. keras_cv layers draw by TensorFlow's generators and
+    give another result each time. Some cost more than decoding: RandAugment several
+    milliseconds an image on a CPU.
 
     Args:
         name: of the layer.
@@ -66,7 +68,7 @@ def _find(name: str) -> type[keras.layers.Layer]:
         near = difflib.get_close_matches(wanted, found, n=3, cutoff=0.4) or sorted(found)
         names = ", ".join(found[each].__name__ for each in near)
         raise ValueError(
-            f'Expected the name of an image layer of keras.layers or keras_cv.layers; received '
+            f"Expected the name of an image layer of keras.layers or keras_cv.layers; received "
             f'"{name}"; the nearest: {names}.'
         )
     return found[wanted]
@@ -80,9 +82,12 @@ def _keras_layers() -> dict[str, type[keras.layers.Layer]]:
 def _keras_cv_layers() -> dict[str, type[keras.layers.Layer]]:
     import keras_cv
 
-    base = keras_cv.layers.BaseImageAugmentationLayer
     members = inspect.getmembers(keras_cv.layers, inspect.isclass)
-    return {_spelled(key): each for key, each in members if issubclass(each, base)}
+    return {
+        _spelled(key): each
+        for key, each in members
+        if hasattr(each, "augment_image") or hasattr(each, "augment_images")
+    }
 
 
 def _spelled(name: str) -> str:

@@ -91,7 +91,8 @@ def training_batches(
         steps = steps_per_epoch(len(paths), batch_size)
         augment = make_augmentation(augmentation, augmentation_options)
         batches = _augment(batches, augment, seed, first_step=first_epoch * steps)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+    return batches.apply(endless).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(

@@ -73,18 +73,16 @@ def _decode_other(contents: tf.Tensor) -> tf.Tensor:
 
 def _decode_gif(contents: tf.Tensor) -> tf.Tensor:
     """Decodes the first frame, in its place on black if it is smaller than the canvas."""
-    data = tf.cast(tf.io.decode_raw(contents, tf.uint8), tf.int32)
-    palette = tf.where(data[10] >= 128, 3 * tf.bitwise.left_shift(2, data[10] % 8), 0)
+    data = tf.io.decode_raw(contents, tf.uint8)
+    flags = tf.cast(data[10], tf.int32)
+    palette = tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
     start = _gif_first_frame(data, 13 + palette)
-    place = tf.io.decode_raw(tf.strings.substr(contents, start + 1, 8), tf.uint16)
-    left, top, width, height = tf.unstack(tf.cast(place, tf.int32), 4)
+    left, top, width, height = (_integer(data, start + i, tf.uint16) for i in (1, 3, 5, 7))
     # TensorFlow takes the frame for the canvas and moves it all the same: it is decoded at
     # (0, 0). The extensions are left out, for one of them makes a colour black: transparency.
-    head = tf.strings.substr(contents, 0, 13 + palette)
-    tail = tf.strings.substr(contents, start + 5, -1)
-    frame = _decode_other(tf.strings.join([head, b",\0\0\0\0", tail]))
-    canvas_width = tf.maximum(_little_endian(contents, 6, tf.uint16), left + width)
-    canvas_height = tf.maximum(_little_endian(contents, 8, tf.uint16), top + height)
+    frame = _decode_other(_splice(contents, 13 + palette, b",\0\0\0\0", start + 5))
+    canvas_width = tf.maximum(_integer(data, 6, tf.uint16), left + width)
+    canvas_height = tf.maximum(_integer(data, 8, tf.uint16), top + height)
     return tf.image.pad_to_bounding_box(frame, top, left, canvas_height, canvas_width)
 
 
@@ -95,72 +93,66 @@ def _gif_first_frame(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         return data[start] == 0x21
 
     def behind_extension(start: tf.Tensor) -> list[tf.Tensor]:
-        end = tf.while_loop(
-            lambda block: data[block] > 0, lambda block: [block + 1 + data[block]], [start + 2]
-        )
-        return [end[0] + 1]
+        def behind_block(block: tf.Tensor) -> list[tf.Tensor]:
+            return [block + 1 + tf.cast(data[block], tf.int32)]
+
+        return [tf.while_loop(lambda block: data[block] > 0, behind_block, [start + 2])[0] + 1]
 
     return tf.while_loop(is_extension, behind_extension, [start])[0]
 
 
 def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
-    # With three channels asked for, the operation refuses files that have alpha.
-    extended = _starts_with(tf.strings.substr(contents, 12, 4), b"VP8X")
-    flags = tf.io.decode_raw(tf.strings.substr(contents, 20, 1), tf.uint8)[0]
+    data = tf.io.decode_raw(contents, tf.uint8)
+    flags = tf.cast(data[20], tf.int32)
+    moves = tf.reduce_all(data[12:16] == tuple(b"VP8X")) & (flags & _WEBP_MOVES > 0)
+    # TensorFlow 2.20 writes four channels of an animation into the room for three, and so
+    # corrupts the memory, unless the header announces alpha. Still images with alpha it refuses
+    # when asked for three.
+    alpha = tf.gather([bytes([value | _WEBP_ALPHA]) for value in range(256)], flags)
     image = tf.cond(
-        extended & (tf.bitwise.bitwise_and(flags, _WEBP_MOVES) > 0),
-        lambda: tf.image.decode_webp(_claim_alpha(contents, flags), channels=4),
+        moves,
+        lambda: tf.image.decode_webp(_splice(contents, 20, alpha, 21), channels=4),
         lambda: tf.image.decode_webp(contents),
     )
     return image[0, ..., :3]
 
 
-def _claim_alpha(contents: tf.Tensor, flags: tf.Tensor) -> tf.Tensor:
-    # TensorFlow 2.20 writes four channels of an animation into the room for three, and so
-    # corrupts the memory, unless the header announces alpha.
-    flags = tf.cast(tf.bitwise.bitwise_or(flags, _WEBP_ALPHA), tf.int32)
-    byte = tf.gather([bytes([value]) for value in range(256)], flags)
-    head, tail = tf.strings.substr(contents, 0, 20), tf.strings.substr(contents, 21, -1)
-    return tf.strings.join([head, byte, tail])
-
-
 def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
-    bits = _little_endian(contents, 28, tf.uint16)
+    data = tf.io.decode_raw(contents, tf.uint8)
+    bits = _integer(data, 28, tf.uint16)
     return tf.cond(
         bits <= 8,
-        lambda: _decode_palette_bmp(contents, bits),
+        lambda: _decode_palette_bmp(data, bits),
         lambda: tf.io.decode_bmp(contents)[..., :3],
     )
 
 
-def _decode_palette_bmp(contents: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+def _decode_palette_bmp(data: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
     """Decodes an uncompressed BMP of 1, 4 or 8 bits a pixel through its palette."""
-    compression = _little_endian(contents, 30, tf.int32)
-    check = tf.debugging.assert_equal(compression, 0, "Expected an uncompressed BMP.")
-    with tf.control_dependencies([check]):
-        start = _little_endian(contents, 10, tf.int32)
-        width = _little_endian(contents, 18, tf.int32)
-        signed_height = _little_endian(contents, 22, tf.int32)
-    height = tf.abs(signed_height)
-    palette_start = 14 + _little_endian(contents, 14, tf.int32)
-    colors = _little_endian(contents, 46, tf.int32)
+    tf.debugging.assert_equal(_integer(data, 30), 0, "Expected an uncompressed BMP.")
+    pixels_start, info_bytes, width, height, colors = (
+        _integer(data, offset) for offset in (10, 14, 18, 22, 46)
+    )
     colors = tf.where(colors > 0, colors, tf.bitwise.left_shift(1, bits))
-    palette = _bytes(contents, palette_start, 4 * colors)
-    palette = tf.reshape(palette, (-1, 4))[:, 2::-1]  # stored as blue, green, red, nothing
+    palette_start = 14 + info_bytes
+    palette = tf.reshape(data[palette_start : palette_start + 4 * colors], (colors, 4))
     row_bytes = (width * bits + 31) // 32 * 4  # rows are padded to four bytes
-    rows = tf.reshape(_bytes(contents, start, row_bytes * height), (height, row_bytes, 1))
+    rows = data[pixels_start : pixels_start + row_bytes * tf.abs(height)]
+    rows = tf.cast(tf.reshape(rows, (tf.abs(height), row_bytes, 1)), tf.int32)
     shifts = tf.range(8 - bits, -1, -bits)  # the leftmost pixel is in the highest bits
-    pixels = tf.bitwise.right_shift(tf.cast(rows, tf.int32), shifts)
-    indices = tf.bitwise.bitwise_and(pixels, tf.bitwise.left_shift(1, bits) - 1)
-    indices = tf.reshape(indices, (height, -1))[:, :width]
-    indices = tf.cond(signed_height > 0, lambda: indices[::-1], lambda: indices)
-    return tf.gather(palette, indices)
+    indices = tf.bitwise.right_shift(rows, shifts) & ((tf.bitwise.left_shift(1, bits)) - 1)
+    indices = tf.reshape(indices, (tf.abs(height), -1))[:, :width]
+    indices = tf.cond(height > 0, lambda: tf.reverse(indices, [0]), lambda: indices)
+    return tf.gather(palette[:, 2::-1], indices)  # stored as blue, green, red, nothing
 
 
-def _little_endian(contents: tf.Tensor, offset: int, dtype: tf.DType) -> tf.Tensor:
-    value = tf.io.decode_raw(tf.strings.substr(contents, offset, dtype.size), dtype)
-    return tf.cast(value[0], tf.int32)
+def _integer(data: tf.Tensor, offset: int | tf.Tensor, dtype: tf.DType = tf.int32) -> tf.Tensor:
+    """The little-endian integer at an offset of the bytes, as int32."""
+    return tf.cast(tf.bitcast(data[offset : offset + dtype.size], dtype), tf.int32)
 
 
-def _bytes(contents: tf.Tensor, start: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_raw(tf.strings.substr(contents, start, count), tf.uint8)
+def _splice(contents: tf.Tensor, start: int, middle: bytes, end: int) -> tf.Tensor:
+    """The bytes before `start`, the middle, and the bytes from `end` on."""
+    end = tf.minimum(end, tf.strings.length(contents))
+    head, tail = tf.strings.substr(contents, 0, start), tf.strings.substr(contents, end, -1)
+    return tf.strings.join([head, middle, tail])

@@ -82,7 +82,7 @@ assert not {"pa_keras", "keras_cv"} & set(sys.modules)
 @pytest.mark.parametrize(
     "names",
     [
-        ["efficientnet_lite0", "conv4", "mobilenetv2", "resnet50"],
+        ["efficientnet_lite0", "conv4", "resnet50"],
         pytest.param([n.lower() for n in REPRESENTATIVES.values()], marks=pytest.mark.large),
     ],
     ids=["quick", "all"],
@@ -104,9 +104,7 @@ def test_a_saved_embedding_model_needs_keras_alone(names, tmp_path):
 @pytest.mark.parametrize(
     "family",
     [
-        family
-        if family in ("mobilenet_v2", "nasnet")
-        else pytest.param(family, marks=pytest.mark.large)
+        family if family == "mobilenet_v2" else pytest.param(family, marks=pytest.mark.large)
         for family in REPRESENTATIVES
     ],
 )

@@ -1,0 +1,26 @@
+"""The installed wheel does its main job in a folder of its own: draw, train, evaluate, embed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pa_keras
+
+if not Path(pa_keras.__file__).is_relative_to(sys.prefix):
+    sys.exit(f"Expected the installed package; imported {pa_keras.__file__}.")
+
+
+def command(*arguments):
+    subprocess.run([sys.executable, "-m", *arguments], check=True)
+
+
+run = f"smoke-{sys.version_info.minor}"
+command("pa_keras.fit", "--run-dir", run, "--training.epochs=2", "--evaluation.every=2")
+recall = json.loads(Path(run, "result.json").read_text())["metrics"]["recall_at_1"]
+if recall < 0.2:
+    sys.exit(f"Expected Recall@1 of 0.2 or more after two epochs on glyphs; received {recall}.")
+command("pa_keras.evaluate", "--run", run, "--json", f"{run}.json", "--picture", f"{run}.png")
+again = json.loads(Path(f"{run}.json").read_text())["metrics"]["recall_at_1"]
+if abs(again - recall) > 1e-3:
+    sys.exit(f"Expected the Recall@1 of the run, {recall}, again; received {again}.")

@@ -1,0 +1,69 @@
+"""`python -m pa_keras.embed`: image files to an .npz of embeddings."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pa_keras import command_line
+from pa_keras.config import EmbedConfig
+
+logger = logging.getLogger(__name__)
+
+PROGRAM = "python -m pa_keras.embed"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the settings and embeds."""
+    parser = command_line.make_parser(
+        EmbedConfig,
+        PROGRAM,
+        "Writes embeddings, labels and paths of every image of a folder or manifest to an .npz.",
+    )
+    arguments = sys.argv[1:] if arguments is None else arguments
+    config, _ = command_line.parse(parser, EmbedConfig, arguments)
+    command_line.log_to()
+    command_line.run_command(lambda: _run(config))
+
+
+def _run(config: EmbedConfig) -> None:
+    # TensorFlow is imported from here on, so that --help need not wait.
+    import numpy as np
+
+    from pa_keras import datasets
+    from pa_keras.pipelines import check_images, evaluation_batches
+    from pa_keras.training import embed
+    from pa_keras.training.trained import load_trained
+
+    if not config.out.endswith(".npz"):
+        raise ValueError(f"Expected --out to end with .npz; received {config.out!r}.")
+    command_line.expect_new(config.out)
+    model, settings = load_trained(config.run, config.model)
+    crop_fraction = config.crop_fraction or settings.get("data", {}).get("crop_fraction", 0.875)
+    path = Path(config.images)
+    is_manifest = path.suffix == ".csv" or (path / "manifest.csv").exists()
+    images = datasets.read_manifest(path)[0] if is_manifest else datasets.folder_images(path)
+    images = images.take(check_images(images.paths, config.on_bad_image).good)
+    embeddings = embed(
+        model,
+        evaluation_batches(
+            images.paths,
+            batch_size=config.batch_size,
+            image_size=model.input_shape[1:3],
+            crop_fraction=crop_fraction,
+        ),
+        total=len(images),
+        progress=True,
+    )
+    np.savez(
+        config.out,
+        embeddings=embeddings,
+        labels=images.labels,
+        class_names=np.asarray(images.class_names),
+        paths=np.asarray(images.paths),
+    )
+    sys.stdout.write(f"{config.out}: {len(images)} embeddings of {embeddings.shape[1]} numbers\n")
+
+
+if __name__ == "__main__":
+    main()

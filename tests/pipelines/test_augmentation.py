@@ -1,0 +1,60 @@
+"""Augmentation by name."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pa_keras.pipelines import make_augmentation
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (3, 24, 20, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["RandAugment", "rand_augment", "random_erasing"])
+def test_the_seed_alone_decides(name):
+    augment = tf.function(make_augmentation(name))
+    first = augment(IMAGES, tf.constant([1, 2])).numpy()
+    second = augment(IMAGES, tf.constant([1, 3])).numpy()
+    np.testing.assert_array_equal(augment(IMAGES, tf.constant([1, 2])), first)
+    np.testing.assert_array_equal(
+        make_augmentation(name)(IMAGES, tf.constant([1, 2])).numpy(), first
+    )
+    assert np.abs(first - second).max() > 1
+    assert first.shape == IMAGES.shape
+    assert first.dtype == np.float32
+    assert first.min() >= 0 and first.max() <= 255
+
+
+def test_options_reach_the_layer():
+    augment = make_augmentation("RandomBrightness", {"factor": (0.5, 0.5)})
+    brighter = augment(IMAGES, tf.constant([0, 0]))
+    np.testing.assert_allclose(brighter, np.minimum(IMAGES + 127.5, 255), atol=1e-3)
+
+
+def test_keras_cv_layer():
+    augment = make_augmentation(
+        "keras_cv.RandomCutout", {"height_factor": 0.5, "width_factor": 0.5}
+    )
+    result = augment(IMAGES, tf.constant([0, 0])).numpy()
+    assert np.mean(result == 0) > 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("RandAugmnt", None, "the nearest: RandAugment"),
+        ("keras_cv.Cutout", None, "the nearest: RandomCutout"),
+        ("MixUp", None, "keeps the label"),
+        ("cut_mix", None, "keeps the label"),
+        ("RandomBrightness", None, "missing .*'factor'"),
+        ("RandAugment", {"strength": 3}, "options that RandAugment takes; received .*strength"),
+    ],
+)
+def test_bad_names_and_options(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_augmentation(name, options)
+
+
+def test_a_layer_that_changes_the_size():
+    augment = make_augmentation("CenterCrop", {"height": 10, "width": 10})
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="not compatible"):
+        augment(IMAGES, tf.constant([0, 0]))

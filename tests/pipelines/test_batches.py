@@ -1,0 +1,140 @@
+"""Training and evaluation batches of small files."""
+
+import itertools
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from pa_keras.pipelines import (
+    balanced,
+    decode_image,
+    evaluation_batches,
+    evaluation_image,
+    shuffled,
+    steps_per_epoch,
+    training_batches,
+)
+
+SIZE = (24, 32)
+LABELS = np.arange(23) % 4
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """23 images, JPEG and PNG, each of one colour and size of its own."""
+    folder, files = tmp_path_factory.mktemp("images"), []
+    for i in range(len(LABELS)):
+        files.append(str(folder / f"{i}.{'png' if i % 5 == 0 else 'jpg'}"))
+        ramp = np.add.outer(np.arange(30 + i), np.arange(40 - i // 2))[..., None]
+        Image.fromarray((ramp + [5 * i, 0, 100]).astype(np.uint8)).save(files[-1])
+    return files
+
+
+def taken(paths, steps, **options):
+    settings = {"batch_size": 6, "image_size": SIZE, "seed": 7, **options}
+    batches = training_batches(paths, LABELS, **settings)
+    return list(itertools.islice(batches.as_numpy_iterator(), steps))
+
+
+@pytest.fixture(scope="module")
+def plain(paths):
+    """Three epochs without options."""
+    return taken(paths, 3 * steps_per_epoch(len(LABELS), 6))
+
+
+def assert_same(left, right):
+    for (images, labels), (other_images, other_labels) in zip(left, right, strict=True):
+        np.testing.assert_array_equal(images, other_images)
+        np.testing.assert_array_equal(labels, other_labels)
+
+
+def test_shapes_are_static(paths):
+    batches = training_batches(paths, LABELS, batch_size=6, image_size=SIZE, seed=0)
+    assert batches.element_spec == (
+        tf.TensorSpec((6, *SIZE, 3), tf.float32),
+        tf.TensorSpec((6,), tf.int32),
+    )
+    assert batches.cardinality() == tf.data.INFINITE_CARDINALITY
+    images, _ = next(iter(batches))
+    assert tf.reduce_min(images) >= 0 and tf.reduce_max(images) <= 255
+
+
+def test_order_is_the_samplers(plain):
+    labels = [labels for _, labels in plain]
+    expected = np.concatenate([LABELS[shuffled(23, 6, 7, epoch)] for epoch in range(3)])
+    np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize("given", [(2, 3), (2, None), (None, 3)])
+def test_balanced_order(paths, given):
+    classes, images = given
+    labels = [b[1] for b in taken(paths, 3, classes_per_batch=classes, images_per_class=images)]
+    np.testing.assert_array_equal(labels, LABELS[balanced(LABELS, 2, 3, 7, 0)])
+
+
+def test_repeats_and_resumes(paths, plain):
+    assert_same(plain, taken(paths, len(plain)))
+    assert_same(plain[3:], taken(paths, len(plain) - 3, first_epoch=1))
+    other = taken(paths, 1, seed=8)
+    assert np.abs(plain[0][0] - other[0][0]).max() > 1
+
+
+def test_augmentation_resumes(paths, plain):
+    options = {"augmentation": "random_brightness", "augmentation_options": {"factor": 0.5}}
+    augmented = taken(paths, 6, **options)
+    assert np.abs(augmented[0][0] - plain[0][0]).max() > 1
+    assert_same(augmented[3:], taken(paths, 3, **options, first_epoch=1))
+
+
+def test_an_image_is_cut_differently_in_each_epoch(plain):
+    images = np.concatenate([images for images, _ in plain])
+    assert len(np.unique(images.reshape(len(images), -1), axis=0)) == len(images)
+
+
+@pytest.mark.parametrize("cache", ["files", "pixels"])
+def test_caches_change_nothing(paths, plain, cache, caplog):
+    with caplog.at_level(logging.WARNING):
+        cached = taken(paths, 4, cache=cache)
+    for (kept, labels), (read, same) in zip(cached, plain[:4], strict=True):
+        # Decoding only a window of a JPEG smooths the colour at its edge differently.
+        assert np.abs(kept - read).mean() < (0.5 if cache == "pixels" else 1e-6)
+        np.testing.assert_array_equal(labels, same)
+    said = "pixels of 23 images stay in memory: about 0.0 GB" in caplog.text
+    assert said == (cache == "pixels")
+
+
+def test_evaluation_is_in_order_and_whole(paths):
+    batches = list(evaluation_batches(paths, batch_size=10, image_size=SIZE))
+    assert [len(batch) for batch in batches] == [10, 10, 3]
+    for path, image in zip(paths, np.concatenate(batches), strict=True):
+        expected = evaluation_image(decode_image(tf.io.read_file(path)), SIZE, 0.875)
+        np.testing.assert_allclose(image, expected, atol=1e-3)
+
+
+def test_steps_per_epoch():
+    assert steps_per_epoch(23, 6) == 3
+    assert steps_per_epoch(24, 6) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 24}, "a batch of 24 for 23 images; lower"),
+        ({"classes_per_batch": 6, "images_per_class": 1}, "at least classes_per_batch = 6"),
+        ({"classes_per_batch": 4}, "4 x 1 for a batch of 6; change"),
+        ({"images_per_class": 12}, "0 x 12 for a batch of 6; change"),
+        ({"cache": "disk"}, 'cache "none", "files" or "pixels"; received "disk"'),
+        ({"augmentation": "RandAugmnt"}, "nearest: RandAugment"),
+    ],
+)
+def test_bad_arguments(paths, options, message):
+    with pytest.raises(ValueError, match=message):
+        taken(paths, 1, **options)
+
+
+def test_a_label_for_each_path(paths):
+    with pytest.raises(ValueError, match="received 22 paths and 23 labels"):
+        training_batches(paths[1:], LABELS, batch_size=2, image_size=SIZE, seed=0)

@@ -1,0 +1,174 @@
+"""Each image format against Pillow, eagerly and in a graph."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from pa_keras.pipelines import decode_image
+
+HEIGHT, WIDTH = 22, 29
+RAMP = np.add.outer(np.arange(HEIGHT) * 6, np.arange(WIDTH) * 3)[..., None]
+RGB = Image.fromarray((RAMP + [0, 20, 50]).astype(np.uint8))
+ALPHA = Image.fromarray(np.dstack([RGB, RAMP]).astype(np.uint8), "RGBA")
+RNG = np.random.default_rng(0)
+
+
+def encoded(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def by_pillow(contents):
+    return np.asarray(Image.open(io.BytesIO(contents)).convert("RGB")).astype(int)
+
+
+def ycck():
+    """A CMYK JPEG whose Adobe marker says that it is YCCK."""
+    contents = bytearray(encoded(RGB.convert("CMYK"), "JPEG"))
+    contents[contents.index(b"Adobe") + 11] = 2
+    return bytes(contents)
+
+
+def bmp(width, height, bits, pixels, palette=b"", compression=0):
+    offset = 54 + len(palette)
+    header = struct.pack("<IHHI", offset + len(pixels), 0, 0, offset)
+    info = (40, width, height, 1, bits, compression, len(pixels), 0, 0, len(palette) // 4, 0)
+    return b"BM" + header + struct.pack("<IiiHHIIiiII", *info) + palette + pixels
+
+
+def partial_gif():
+    """A GIF of 20 x 16 whose first frame, 8 x 6, is at (4, 3)."""
+    contents = bytearray(encoded(RGB.resize((8, 6)).quantize(4), "GIF"))
+    frame = 13 + 3 * 2 ** (contents[10] % 8 + 1)
+    contents[6:10] = struct.pack("<HH", 20, 16)
+    frame = contents.index(b",", frame)
+    contents[frame + 1 : frame + 5] = struct.pack("<HH", 4, 3)
+    return bytes(contents)
+
+
+PALETTE = RNG.integers(0, 256, (256, 4), np.uint8).tobytes()
+PALETTED = RGB.quantize(16)
+MOVING = {"save_all": True, "append_images": [RGB.transpose(Image.Transpose.ROTATE_180)]}
+SAMPLES = RNG.integers(0, 2**16, (HEIGHT, WIDTH, 4), np.uint16)
+FILES = {
+    "jpeg": encoded(RGB, "JPEG"),
+    "jpeg progressive": encoded(RGB, "JPEG", progressive=True),
+    "jpeg 4:4:4": encoded(RGB, "JPEG", subsampling=0),
+    "jpeg greyscale": encoded(RGB.convert("L"), "JPEG"),
+    "jpeg CMYK, inverted by Adobe": encoded(RGB.convert("CMYK"), "JPEG"),
+    "jpeg YCCK": ycck(),
+    "png": encoded(RGB, "PNG"),
+    "png palette": encoded(PALETTED, "PNG"),
+    "png palette with a transparent colour": encoded(PALETTED, "PNG", transparency=3),
+    "png 1 bit": encoded(RGB.convert("1"), "PNG"),
+    "png greyscale": encoded(RGB.convert("L"), "PNG"),
+    "png greyscale and alpha": encoded(ALPHA.convert("LA"), "PNG"),
+    "png alpha": encoded(ALPHA, "PNG"),
+    "png 16-bit RGB": tf.io.encode_png(SAMPLES[..., :3]).numpy(),
+    "png 16-bit RGB and alpha": tf.io.encode_png(SAMPLES).numpy(),
+    "webp lossy": encoded(RGB, "WEBP"),
+    "webp lossless": encoded(RGB, "WEBP", lossless=True),
+    "webp lossy, alpha": encoded(ALPHA, "WEBP"),
+    "webp lossless, alpha": encoded(ALPHA, "WEBP", lossless=True, exact=True),
+    "webp moving": encoded(RGB, "WEBP", **MOVING),
+    "bmp": encoded(RGB, "BMP"),
+    "bmp alpha": encoded(ALPHA, "BMP"),
+    "bmp greyscale": encoded(RGB.convert("L"), "BMP"),
+    "bmp palette": encoded(PALETTED, "BMP"),
+    "bmp 1 bit": encoded(RGB.convert("1"), "BMP"),
+    "bmp 4 bits": bmp(7, 6, 4, RNG.bytes(6 * 4), PALETTE[:64]),
+    "bmp palette, top row first": bmp(7, -6, 8, RNG.bytes(6 * 8), PALETTE),
+    "bmp top row first": bmp(7, -6, 24, RNG.bytes(6 * 24)),
+    "gif": encoded(RGB, "GIF"),
+    "gif greyscale": encoded(RGB.convert("L"), "GIF"),
+    "gif moving": encoded(RGB, "GIF", **MOVING, duration=40, loop=0, comment=b"x" * 600),
+    "gif transparent colour": encoded(PALETTED, "GIF", transparency=3),
+}
+decode_in_graph = tf.function(decode_image, input_signature=[tf.TensorSpec((), tf.string)])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_equals_pillow(name):
+    expected = by_pillow(FILES[name])
+    for decode in (decode_image, decode_in_graph):
+        image = decode(FILES[name])
+        assert image.dtype == tf.uint8
+        assert image.shape == expected.shape
+        # Another libjpeg or libwebp may round differently; the ones in use give equal pixels.
+        assert np.abs(image.numpy() - expected).max() <= (3 if name[0] in "jw" else 0)
+
+
+def test_16_bit_greyscale_keeps_the_high_byte():
+    # Pillow's convert("RGB") clips 16-bit grey at 255, so the oracle is the definition.
+    samples = SAMPLES[..., :1]
+    image = decode_image(tf.io.encode_png(samples)).numpy()
+    np.testing.assert_array_equal(image, np.repeat(samples >> 8, 3, axis=-1))
+
+
+def test_cmyk_without_adobe_marker_is_not_inverted():
+    # Pillow inverts every CMYK JPEG; only Adobe's are stored inverted.
+    contents = FILES["jpeg CMYK, inverted by Adobe"]
+    start = contents.index(b"\xff\xee")
+    length = int.from_bytes(contents[start + 2 : start + 4], "big")
+    plain = contents[:start] + contents[start + 2 + length :]
+    cmyk = np.asarray(Image.open(io.BytesIO(plain)), int)
+    expected = cmyk[..., :3] * cmyk[..., 3:] / 255
+    assert np.abs(decode_image(plain).numpy() - expected).max() <= 1
+
+
+def test_partial_first_frame_is_in_its_place():
+    contents = partial_gif()
+    image, expected = decode_image(contents).numpy(), by_pillow(contents)
+    assert image.shape == (16, 20, 3)
+    np.testing.assert_array_equal(image[3:9, 4:12], expected[3:9, 4:12])
+    assert image.sum() == image[3:9, 4:12].sum()  # black around it
+
+
+def test_exif_orientation_is_ignored():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = decode_image(encoded(RGB, "JPEG", exif=exif))
+    assert image.shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "jpeg CMYK, inverted by Adobe", "png"])
+def test_jpeg_ratio(name):
+    height = -(-HEIGHT // 8) if name.startswith("jpeg") else HEIGHT
+    assert decode_image(FILES[name], jpeg_ratio=8).shape[0] == height
+
+
+# Half of a moving file may hold the whole of its first frame.
+@pytest.mark.parametrize("name", [name for name in FILES if "moving" not in name])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5])
+def test_truncated_is_an_error(name, share):
+    contents = FILES[name]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_in_graph(contents[: int(share * len(contents))])
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [b"", b"not an image at all", b"BM", b"RIFF", b"GIF89a", b"<svg></svg>", encoded(RGB, "TIFF")],
+)
+def test_not_an_image_is_an_error(contents):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_in_graph(contents)
+
+
+def test_compressed_palette_bmp_is_an_error():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="uncompressed BMP"):
+        decode_image(bmp(8, 6, 8, b"\x08\x05\x00\x00" * 6 + b"\x00\x01", PALETTE, compression=1))
+
+
+def test_in_a_saved_model(tmp_path):
+    module = tf.Module()
+    module.decode = decode_in_graph
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    image = loaded.decode(tf.constant(FILES["gif"])).numpy()
+    np.testing.assert_array_equal(image, by_pillow(FILES["gif"]))

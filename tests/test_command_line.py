@@ -1,0 +1,118 @@
+"""Settings: where they come from, which stands above which, and what a slip of the finger says."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from pa_keras import command_line
+from pa_keras.config import FitConfig
+
+
+def parse(*arguments):
+    parser = command_line.make_parser(FitConfig, "fit", "")
+    return command_line.parse(parser, FitConfig, arguments, shipped=True)[0]
+
+
+@pytest.fixture
+def no_shipped_configs(monkeypatch, tmp_path):
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    monkeypatch.setattr(command_line, "config_folder", lambda: folder)
+    return folder
+
+
+def test_yaml_is_read_back_as_it_was_written(no_shipped_configs, tmp_path):
+    config = parse("--seed=3", "--data.image_size=[32, 48]", "--evaluation.ks=[1, 10]")
+    assert config.data.image_size == (32, 48) and config.evaluation.ks == (1, 10)
+    (tmp_path / "again.yaml").write_text(command_line.as_yaml(config))
+    assert parse("--config", str(tmp_path / "again.yaml")) == config
+
+
+def test_the_command_line_stands_above_the_file(no_shipped_configs, tmp_path):
+    (tmp_path / "a.yaml").write_text("seed: 1\ntraining: {epochs: 7}\n")
+    config = parse("--config", str(tmp_path / "a.yaml"), "--training.epochs", "9")
+    assert (config.seed, config.training.epochs) == (1, 9)
+
+
+def test_dashes_are_underscores(no_shipped_configs):
+    assert parse("--data-dir=/my-photos", "--data.image-size=64").data_dir == "/my-photos"
+
+
+def test_a_shipped_config_goes_by_its_name_or_by_its_dataset(no_shipped_configs):
+    (no_shipped_configs / "glyphs.yaml").write_text("dataset: glyphs\nseed: 11\n")
+    (no_shipped_configs / "other.yaml").write_text("dataset: folder\nseed: 12\n")
+    assert parse().seed == 11
+    assert parse("--dataset", "cars196").seed == 0
+    assert parse("--config", "other").seed == 12
+    assert parse("--config=other", "--seed=4").seed == 4
+
+
+@pytest.mark.parametrize(
+    ("argument", "nearest"),
+    [
+        ("--data.imgsize=3", "data.image_size"),
+        ("--margin=0.2", "loss_options.margin"),
+        ("--data_dri=x", "data_dir"),
+        ("--optimizer.learn-rate=1", "optimizer.learning_rate"),
+    ],
+)
+def test_an_unknown_setting_offers_the_nearest(no_shipped_configs, capsys, argument, nearest):
+    with pytest.raises(SystemExit, match="2"):
+        parse(argument)
+    assert f"Did you mean {nearest}?" in capsys.readouterr().err
+
+
+def test_an_unknown_setting_in_a_file(no_shipped_configs, tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text("data: {imagesize: 3}\n")
+    with pytest.raises(SystemExit, match="2"):
+        parse("--config", str(tmp_path / "a.yaml"))
+    assert "There is no setting data.imagesize. Did you mean data.image_size?" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    "argument", ["--seed=a", "--augmentation.flip=maybe", "--loss=proxyanchor", "--data.cache=disk"]
+)
+def test_a_wrong_type_or_choice_names_the_setting(no_shipped_configs, capsys, argument):
+    with pytest.raises(SystemExit, match="2"):
+        parse(argument)
+    assert argument[2:].partition("=")[0] in capsys.readouterr().err
+
+
+def test_what_a_user_can_mend_is_a_message():
+    def fail():
+        raise ValueError("Expected more; received less.")
+
+    with pytest.raises(SystemExit, match="error: Expected more; received less."):
+        command_line.run_command(fail)
+
+
+def test_an_existing_file_or_a_missing_folder_is_found_before_the_work(tmp_path):
+    (tmp_path / "there.npz").write_text("")
+    with pytest.raises(FileExistsError, match="nothing is overwritten"):
+        command_line.expect_new(str(tmp_path / "there.npz"))
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        command_line.expect_new(str(tmp_path / "no" / "there.npz"))
+
+
+@pytest.mark.parametrize("command", ["fit", "evaluate", "embed"])
+def test_help_explains_every_setting(command):
+    result = subprocess.run(
+        [sys.executable, "-m", f"pa_keras.{command}", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for setting in result.stdout.split("\n  --")[2:]:
+        name = setting.split()[0]
+        if name not in ("config", "print_config", "resume", "dry_run") and " CONFIG" not in setting:
+            words = " ".join(setting.split()).partition("type: ")
+            assert len(words[0].split()) > 4 and words[2], f"no explanation of {name}: {setting}"
+
+
+def test_resolved_config_has_every_setting():
+    written = yaml.safe_load(command_line.as_yaml(FitConfig()))
+    assert set(written) == set(FitConfig.__dataclass_fields__)

@@ -1,0 +1,129 @@
+"""`evaluate` and `embed` on a model of random weights: metrics and vectors against a plain path."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from pa_keras import embed, evaluate
+from pa_keras.models import embedding_model
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(1)
+    return embedding_model("conv4", 8, (20, 20), weights=None)
+
+
+@pytest.fixture
+def run_folder(model, photos, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "state").mkdir(parents=True)
+    model.save(folder / "best.keras")
+    config = {
+        "dataset": "folder",
+        "data_dir": str(photos),
+        "data": {"crop_fraction": 1.0, "test_fraction": 0.5, "crop_to_boxes": False},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def vectors(model, paths):
+    """The centre 20 x 20 of images that are 20 high, without any of our pipelines."""
+    pixels = [np.asarray(Image.open(path))[:, 2:22] for path in paths]
+    return model(np.asarray(pixels, "float32"), training=False).numpy()
+
+
+def failure(command, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        command.main([str(argument) for argument in arguments])
+    return str(stopped.value.code)
+
+
+def test_evaluate_equals_a_double_loop(run_folder, model, photos, tmp_path, capsys):
+    arguments = ["--run", run_folder, "--json", tmp_path / "a.json", "--picture", tmp_path / "a.png"]
+    evaluate.main([str(argument) for argument in arguments])
+    paths = [p for c in range(5, 10) for p in sorted((photos / f"class {c}").iterdir())]
+    embeddings = vectors(model, paths)
+    hits = []
+    for i, query in enumerate(embeddings):
+        others = [(query @ other, j) for j, other in enumerate(embeddings) if j != i]
+        hits.append(max(others)[1] // 6 == i // 6)
+    result = json.loads((tmp_path / "a.json").read_text())
+    assert result["metrics"]["recall_at_1"] == pytest.approx(np.mean(hits))
+    low, high = result["intervals"]["recall_at_1"]
+    assert low <= np.mean(hits) <= high
+    assert (result["num_queries"], result["num_classes"]) == (30, 5)
+    out = capsys.readouterr().out
+    assert f"{100 * np.mean(hits):6.2f}" in out and "30 queries of 5 classes" in out
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size[0] > 100
+
+
+def test_evaluate_a_model_file_on_a_named_set(run_folder, photos, capsys):
+    evaluate.main(["--run", str(run_folder)])
+    of_run = capsys.readouterr().out
+    evaluate.main(
+        ["--model", str(run_folder / "best.keras"), "--dataset", "folder", "--data-dir",
+         str(photos), "--crop-fraction", "1.0"]
+    )  # fmt: skip
+    assert capsys.readouterr().out == of_run
+
+
+def test_embed_writes_vectors_labels_and_paths(run_folder, model, photos, tmp_path):
+    out = tmp_path / "photos.npz"
+    embed.main(["--run", str(run_folder), "--images", str(photos), "--out", str(out)])
+    with np.load(out) as arrays:
+        assert arrays["embeddings"].shape == (60, 8)
+        expected = vectors(model, arrays["paths"])
+        np.testing.assert_allclose(arrays["embeddings"], expected, atol=1e-5)
+        names = arrays["class_names"][arrays["labels"]]
+        assert all(f"/{name}/" in path for name, path in zip(names, arrays["paths"], strict=True))
+
+
+def test_embed_reads_a_manifest(run_folder, photos, tmp_path):
+    rows = ["path,label,split", "class 0/0.png,a,train", "class 1/0.png,b,test"]
+    (photos / "some.csv").write_text("\n".join([*rows, "class 1/1.png,b,test"]))
+    out = tmp_path / "some.npz"
+    arguments = ["--run", run_folder, "--images", photos / "some.csv", "--out", out]
+    embed.main([str(argument) for argument in arguments])
+    with np.load(out) as arrays:
+        assert arrays["labels"].tolist() == [0, 1, 1]
+
+
+def test_which_model(tmp_path, run_folder):
+    assert "Give --run DIR, or --model FILE.keras" in failure(evaluate)
+    assert "Expected a dataset" in failure(evaluate, "--model", run_folder / "best.keras")
+    assert "config.yaml" in failure(evaluate, "--run", tmp_path)
+    (run_folder / "best.keras").unlink()
+    assert "let it train on with --resume" in failure(evaluate, "--run", run_folder)
+
+
+def test_a_model_that_gives_no_embeddings(tmp_path):
+    images = keras.Input((4, 4, 3))
+    path = tmp_path / "other.keras"
+    keras.Model(images, keras.layers.Conv2D(2, 1)(images)).save(path)
+    message = failure(evaluate, "--model", path, "--dataset", "glyphs")
+    assert "to embeddings (batch, D)" in message
+
+
+def test_nothing_is_overwritten(run_folder, photos, tmp_path):
+    (tmp_path / "there.npz").write_text("mine")
+    arguments = ["--run", run_folder, "--images", photos]
+    assert "nothing is overwritten" in failure(embed, *arguments, "--out", tmp_path / "there.npz")
+    assert "end with .npz" in failure(embed, *arguments, "--out", tmp_path / "there.csv")
+    assert (tmp_path / "there.npz").read_text() == "mine"
+
+
+def test_bad_images(run_folder, photos, tmp_path):
+    bad = photos / "class 2" / "3.png"
+    bad.write_bytes(b"")
+    arguments = ["--run", run_folder, "--images", photos, "--out", tmp_path / "a.npz"]
+    assert str(bad) in failure(embed, *arguments)
+    embed.main([str(a) for a in [*arguments, "--on-bad-image", "skip"]])
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert len(arrays["embeddings"]) == 59 and str(bad) not in arrays["paths"]

@@ -1,0 +1,193 @@
+"""`fit` from the command line on a folder of small images, through to what it leaves behind."""
+
+import json
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import yaml
+
+from pa_keras import fit
+from pa_keras.training import callbacks
+
+pytestmark = pytest.mark.usefixtures("float32_policy")
+
+SMALL = """
+model: {backbone: conv4, weights: null, batch_norm: train, embedding_size: 8}
+data: {image_size: 16, crop_fraction: 1.0}
+batches: {batch_size: 6}
+optimizer: {learning_rate: 0.001}
+training: {epochs: 3}
+"""
+
+
+@pytest.fixture
+def arguments(photos, tmp_path):
+    config = tmp_path / "small.yaml"
+    config.write_text(SMALL)
+    return ["--config", str(config), "--dataset", "folder", "--data-dir", str(photos)]
+
+
+def run(arguments, *more):
+    fit.main([*arguments, *map(str, more)])
+
+
+def failure(arguments, *more):
+    """The message that a command ends with."""
+    with pytest.raises(SystemExit) as stopped:
+        run(arguments, *more)
+    return str(stopped.value.code)
+
+
+def rows(folder):
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    header = lines[0].split(",")
+    return [dict(zip(header, map(float, line.split(",")), strict=True)) for line in lines[1:]]
+
+
+def test_a_run_leaves_everything_and_says_where(arguments, tmp_path, capsys):
+    folder = tmp_path / "run"
+    run(arguments, "--run-dir", folder)
+    assert {path.name for path in folder.iterdir()} == {
+        "best.keras", "config.yaml", "curves.png", "fit.log", "metrics.csv", "neighbours.png",
+        "result.json", "skipped_images.txt", "state", "tensorboard", "versions.json",
+    }  # fmt: skip
+    result = json.loads((folder / "result.json").read_text())
+    recalls = [row["recall_at_1"] for row in rows(folder)]
+    assert len(recalls) == 3 and result["epoch"] == 1 + int(np.argmax(recalls))
+    assert result["num_classes"] == 5 and result["num_queries"] == 30
+    closing = capsys.readouterr().out.splitlines()[-1]
+    assert closing.startswith(f"{folder}/best.keras: epoch {result['epoch']}, Recall@1 ")
+    assert closing.endswith(f"on 5 unseen classes. Next: python -m pa_keras.evaluate --run {folder}")
+    model = keras.saving.load_model(folder / "best.keras", compile=False)
+    assert model.output_shape == (None, 8)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["embedding_size"] == 8
+    assert json.loads((folder / "versions.json").read_text())["tensorflow"].startswith("2.20")
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_a_resumed_run_equals_an_undisturbed_one(arguments, tmp_path, monkeypatch, stop_after):
+    run(arguments, "--run-dir", tmp_path / "whole")
+
+    def save_then_stop(self, epoch, logs=None, save=callbacks.SaveState.on_epoch_end):
+        save(self, epoch, logs)
+        if epoch + 1 == stop_after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.SaveState, "on_epoch_end", save_then_stop)
+        with pytest.raises(SystemExit, match="130"):
+            run(arguments, "--run-dir", tmp_path / "parts")
+    fit.main(["--run-dir", str(tmp_path / "parts"), "--resume"])
+    whole, parts = rows(tmp_path / "whole"), rows(tmp_path / "parts")
+    for expected, resumed in zip(whole, parts, strict=True):
+        for name in set(expected) - {"seconds", "images_per_second"}:
+            assert resumed[name] == pytest.approx(expected[name], rel=1e-4), name
+    assert (tmp_path / "parts" / "best.keras").exists()
+
+
+def test_a_finished_run_can_be_resumed_without_harm(arguments, tmp_path, capsys):
+    run(arguments, "--run-dir", tmp_path / "run")
+    first = capsys.readouterr().out.splitlines()[-1]
+    run(arguments, "--run-dir", tmp_path / "run", "--resume")
+    assert capsys.readouterr().out.splitlines()[-1] == first
+
+
+def test_resuming_with_other_settings_names_them(arguments, tmp_path):
+    run(arguments, "--run-dir", tmp_path / "run", "--training.epochs=1")
+    message = failure(arguments, "--run-dir", tmp_path / "run", "--resume", "--seed=3")
+    assert "training.epochs" in message and "seed" in message and "Leave them out" in message
+
+
+def test_nothing_is_overwritten(arguments, tmp_path):
+    run(arguments, "--run-dir", tmp_path / "run", "--training.epochs=1")
+    before = (tmp_path / "run" / "metrics.csv").read_bytes()
+    assert "nothing is overwritten" in failure(arguments, "--run-dir", tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == before
+
+
+def test_dry_run_writes_nothing(arguments, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    run(arguments, "--dry-run")
+    assert sorted(tmp_path.rglob("*")) == before
+    out = capsys.readouterr().out
+    assert "batch      (6, 16, 16, 3)" in out and "nothing was trained or written" in out
+
+
+@pytest.mark.parametrize("selection", ["reference_protocol", "last"])
+def test_selection_on_the_test_classes_and_none(arguments, tmp_path, selection):
+    folder = tmp_path / "run"
+    run(arguments, "--run-dir", folder, f"--training.selection={selection}")
+    result = json.loads((folder / "result.json").read_text())
+    recalls = [row.get("recall_at_1") for row in rows(folder)]
+    if selection == "last":
+        assert result["epoch"] == 3 and recalls == [None] * 3
+    else:  # measured in training and again from disk
+        assert result["metrics"]["recall_at_1"] == pytest.approx(max(recalls))
+
+
+def test_training_smaller_than_evaluating(arguments, tmp_path):
+    folder = tmp_path / "run"
+    run(arguments, "--run-dir", folder, "--augmentation.image_size=12")
+    model = keras.saving.load_model(folder / "best.keras", compile=False)
+    assert model.input_shape == (None, 16, 16, 3)
+
+
+def test_mixed_precision_and_balanced_batches(arguments, tmp_path):
+    folder = tmp_path / "run"
+    options = ["--training.precision=mixed_float16", "--batches.classes_per_batch=2"]
+    run(arguments, "--run-dir", folder, *options, "--batches.images_per_class=3")
+    assert all(math.isfinite(row["loss"]) for row in rows(folder))
+
+
+def test_bad_images_stop_or_are_skipped(arguments, photos, tmp_path):
+    bad = photos / "class 1" / "0.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    assert str(bad) in failure(arguments, "--run-dir", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run(arguments, "--run-dir", tmp_path / "run", "--data.on_bad_image=skip")
+    assert (tmp_path / "run" / "skipped_images.txt").read_text().startswith(f"{bad}: ")
+
+
+def test_nan_stops_and_names_the_step(arguments, tmp_path):
+    message = failure(
+        arguments, "--run-dir", tmp_path / "run", "--optimizer.learning_rate=1e30",
+        "--optimizer.clip_value=null",
+    )  # fmt: skip
+    assert "in step" in message and "of epoch" in message and "learning_rate" in message
+
+
+def test_a_batch_larger_than_the_data(arguments, tmp_path):
+    message = failure(arguments, "--run-dir", tmp_path / "run", "--batches.batch_size=500")
+    assert "500" in message
+
+
+def test_more_classes_in_a_batch_than_there_are(arguments, tmp_path):
+    options = ["--batches.classes_per_batch=6", "--batches.images_per_class=1"]
+    message = failure(arguments, "--run-dir", tmp_path / "run", *options)
+    assert "classes" in message and "6" in message
+
+
+def test_a_full_disk_while_training(arguments, tmp_path, monkeypatch):
+    def full_disk(self, path, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save_weights", full_disk)
+    assert "No space left on device" in failure(arguments, "--run-dir", tmp_path / "run")
+
+
+def test_weights_and_biases_without_its_package(arguments, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    options = ["--run-dir", tmp_path / "run", "--logging.wandb_project=mine"]
+    assert 'pip install "pa_keras[wandb]"' in failure(arguments, *options)
+
+
+def test_every_shipped_config_parses():
+    configs = sorted(Path(__file__).parent.parent.glob("configs/*.yaml"))
+    assert configs
+    parser = fit.command_line.make_parser(fit.FitConfig, "fit", "")
+    for config in configs:
+        fit.command_line.parse(parser, fit.FitConfig, ["--config", str(config)], shipped=True)

@@ -1,0 +1,93 @@
+"""The house: imports run one way, and what is light stays light."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pa_keras
+
+PACKAGE = Path(pa_keras.__file__).parent
+LEVELS = {
+    **dict.fromkeys(("losses", "layers", "datasets", "pipelines", "retrieval", "config"), 0),
+    **dict.fromkeys(("backbones", "models", "plots"), 1),
+    **dict.fromkeys(("training", "exporters"), 2),
+    **dict.fromkeys(("command_line", "fit", "evaluate", "embed"), 3),
+}
+# Beside their own package, these two of level 1 build on another of level 1 or 0.
+ALLOWED_AT_THE_SAME_LEVEL = {("models", "backbones")}
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "configs"]
+
+
+def imported(path):
+    """Modules of ours that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("pa_keras."))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downwards(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    for other in set(imported(path)) - {room}:
+        lower = LEVELS[other] < LEVELS[room]
+        sibling = LEVELS[room] == 3 and other in ("command_line", "config")
+        assert lower or sibling or (room, other) in ALLOWED_AT_THE_SAME_LEVEL, (
+            f"{room} must not import {other}"
+        )
+
+
+def run(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        cwd=PACKAGE.parent,
+    )
+
+
+@pytest.mark.parametrize("module", ["pa_keras", "pa_keras.config", "pa_keras.fit"])
+def test_light_modules_import_nothing_heavy(module):
+    heavy = "{'tensorflow', 'keras', 'numpy', 'matplotlib', 'scann'}"
+    result = run(f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))")
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_the_library_imports_rare_packages_only_where_they_are_used():
+    rare = "{'keras_cv', 'tensorflow_datasets', 'scann', 'matplotlib', 'sklearn'}"
+    ours = "pa_keras.models, pa_keras.datasets, pa_keras.pipelines, pa_keras.training"
+    # Keras itself brings some of them, where they are installed.
+    code = f"import sys, keras; before = set(sys.modules); import {ours}; "
+    result = run(code + f"print(sorted({rare} & (set(sys.modules) - before)))")
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_another_backend_is_a_clear_error(tmp_path):
+    result = run("import pa_keras", KERAS_BACKEND="jax")
+    assert "KERAS_BACKEND=tensorflow" in result.stderr
+    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    environment = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": ""}
+    result = run("import os; del os.environ['KERAS_BACKEND']; import pa_keras", **environment)
+    assert "its backend is 'torch'" in result.stderr
+
+
+@pytest.mark.parametrize("name", pa_keras.__all__)
+def test_public_names_are_there(name):
+    assert getattr(pa_keras, name) is not None
+    assert name in dir(pa_keras)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Proxy'"):
+        _ = pa_keras.Proxy

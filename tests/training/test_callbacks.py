@@ -1,0 +1,112 @@
+"""The callbacks of a run, each in a real `fit`."""
+
+import csv
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from pa_keras.training import callbacks
+
+
+def tiny_model(learning_rate=0.01):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    model.compile(keras.optimizers.Adam(learning_rate), "mse", jit_compile=False)
+    return model
+
+
+X, Y = np.random.default_rng(0).normal(size=(8, 3)), np.zeros((8, 2))
+
+
+def fit(model, own, **options):
+    return model.fit(X, Y, batch_size=2, shuffle=False, verbose=0, callbacks=own, **options)
+
+
+class Scripted(keras.callbacks.Callback):
+    """Writes given recalls into the logs, an epoch each."""
+
+    def __init__(self, recalls):
+        super().__init__()
+        self.recalls = recalls
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["recall_at_1"] = self.recalls[epoch]
+
+
+def test_best_model_is_that_of_the_first_highest_epoch(tmp_path):
+    model = tiny_model()
+    path = tmp_path / "best.keras"
+    kept = {}
+    remember = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: kept.setdefault(epoch, model.get_weights())
+    )
+    fit(model, [Scripted([0.2, 0.7, 0.7, 0.1]), remember, callbacks.SaveBest(path, model)], epochs=4)
+    for saved, expected in zip(keras.saving.load_model(path).get_weights(), kept[1], strict=True):
+        np.testing.assert_array_equal(saved, expected)
+    assert [p.name for p in tmp_path.iterdir()] == ["best.keras"]
+
+
+def test_best_of_an_earlier_part_of_the_run_is_not_replaced(tmp_path):
+    model = tiny_model()
+    fit(model, [Scripted([0.5]), callbacks.SaveBest(tmp_path / "best.keras", model, best=0.6)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_state_restores_weights_and_optimizer_exactly(tmp_path):
+    whole = tiny_model()
+    fit(whole, [], epochs=4)
+    first = tiny_model()
+    fit(first, [callbacks.SaveState(tmp_path)], epochs=2)
+    assert callbacks.finished_epochs(tmp_path) == 2
+    second = tiny_model()
+    callbacks.restore_state(second, tmp_path)
+    fit(second, [], initial_epoch=2, epochs=4)
+    for a, b in zip(whole.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_only_the_newest_state_is_kept_and_json_names_it(tmp_path):
+    fit(tiny_model(), [callbacks.SaveState(tmp_path)], epochs=3)
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"state.json", "epoch-0003.weights.h5"}
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state == {"epoch": 3, "weights": "epoch-0003.weights.h5"}
+
+
+def test_a_failed_save_leaves_the_state_before(tmp_path, monkeypatch):
+    model = tiny_model()
+    fit(model, [callbacks.SaveState(tmp_path)], epochs=1)
+
+    def full_disk(path):
+        Path(path).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model, "save_weights", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        fit(model, [callbacks.SaveState(tmp_path)], initial_epoch=1, epochs=2)
+    assert callbacks.finished_epochs(tmp_path) == 1
+    callbacks.restore_state(tiny_model(), tmp_path)
+
+
+def test_nan_stops_in_its_step():
+    model = tiny_model()
+    x = X.copy()
+    x[5] = np.nan  # in the third batch of two
+    with pytest.raises(FloatingPointError, match="nan in step 3 of epoch 1.*learning_rate"):
+        model.fit(x, Y, batch_size=2, shuffle=False, verbose=0, callbacks=[callbacks.StopAtNaN()])
+
+
+def test_metrics_file_continues(tmp_path):
+    path = tmp_path / "metrics.csv"
+    model = tiny_model()
+    for first in (0, 2):
+        own = [callbacks.EpochSeconds(8), Scripted([0.1] * 4), callbacks.AppendMetrics(path)]
+        fit(model, own, initial_epoch=first, epochs=first + 2)
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert list(rows[0]) == ["epoch", "loss", "seconds", "images_per_second", "recall_at_1"]
+    assert all(float(r["images_per_second"]) * float(r["seconds"]) == pytest.approx(8) for r in rows)
