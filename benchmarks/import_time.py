@@ -1,6 +1,6 @@
 """Seconds of `import pa_keras` after `import keras`, and of `--help`: medians of fresh processes.
 
-    python benchmarks/import_time.py
+python benchmarks/import_time.py
 """
 
 import statistics
@@ -29,7 +29,9 @@ def main(turns=5):
         for name, arguments in commands.items():
             taken[name].append(seconds(*arguments))
     for name, times in taken.items():
-        print(f"{name:<24} {statistics.median(times):6.2f} s   of {min(times):.2f}-{max(times):.2f}")
+        print(
+            f"{name:<24} {statistics.median(times):6.2f} s   of {min(times):.2f}-{max(times):.2f}"
+        )
 
 
 if __name__ == "__main__":

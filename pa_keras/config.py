@@ -152,7 +152,7 @@ class EvaluationConfig:
     """The K of Recall@K."""
 
     every: int = 1
-    """Epochs between two evaluations during training; 0: at the end alone."""
+    """Epochs from one evaluation to the next; the first and the last epoch always have one."""
 
     batch_size: int = 256
     """Images embedded at once."""

@@ -59,9 +59,7 @@ def retrieved(
     first_of_class = np.unique(queries.labels[order], return_index=True)[1]
     chosen = np.sort(first_of_class)[:num_queries]
     shown = indices[:, :columns]
-    figure = Figure(
-        figsize=(1.5 * (shown.shape[1] + 1), 1.6 * len(chosen)), layout="constrained"
-    )
+    figure = Figure(figsize=(1.5 * (shown.shape[1] + 1), 1.6 * len(chosen)), layout="constrained")
     rows = figure.subplots(len(chosen), shown.shape[1] + 1, squeeze=False)
     for axes, query in zip(rows, order[chosen], strict=True):
         label = queries.labels[query]

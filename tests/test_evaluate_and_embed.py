@@ -45,7 +45,14 @@ def failure(command, *arguments):
 
 
 def test_evaluate_equals_a_double_loop(run_folder, model, photos, tmp_path, capsys):
-    arguments = ["--run", run_folder, "--json", tmp_path / "a.json", "--picture", tmp_path / "a.png"]
+    arguments = [
+        "--run",
+        run_folder,
+        "--json",
+        tmp_path / "a.json",
+        "--picture",
+        tmp_path / "a.png",
+    ]
     evaluate.main([str(argument) for argument in arguments])
     paths = [p for c in range(5, 10) for p in sorted((photos / f"class {c}").iterdir())]
     embeddings = vectors(model, paths)

@@ -60,7 +60,9 @@ def test_a_run_leaves_everything_and_says_where(arguments, tmp_path, capsys):
     assert result["num_classes"] == 5 and result["num_queries"] == 30
     closing = capsys.readouterr().out.splitlines()[-1]
     assert closing.startswith(f"{folder}/best.keras: epoch {result['epoch']}, Recall@1 ")
-    assert closing.endswith(f"on 5 unseen classes. Next: python -m pa_keras.evaluate --run {folder}")
+    assert closing.endswith(
+        f"on 5 unseen classes. Next: python -m pa_keras.evaluate --run {folder}"
+    )
     model = keras.saving.load_model(folder / "best.keras", compile=False)
     assert model.output_shape == (None, 8)
     assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["embedding_size"] == 8

@@ -4,14 +4,8 @@ import logging
 import os
 from pathlib import Path
 
-from pa_keras.datasets.images import (
-    Dataset,
-    Images,
-    label_images,
-    natural_key,
-    split_as_given,
-    split_by_class,
-)
+from pa_keras.datasets.images import Dataset, Images, label_images, natural_key
+from pa_keras.datasets.splits import split_as_given, split_by_class
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from pa_keras.datasets.images import Dataset, Images, label_images, split_as_given, split_by_class
+from pa_keras.datasets.images import Dataset, Images, label_images
+from pa_keras.datasets.splits import split_as_given, split_by_class
 
 CLASS_COLUMNS = ("class_id", "class", "label")
 SPLITS = ("train", "test", "query", "gallery")

@@ -1,9 +1,13 @@
 """The layer that holds one learned proxy a class."""
 
 import math
+from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
+
+Tensor = keras.KerasTensor | tf.Tensor
 
 
 @keras.saving.register_keras_serializable("pa_keras")
@@ -35,7 +39,13 @@ class Proxies(keras.layers.Layer):
     Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, sections 3.2, 4.2.
     """
 
-    def __init__(self, num_classes, seed=None, name="proxies", **base_options):
+    def __init__(
+        self,
+        num_classes: int,
+        seed: int | None = None,
+        name: str = "proxies",
+        **base_options: Any,
+    ) -> None:
         # Half precision would round a cosine by more than the margins between classes.
         super().__init__(name=name, autocast=False, **{**base_options, "dtype": "float32"})
         if num_classes < 2:
@@ -43,7 +53,7 @@ class Proxies(keras.layers.Layer):
         self.num_classes = num_classes
         self.seed = seed
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         if len(input_shape) != 2 or input_shape[-1] is None:
             raise ValueError(
                 "Expected embeddings of shape (batch, embedding_size); received "
@@ -57,15 +67,17 @@ class Proxies(keras.layers.Layer):
             ),
         )
 
-    def call(self, embeddings):
-        return ops.matmul(_unit(ops.cast(embeddings, "float32")), ops.transpose(_unit(self.proxies)))
+    def call(self, embeddings: Tensor) -> Tensor:
+        return ops.matmul(
+            _unit(ops.cast(embeddings, "float32")), ops.transpose(_unit(self.proxies))
+        )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
         return (input_shape[0], self.num_classes)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_classes": self.num_classes, "seed": self.seed}
 
 
-def _unit(vectors):
+def _unit(vectors: Tensor) -> Tensor:
     return vectors * ops.rsqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True) + 1e-12)

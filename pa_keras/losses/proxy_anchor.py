@@ -1,11 +1,18 @@
 """Proxy-Anchor loss (Kim et al., CVPR 2020)."""
 
+from typing import Any
+
 import keras
+import numpy.typing as npt
 import tensorflow as tf
 from keras import ops
 
+TensorLike = tf.Tensor | npt.ArrayLike
 
-def proxy_anchor(labels, similarities, margin=0.1, alpha=32.0):
+
+def proxy_anchor(
+    labels: TensorLike, similarities: TensorLike, margin: float = 0.1, alpha: float = 32.0
+) -> tf.Tensor:
     r"""One Proxy-Anchor term per proxy; their mean is the paper's loss.
 
     With s(x, p) the cosine of an embedding x of the batch X and a proxy p of the C proxies P,
@@ -80,13 +87,13 @@ class ProxyAnchorLoss(keras.losses.Loss):
 
     def __init__(
         self,
-        margin=0.1,
-        alpha=32.0,
-        num_classes=None,
-        reduction="sum_over_batch_size",
-        name="proxy_anchor",
-        dtype=None,
-    ):
+        margin: float = 0.1,
+        alpha: float = 32.0,
+        num_classes: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "proxy_anchor",
+        dtype: str | keras.DTypePolicy | None = None,
+    ) -> None:
         _check_settings(margin, alpha)
         if num_classes is not None and num_classes < 2:
             raise ValueError(f"Expected num_classes of 2 or more, or None; received {num_classes}.")
@@ -95,7 +102,9 @@ class ProxyAnchorLoss(keras.losses.Loss):
         self.alpha = alpha
         self.num_classes = num_classes
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(
+        self, y_true: TensorLike, y_pred: TensorLike, sample_weight: TensorLike | None = None
+    ) -> tf.Tensor:
         if sample_weight is not None:
             raise ValueError(
                 "ProxyAnchorLoss cannot use sample_weight or class_weight: it has one term for "
@@ -107,7 +116,7 @@ class ProxyAnchorLoss(keras.losses.Loss):
         _check_label_dtype(y_true)
         return super().__call__(y_true, ops.convert_to_tensor(y_pred))
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         if self.num_classes is not None and y_pred.shape[-1] != self.num_classes:
             raise ValueError(
                 f"Expected cosines of shape (batch, num_classes={self.num_classes}); received "
@@ -118,12 +127,12 @@ class ProxyAnchorLoss(keras.losses.Loss):
             y_true = ops.cast(y_true, "int32")
         return proxy_anchor(y_true, y_pred, self.margin, self.alpha)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"margin": self.margin, "alpha": self.alpha, "num_classes": self.num_classes}
         return {**super().get_config(), **config}
 
 
-def _log_one_plus_sum_exp(exponents, members):
+def _log_one_plus_sum_exp(exponents: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
     """log(1 + sum over a column's members of exp(exponents)), shape (C,); log(1) without members.
 
     softplus of the log-sum-exp keeps full precision both where the sum is far below 1 and where
@@ -137,7 +146,7 @@ def _log_one_plus_sum_exp(exponents, members):
     return ops.where(occupied, ops.softplus(ops.log(total) + shift), 0.0)
 
 
-def _positive_mask(labels, similarities):
+def _positive_mask(labels: tf.Tensor, similarities: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(B, C) booleans, true where the row is of the proxy's class, and whether all is valid."""
     num_classes = similarities.shape[1]
     if len(labels.shape) == 2:
@@ -156,7 +165,7 @@ def _positive_mask(labels, similarities):
         return positive, tf.identity(valid)
 
 
-def _check_inputs(labels, similarities):
+def _check_inputs(labels: TensorLike, similarities: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
     labels = ops.convert_to_tensor(labels)
     similarities = ops.convert_to_tensor(similarities)
     if not similarities.dtype.is_floating or len(similarities.shape) != 2:
@@ -182,7 +191,7 @@ def _check_inputs(labels, similarities):
     return labels, ops.cast(similarities, "float32")
 
 
-def _check_label_dtype(labels):
+def _check_label_dtype(labels: tf.Tensor) -> None:
     one_hot = len(labels.shape) == 2 and labels.shape[1] != 1
     if not (labels.dtype.is_integer or one_hot):
         raise ValueError(
@@ -191,7 +200,7 @@ def _check_label_dtype(labels):
         )
 
 
-def _check_settings(margin, alpha):
+def _check_settings(margin: float, alpha: float) -> None:
     if not alpha > 0:
         raise ValueError(f"Expected alpha > 0; received {alpha}.")
     if not -1 <= margin <= 1:

@@ -1,7 +1,9 @@
 """Approximate search by ScaNN, used only as far as it was measured against exact search."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
@@ -15,6 +17,9 @@ SAMPLE_SIZE = 2_000
 # Each further effort looks at twice the candidates and leaves; past the last, exact search pays.
 EFFORTS = (1, 2, 4, 8)
 TOLERANCE = 1e-5
+
+# Queries and effort -> indices and similarities.
+Find = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 class ScannUnusableError(RuntimeError):
@@ -35,14 +40,21 @@ class SearchError:
     neighbours: float
     sample_size: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"missed {self.nearest:.2%} of the nearest and {self.neighbours:.2%} of all neighbours "
             f"of {self.sample_size:,} queries that were also searched exactly"
         )
 
 
-def scann_neighbours(queries, gallery, k, own=None, max_error=0.01, seed=0):
+def scann_neighbours(
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    k: int,
+    own: np.ndarray | None = None,
+    max_error: float = 0.01,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray, SearchError]:
     """The k nearest of each query by ScaNN, at the least effort that is exact enough.
 
     The index follows Google's rules: brute force under 20,000 vectors, asymmetric hashing with
@@ -89,7 +101,7 @@ def scann_neighbours(queries, gallery, k, own=None, max_error=0.01, seed=0):
     return indices, similarities, error
 
 
-def _build(gallery, k):
+def _build(gallery: np.ndarray, k: int) -> Find:
     """A function of queries and effort -> indices, similarities, for one index of the gallery."""
     num_vectors = len(gallery)
     builder = _load_scann().builder(gallery, k, "dot_product")
@@ -104,7 +116,7 @@ def _build(gallery, k):
     builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(candidates)
     searcher = builder.build()
 
-    def find(queries, effort):
+    def find(queries: np.ndarray, effort: int) -> tuple[np.ndarray, np.ndarray]:
         # ScaNN ignores the number of leaves where there is no tree.
         return searcher.search_batched_parallel(
             queries,
@@ -115,19 +127,21 @@ def _build(gallery, k):
     return find
 
 
-def _answers(find, queries, effort, own):
+def _answers(
+    find: Find, queries: np.ndarray, effort: int, own: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     indices, similarities = find(queries, effort)
     indices = indices.astype(np.int32)
     return (indices, similarities) if own is None else without_own(indices, similarities, own)
 
 
-def _measure(similarities, truth):
+def _measure(similarities: np.ndarray, truth: np.ndarray) -> SearchError:
     missed_nearest = ~(similarities[:, 0] >= truth[:, 0] - TOLERANCE)
     missed = ~(similarities >= truth[:, -1:] - TOLERANCE)
     return SearchError(float(missed_nearest.mean()), float(missed.mean()), len(truth))
 
 
-def _load_scann():
+def _load_scann() -> ModuleType:
     """ScaNN's builder module; its three ways not to load become one error that says what to do."""
     import tensorflow as tf
 

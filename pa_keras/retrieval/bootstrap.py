@@ -1,12 +1,19 @@
 """How far a mean over queries may be off, by drawing the queries again."""
 
 import numpy as np
+import numpy.typing as npt
 
 # Draws held at once: 8 MB of indices.
 DRAWS_AT_ONCE = 2**20
 
 
-def bootstrap_interval(per_query_values, groups=None, confidence=0.95, resamples=1000, seed=0):
+def bootstrap_interval(
+    per_query_values: npt.ArrayLike,
+    groups: npt.ArrayLike | None = None,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of one value a query.
 
     The queries are drawn again with replacement; the neighbours each one found stay as they are.
@@ -52,7 +59,9 @@ def bootstrap_interval(per_query_values, groups=None, confidence=0.95, resamples
     return float(low), float(high)
 
 
-def _check(values, groups, confidence, resamples):
+def _check(
+    values: np.ndarray, groups: npt.ArrayLike | None, confidence: float, resamples: int
+) -> None:
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(
             "Expected per_query_values as a finite vector with a value a query; received shape "

@@ -7,7 +7,9 @@ import tensorflow as tf
 BLOCK_SIZE = 2**25
 
 
-def exact_neighbours(queries, gallery, k, own=None):
+def exact_neighbours(
+    queries: np.ndarray, gallery: np.ndarray, k: int, own: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The k largest inner products of each query with the gallery, in blocks of queries.
 
     Args:
@@ -35,7 +37,9 @@ def exact_neighbours(queries, gallery, k, own=None):
     return indices, similarities
 
 
-def without_own(indices, similarities, own):
+def without_own(
+    indices: np.ndarray, similarities: np.ndarray, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Drop each query's own index from its k + 1 answers, or the last where it is not there.
 
     By index, not "the first answer": where an image repeats, its copy may come before itself.
@@ -63,5 +67,5 @@ def without_own(indices, similarities, own):
         tf.TensorSpec((), tf.int32),
     ]
 )
-def _top_k(queries, gallery, k):
+def _top_k(queries: tf.Tensor, gallery: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.math.top_k(tf.matmul(queries, gallery, transpose_b=True), k)

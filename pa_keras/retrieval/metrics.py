@@ -4,12 +4,17 @@ The mean of the values over the queries is the metric. Queries without a right a
 are left out before: no search could answer them.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 
-from pa_keras.retrieval.search import search
+from pa_keras.retrieval.search import Method, search
 
 
-def matches(indices, query_labels, gallery_labels):
+def matches(
+    indices: npt.ArrayLike, query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike
+) -> np.ndarray:
     """Which neighbours are right: of the query's class.
 
     Args:
@@ -36,7 +41,9 @@ def matches(indices, query_labels, gallery_labels):
     return np.asarray(gallery_labels)[indices] == query_labels[:, None]
 
 
-def num_relevant(query_labels, gallery_labels=None):
+def num_relevant(
+    query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike | None = None
+) -> np.ndarray:
     """R of each query: right answers in the gallery, int (Q,).
 
     Args:
@@ -51,7 +58,7 @@ def num_relevant(query_labels, gallery_labels=None):
     return np.where(classes[place] == query_labels, counts[place] - leave_one_out, 0)
 
 
-def recall_at_k(found, k):
+def recall_at_k(found: npt.ArrayLike, k: int) -> np.ndarray:
     """1 where a right answer is among the k nearest, else 0, float (Q,).
 
         Recall@K = share of queries with at least one right answer among their K nearest
@@ -65,12 +72,12 @@ def recall_at_k(found, k):
     return _first(found, k).any(axis=1).astype(np.float64)
 
 
-def precision_at_k(found, k):
+def precision_at_k(found: npt.ArrayLike, k: int) -> np.ndarray:
     """Share of right answers among the k nearest, float (Q,); arguments as of `recall_at_k`."""
     return _first(found, k).mean(axis=1)
 
 
-def r_precision(found, relevant):
+def r_precision(found: npt.ArrayLike, relevant: npt.ArrayLike) -> np.ndarray:
     """Share of right answers among the R nearest, R being the query's right answers there are.
 
     Args:
@@ -86,7 +93,7 @@ def r_precision(found, relevant):
     return found.sum(axis=1) / relevant
 
 
-def mean_average_precision_at_r(found, relevant):
+def mean_average_precision_at_r(found: npt.ArrayLike, relevant: npt.ArrayLike) -> np.ndarray:
     """Average precision over the R nearest of each query: R-precision that minds the order.
 
         MAP@R = 1/R sum_{i=1..R} P(i),   P(i) = precision at i where the i-th is right, else 0
@@ -99,7 +106,12 @@ def mean_average_precision_at_r(found, relevant):
     return (found * np.cumsum(found, axis=1) / ranks).sum(axis=1) / relevant
 
 
-def per_query_metrics(indices, query_labels, gallery_labels=None, ks=(1, 2, 4, 8)):
+def per_query_metrics(
+    indices: npt.ArrayLike,
+    query_labels: npt.ArrayLike,
+    gallery_labels: npt.ArrayLike | None = None,
+    ks: Sequence[int] = (1, 2, 4, 8),
+) -> dict[str, np.ndarray]:
     """Every metric of every query that has a right answer.
 
     Args:
@@ -132,8 +144,13 @@ def per_query_metrics(indices, query_labels, gallery_labels=None, ks=(1, 2, 4, 8
 
 
 def retrieval_metrics(
-    queries, query_labels, gallery=None, gallery_labels=None, ks=(1, 2, 4, 8), method="auto"
-):
+    queries: npt.ArrayLike,
+    query_labels: npt.ArrayLike,
+    gallery: npt.ArrayLike | None = None,
+    gallery_labels: npt.ArrayLike | None = None,
+    ks: Sequence[int] = (1, 2, 4, 8),
+    method: Method = "auto",
+) -> dict[str, float]:
     """Search, and the mean of every metric over the queries that have a right answer.
 
     Searches max(max ks, largest R) neighbours, held as 9 bytes each: a class of 30,000 images
@@ -179,7 +196,7 @@ def retrieval_metrics(
     return {**means, "num_queries": float(num_queries), "num_left_out": float(left_out)}
 
 
-def check_answerable(relevant):
+def check_answerable(relevant: np.ndarray) -> np.ndarray:
     """Bool (Q,): which queries have a right answer; a ValueError where none has."""
     answerable = relevant > 0
     if not answerable.any():
@@ -191,7 +208,7 @@ def check_answerable(relevant):
     return answerable
 
 
-def _first(found, k):
+def _first(found: npt.ArrayLike, k: int) -> np.ndarray:
     found = np.asarray(found)
     if not 1 <= k <= found.shape[1]:
         raise ValueError(
@@ -201,7 +218,9 @@ def _first(found, k):
     return found[:, :k]
 
 
-def _within_r(found, relevant):
+def _within_r(
+    found: npt.ArrayLike, relevant: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Matches cut to each query's R, and the ranks 1..max R."""
     relevant = np.asarray(relevant)
     if (relevant < 1).any():
@@ -213,7 +232,7 @@ def _within_r(found, relevant):
     return _first(found, len(ranks)) & (ranks <= relevant[:, None]), relevant, ranks
 
 
-def _labels(name, labels, vectors):
+def _labels(name: str, labels: npt.ArrayLike, vectors: npt.ArrayLike) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.shape != (len(vectors),):
         raise ValueError(

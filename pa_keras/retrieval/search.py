@@ -2,8 +2,10 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from pa_keras.retrieval.approximate import (
     BRUTE_FORCE_BELOW,
@@ -15,7 +17,8 @@ from pa_keras.retrieval.exact import exact_neighbours
 
 logger = logging.getLogger(__name__)
 
-METHODS = ("auto", "exact", "scann")
+Method = Literal["auto", "exact", "scann"]
+METHODS = get_args(Method)
 # A unit vector that went through half precision is off by less than this.
 LENGTH_TOLERANCE = 1e-3
 # Past it, "auto" stays exact: to rescore so many candidates costs as much as exact search.
@@ -39,7 +42,13 @@ class Neighbours:
     note: str
 
 
-def nearest_neighbours(queries, gallery, k, exclude_self=False, method="auto"):
+def nearest_neighbours(
+    queries: npt.ArrayLike,
+    gallery: npt.ArrayLike,
+    k: int,
+    exclude_self: bool = False,
+    method: Method = "auto",
+) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest gallery vectors of each query by cosine; a log line says which search it was.
 
     The cosine is the inner product, so rows must be of unit length. Exact search holds one block
@@ -74,7 +83,13 @@ def nearest_neighbours(queries, gallery, k, exclude_self=False, method="auto"):
     return found.indices, found.similarities
 
 
-def search(queries, gallery, k, exclude_self=False, method="auto"):
+def search(
+    queries: npt.ArrayLike,
+    gallery: npt.ArrayLike,
+    k: int,
+    exclude_self: bool = False,
+    method: Method = "auto",
+) -> Neighbours:
     """As `nearest_neighbours`, but returns `Neighbours`, which also says which search it was."""
     if method not in METHODS:
         raise ValueError(f"Expected method to be one of {', '.join(METHODS)}; received {method!r}.")
@@ -96,7 +111,7 @@ def search(queries, gallery, k, exclude_self=False, method="auto"):
     return Neighbours(*exact_neighbours(queries, gallery, k, own), "exact", exact_note)
 
 
-def _unit_rows(name, vectors):
+def _unit_rows(name: str, vectors: npt.ArrayLike) -> np.ndarray:
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if vectors.ndim != 2 or 0 in vectors.shape:
         raise ValueError(
@@ -116,7 +131,7 @@ def _unit_rows(name, vectors):
     return vectors
 
 
-def _refuse(name, wanted, bad, lengths, advice):
+def _refuse(name: str, wanted: str, bad: np.ndarray, lengths: np.ndarray, advice: str) -> None:
     rows = np.flatnonzero(bad)
     if len(rows):
         shown = ", ".join(f"{row} (length {lengths[row]:.4g})" for row in rows[:5])
@@ -126,7 +141,7 @@ def _refuse(name, wanted, bad, lengths, advice):
         )
 
 
-def _check_sizes(queries, gallery, k, exclude_self):
+def _check_sizes(queries: np.ndarray, gallery: np.ndarray, k: int, exclude_self: bool) -> None:
     if queries.shape[1] != gallery.shape[1]:
         raise ValueError(
             "Expected queries and gallery of one embedding_size; received "

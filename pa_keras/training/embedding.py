@@ -1,7 +1,13 @@
 """Images to embeddings, with one compiled step for batches of every size."""
 
+from collections.abc import Iterable
+
+import keras
 import numpy as np
 import tensorflow as tf
+
+# Images, or a tuple which starts with them.
+Batch = np.ndarray | tf.Tensor | tuple | list
 
 
 class Embedder:
@@ -20,7 +26,7 @@ class Embedder:
         (3, 3)
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         self.model = model
         image_shape = tuple(model.input_shape)[1:]
         # An open batch size, so that the last, partial batch runs the same trace. No XLA: on a CPU
@@ -30,7 +36,9 @@ class Embedder:
             input_signature=[tf.TensorSpec((None, *image_shape), tf.float32)],
         )
 
-    def __call__(self, batches, total=None, progress=False):
+    def __call__(
+        self, batches: Iterable[Batch], total: int | None = None, progress: bool = False
+    ) -> np.ndarray:
         """Embed every batch, in order.
 
         Args:
@@ -56,7 +64,7 @@ class Embedder:
                 bar.update(len(parts[-1]))
         return _stacked(parts)
 
-    def embed_batch(self, batch):
+    def embed_batch(self, batch: Batch) -> np.ndarray:
         """Embeddings float32 (B, D) of one batch of images, or of a tuple which starts with it."""
         images = tf.cast(batch[0] if isinstance(batch, tuple | list) else batch, tf.float32)
         if not images.shape.is_compatible_with((None, *self.model.input_shape[1:])):
@@ -67,7 +75,12 @@ class Embedder:
         return self._step(images).numpy()
 
 
-def embed(model, batches, total=None, progress=False):
+def embed(
+    model: keras.Model,
+    batches: Iterable[Batch],
+    total: int | None = None,
+    progress: bool = False,
+) -> np.ndarray:
     """Embeddings of all images, float32 (N, D): `Embedder(model)(batches, ...)`, for a single use.
 
     Args:
@@ -79,7 +92,7 @@ def embed(model, batches, total=None, progress=False):
     return Embedder(model)(batches, total=total, progress=progress)
 
 
-def _stacked(parts):
+def _stacked(parts: list[np.ndarray]) -> np.ndarray:
     if not parts:
         raise ValueError(
             "Expected at least one batch of images to embed; received none; check the folder or "

@@ -56,9 +56,7 @@ def two_rate_adamw(
 
     # The map's keys are regular expressions for whole paths of variables.
     own = {re.escape(layer.proxies.path): adamw(proxies_learning_rate) for layer in proxies}
-    return keras.optimizers.MultiOptimizer(
-        keras.optimizers.OptimizerMap(adamw(learning_rate), own)
-    )
+    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(adamw(learning_rate), own))
 
 
 def decayed(
@@ -109,6 +107,4 @@ def decayed(
             # A boundary's own step still has the value before it.
             boundaries = [(stair - first_epoch) * steps_per_epoch - 1 for stair in ahead]
             return schedules.PiecewiseConstantDecay(boundaries, values)
-    raise ValueError(
-        f"Expected decay to be cosine, staircase or constant; received {decay!r}."
-    )
+    raise ValueError(f"Expected decay to be cosine, staircase or constant; received {decay!r}.")

@@ -2,20 +2,26 @@
 
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from pa_keras.layers import Proxies
 from pa_keras.retrieval import matches, num_relevant, recall_at_k, search
-from pa_keras.training.embedding import Embedder
+from pa_keras.retrieval.search import Method
+from pa_keras.training.embedding import Batch, Embedder
 
 logger = logging.getLogger(__name__)
 
 # Images of an array that are embedded at once; a tf.data.Dataset brings its own batches.
 BATCH_SIZE = 64
+
+# Images and their labels.
+Pair = tuple[tf.data.Dataset | npt.ArrayLike, npt.ArrayLike]
 
 
 class RecallAtK(keras.callbacks.Callback):
@@ -58,14 +64,14 @@ class RecallAtK(keras.callbacks.Callback):
 
     def __init__(
         self,
-        queries,
-        gallery=None,
-        ks=(1, 2, 4, 8),
-        every=1,
-        method="auto",
-        prefix="",
-        embedding_model=None,
-    ):
+        queries: Pair,
+        gallery: Pair | None = None,
+        ks: Sequence[int] = (1, 2, 4, 8),
+        every: int = 1,
+        method: Method = "auto",
+        prefix: str = "",
+        embedding_model: keras.Model | None = None,
+    ) -> None:
         super().__init__()
         if not ks or min(ks) < 1 or every < 1:
             raise ValueError(
@@ -90,7 +96,7 @@ class RecallAtK(keras.callbacks.Callback):
                 f"{len(self._answerable)} without any; check the class ids of both."
             )
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         started = time.perf_counter()
         if self._embedder is None:
             self._embedder = Embedder(self.embedding_model or embedding_part(self.model))
@@ -102,7 +108,7 @@ class RecallAtK(keras.callbacks.Callback):
             logger.info("%d queries have no right answer and are left out.", left_out)
         self.seconds += time.perf_counter() - started
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         last = epoch + 1 == self.params.get("epochs")
         if not self._values or last or (epoch + 1) % self.every == 0:
             started = time.perf_counter()
@@ -113,7 +119,7 @@ class RecallAtK(keras.callbacks.Callback):
         if logs is not None:
             logs.update(self._values)
 
-    def _measure(self):
+    def _measure(self) -> dict[str, float]:
         names = [f"{self.prefix}recall_at_{k}" for k in self.ks]
         queries = self.queries.embed(self._embedder)
         gallery = queries if self.gallery is None else self.gallery.embed(self._embedder)
@@ -131,7 +137,7 @@ class RecallAtK(keras.callbacks.Callback):
         return dict(zip(names, map(float, values), strict=True))
 
 
-def embedding_part(model):
+def embedding_part(model: keras.Model) -> keras.Model:
     """The embedding model in a training model: up to its `Proxies` layer, or all if it has none.
 
     Raises:
@@ -161,13 +167,13 @@ class _Labelled:
     images: tf.data.Dataset | np.ndarray
     labels: np.ndarray
 
-    def batches(self):
+    def batches(self) -> Iterator[Batch]:
         if isinstance(self.images, tf.data.Dataset):
             return iter(self.images)
         starts = range(0, len(self.images), BATCH_SIZE)
         return (self.images[start : start + BATCH_SIZE] for start in starts)
 
-    def check(self, embedder):
+    def check(self, embedder: Embedder) -> None:
         """Find in one batch what would otherwise fail only after the first epoch."""
         dataset = isinstance(self.images, tf.data.Dataset)
         if dataset and self.images.cardinality() == tf.data.INFINITE_CARDINALITY:
@@ -187,7 +193,7 @@ class _Labelled:
                 "embedding_size)."
             ) from error
 
-    def embed(self, embedder):
+    def embed(self, embedder: Embedder) -> np.ndarray:
         embeddings = embedder(self.batches())
         if len(embeddings) != len(self.labels):
             raise ValueError(
@@ -197,7 +203,7 @@ class _Labelled:
         return embeddings
 
 
-def _labelled(name, pair):
+def _labelled(name: str, pair: Pair) -> _Labelled:
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise ValueError(
             f"Expected {name} as a pair (images, labels); received {type(pair).__name__}."

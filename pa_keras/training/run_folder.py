@@ -1,6 +1,7 @@
 """The folder of a run: what is in it, and that nothing in it is overwritten by chance."""
 
 import csv
+import itertools
 import json
 import logging
 import platform
@@ -83,6 +84,17 @@ class RunFolder:
         (self.path / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
 
 
+def expect_new_run(run_dir: str | None) -> None:
+    """Raises FileExistsError if there is something at `run_dir`, before any work is done."""
+    if run_dir is None or not Path(run_dir).exists():
+        return
+    if not Path(run_dir).is_dir() or any(Path(run_dir).iterdir()):
+        raise FileExistsError(
+            f"Expected a new run folder; {run_dir} has something in it, and nothing is "
+            "overwritten. Add --resume to go on with that run, or give another --run-dir."
+        )
+
+
 def new_run_folder(run_dir: str | None, dataset: str, room: int) -> RunFolder:
     """Makes the folder of a new run.
 
@@ -95,18 +107,8 @@ def new_run_folder(run_dir: str | None, dataset: str, room: int) -> RunFolder:
         FileExistsError: the folder has something in it.
         OSError: it cannot be written to, or the disk has no room.
     """
-    if run_dir is None:
-        name = dataset.replace(":", "-")
-        number = 1
-        while (path := Path("runs") / f"{name}-{number}").exists():
-            number += 1
-    else:
-        path = Path(run_dir)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise FileExistsError(
-                f"Expected a new run folder; {path} has something in it, and nothing is "
-                "overwritten. Add --resume to go on with that run, or give another --run-dir."
-            )
+    expect_new_run(run_dir)
+    path = _free_path(dataset) if run_dir is None else Path(run_dir)
     folder = RunFolder(path)
     try:
         folder.state.mkdir(parents=True, exist_ok=True)
@@ -138,3 +140,8 @@ def existing_run_folder(run_dir: str | None) -> RunFolder:
             f"{run_dir!r}. See what is in runs/."
         )
     return folder
+
+
+def _free_path(dataset: str) -> Path:
+    names = (Path("runs") / f"{dataset.replace(':', '-')}-{n}" for n in itertools.count(1))
+    return next(path for path in names if not path.exists())

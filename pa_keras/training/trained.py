@@ -9,9 +9,7 @@ import yaml
 from pa_keras.training.run_folder import existing_run_folder
 
 
-def load_trained(
-    run: str | None, model: str | None
-) -> tuple[keras.Model, dict[str, Any]]:
+def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[str, Any]]:
     """The embedding model of a run folder or of a `.keras` file.
 
     Args:

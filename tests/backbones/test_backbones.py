@@ -9,9 +9,9 @@ from pa_keras import backbones
 def test_conv4_is_four_blocks_that_see_scaled_pixels():
     network = backbones.build("conv4", (48, 32), None)
     assert network.name == "backbone"
-    assert network.output_shape == (None, 3, 2, 64)
-    kernels = 3 * 3 * 3 * 64 + 3 * (3 * 3 * 64 * 64)
-    assert network.count_params() == kernels + 4 * 4 * 64
+    assert network.output_shape == (None, 3, 2, 256)
+    kernels = 3 * 3 * (3 * 32 + 32 * 64 + 64 * 128 + 128 * 256)
+    assert network.count_params() == kernels + 4 * (32 + 64 + 128 + 256)
     scaled = network.get_layer("pixel_scaling")(np.array([[[[0.0, 127.5, 255.0]]]]))
     np.testing.assert_allclose(scaled, [[[[-1, 0, 1]]]], atol=1e-6)
 

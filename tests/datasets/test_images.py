@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from pa_keras.datasets import Dataset, Images, hold_out_classes, label_images, split_by_class
-from pa_keras.datasets.images import natural_key, split_as_given
+from pa_keras.datasets.images import natural_key
+from pa_keras.datasets.splits import split_as_given
 
 
 def make_images(counts):

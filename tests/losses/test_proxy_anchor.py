@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from pa_keras.losses import ProxyAnchorLoss, proxy_anchor
 
-I, J = np.arange(6)[:, None], np.arange(4)[None, :]
-WAVES = np.sin(4 * I + J + 1)
-WAVE_PROXIES = np.cos(4 * I[:5] + J + 1)
+ROWS, COLUMNS = np.arange(6)[:, None], np.arange(4)[None, :]
+WAVES = np.sin(4 * ROWS + COLUMNS + 1)
+WAVE_PROXIES = np.cos(4 * ROWS[:5] + COLUMNS + 1)
 WAVE_LABELS = [0, 0, 1, 2, 2, 2]
 CORNER = ([[1, 0], [0, 1], [1, 1]], [0, 1, 0])
 

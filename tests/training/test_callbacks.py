@@ -44,7 +44,9 @@ def test_best_model_is_that_of_the_first_highest_epoch(tmp_path):
     remember = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: kept.setdefault(epoch, model.get_weights())
     )
-    fit(model, [Scripted([0.2, 0.7, 0.7, 0.1]), remember, callbacks.SaveBest(path, model)], epochs=4)
+    fit(
+        model, [Scripted([0.2, 0.7, 0.7, 0.1]), remember, callbacks.SaveBest(path, model)], epochs=4
+    )
     for saved, expected in zip(keras.saving.load_model(path).get_weights(), kept[1], strict=True):
         np.testing.assert_array_equal(saved, expected)
     assert [p.name for p in tmp_path.iterdir()] == ["best.keras"]
@@ -109,4 +111,6 @@ def test_metrics_file_continues(tmp_path):
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     assert list(rows[0]) == ["epoch", "loss", "seconds", "images_per_second", "recall_at_1"]
-    assert all(float(r["images_per_second"]) * float(r["seconds"]) == pytest.approx(8) for r in rows)
+    assert all(
+        float(r["images_per_second"]) * float(r["seconds"]) == pytest.approx(8) for r in rows
+    )

@@ -1,0 +1,186 @@
+"""From the settings of a run to its parts: here alone the config becomes plain arguments."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pa_keras import datasets
+from pa_keras.config import FitConfig
+from pa_keras.datasets import Dataset, Images
+from pa_keras.models import embedding_model, with_proxies
+from pa_keras.pipelines import evaluation_batches, training_batches
+from pa_keras.training import RecallAtK, decayed, two_rate_adamw
+from pa_keras.training import callbacks as run_callbacks
+from pa_keras.training.data import load_checked
+from pa_keras.training.run_folder import RunFolder
+
+
+def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str]]:
+    """The data set, the one to select the best epoch by, and the files that are left out."""
+    dataset, skipped = load_checked(
+        config.dataset,
+        config.data_dir,
+        on_bad_image=config.data.on_bad_image,
+        test_fraction=config.data.test_fraction,
+        crop_to_boxes=config.data.crop_to_boxes,
+    )
+    match config.training.selection:
+        case "held_out":
+            train, held_out = datasets.hold_out_classes(
+                dataset.train, config.training.held_out_fraction, seed=config.seed
+            )
+            dataset = dataclasses.replace(dataset, train=train)
+            return dataset, datasets.Dataset("held out", train, held_out), skipped
+        case "reference_protocol":
+            return dataset, dataset, skipped
+    return dataset, None, skipped
+
+
+def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras.Model]:
+    """The model to train, and the embedding model at the size of the evaluation.
+
+    Where both sizes are the same, the second is a part of the first.
+    """
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.training.precision)
+    settings = config.model
+    evaluation_size = _both(config.data.image_size)
+    training_size = _both(config.augmentation.image_size or evaluation_size)
+
+    def embedder(size: tuple[int, int], weights: str | None) -> keras.Model:
+        return embedding_model(
+            settings.backbone, settings.embedding_size, size, weights, settings.batch_norm
+        )
+
+    trained = embedder(training_size, settings.weights)
+    model = with_proxies(trained, num_classes)
+    if training_size == evaluation_size:
+        return model, trained
+    evaluated = embedder(evaluation_size, None)
+    evaluated.set_weights(trained.get_weights())
+    return model, evaluated
+
+
+def make_batches(config: FitConfig, images: Images, first_epoch: int) -> tf.data.Dataset:
+    """The endless training batches from `first_epoch` on."""
+    return training_batches(
+        images.paths,
+        images.labels,
+        batch_size=config.batches.batch_size,
+        image_size=_both(config.augmentation.image_size or config.data.image_size),
+        seed=config.seed,
+        classes_per_batch=config.batches.classes_per_batch,
+        images_per_class=config.batches.images_per_class,
+        area=config.augmentation.area,
+        ratio=config.augmentation.ratio,
+        flip=config.augmentation.flip,
+        augmentation=config.augmentation.extra,
+        cache=config.data.cache,
+        first_epoch=first_epoch,
+    )
+
+
+def make_optimizer(
+    config: FitConfig, model: keras.Model, steps_per_epoch: int, first_epoch: int
+) -> keras.optimizers.Optimizer:
+    """The optimizer of the phase which begins at `first_epoch`; rates are constant in warm-up."""
+    settings = config.optimizer
+
+    def rate(peak: float) -> float | keras.optimizers.schedules.LearningRateSchedule:
+        warming_up = first_epoch < config.training.warmup_epochs
+        return decayed(
+            peak,
+            "constant" if warming_up else settings.decay,
+            steps_per_epoch,
+            config.training.epochs,
+            first_epoch,
+            settings.decay_epochs,
+            settings.decay_factor,
+        )
+
+    return two_rate_adamw(
+        model,
+        rate(settings.learning_rate),
+        rate(settings.learning_rate * settings.proxies_multiplier),
+        settings.weight_decay,
+        settings.clip_value,
+    )
+
+
+def make_callbacks(
+    config: FitConfig,
+    folder: RunFolder,
+    selection: Dataset | None,
+    model: keras.Model,
+    embedder: keras.Model,
+    steps_per_epoch: int,
+) -> list[keras.callbacks.Callback]:
+    """In the order in which they need each other's logs."""
+    trained = model.get_layer("embedding_model")
+    result = [
+        run_callbacks.EpochSeconds(steps_per_epoch * config.batches.batch_size),
+        run_callbacks.StopAtNaN(),
+    ]
+    if trained is not embedder:
+        result.append(
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: embedder.set_weights(trained.get_weights())
+            )
+        )
+    if selection is not None:
+        earlier = [row["recall_at_1"] for row in folder.read_metrics()]
+        result.append(_recall(config, selection, embedder))
+        result.append(
+            run_callbacks.SaveBest(folder.best_model, embedder, best=max(earlier, default=-1.0))
+        )
+    result.append(run_callbacks.AppendMetrics(folder.metrics))
+    result.append(keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
+    if config.logging.wandb_project:
+        result.append(_wandb(config))
+    return [*result, run_callbacks.SaveState(folder.state)]
+
+
+def _recall(config: FitConfig, selection: Dataset, embedder: keras.Model) -> RecallAtK:
+    def labelled(images: Images | None) -> tuple[tf.data.Dataset, np.ndarray] | None:
+        if images is None:
+            return None
+        batches = evaluation_batches(
+            images.paths,
+            batch_size=config.evaluation.batch_size,
+            image_size=_both(config.data.image_size),
+            crop_fraction=config.data.crop_fraction,
+        )
+        return batches, images.labels
+
+    return RecallAtK(
+        labelled(selection.queries),
+        labelled(selection.gallery),
+        ks=sorted({1, *config.evaluation.ks}),
+        every=config.evaluation.every,
+        method=config.evaluation.search,
+        embedding_model=embedder,
+    )
+
+
+def _wandb(config: FitConfig) -> keras.callbacks.Callback:
+    try:
+        import wandb
+        from wandb.integration.keras import WandbMetricsLogger
+    except ImportError as error:
+        raise ImportError(
+            "Expected the package wandb for logging.wandb_project; install it: pip install "
+            '"pa_keras[wandb]".'
+        ) from error
+    wandb.init(project=config.logging.wandb_project, config=dataclasses.asdict(config))
+    return WandbMetricsLogger()
+
+
+def jit_compile(choice: str) -> bool:
+    """Whether to compile the step by XLA."""
+    return choice == "on" or (choice == "auto" and bool(tf.config.list_physical_devices("GPU")))
+
+
+def _both(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)

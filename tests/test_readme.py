@@ -1,0 +1,42 @@
+"""The README's quick start, run as it stands, on fewer letters."""
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from pa_keras import datasets
+from pa_keras.datasets.glyphs import load_glyphs
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.fixture
+def quick_start():
+    return re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL).group(1)
+
+
+def test_the_quick_start_is_short(quick_start):
+    assert len(quick_start.splitlines()) <= 16
+
+
+def test_the_quick_start_runs(quick_start, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PA_KERAS_HOME", str(tmp_path))
+    few = load_glyphs(num_characters=24, images_per_character=12)
+    monkeypatch.setattr(datasets, "load", lambda name: few)
+    names = {}
+    exec(quick_start, names)
+    history = names["model"].history.history
+    assert history["loss"][-1] < history["loss"][0]
+    assert 0 < history["recall_at_1"][-1] <= 1
+    embedder = keras.saving.load_model("embedder.keras")
+    lengths = np.linalg.norm(embedder.predict(np.zeros((2, 32, 32, 3)), verbose=0), axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=1e-5)
+
+
+def test_links_lead_somewhere():
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", README.read_text()):
+        assert (README.parent / link).exists(), link
