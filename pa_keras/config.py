@@ -98,7 +98,7 @@ class LossOptions:
 class OptimizerConfig:
     """AdamW with two learning rates."""
 
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
     """Peak learning rate of the backbone and the embedding layer."""
 
     proxies_multiplier: float = 100.0

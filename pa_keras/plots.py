@@ -64,7 +64,7 @@ def retrieved(
     for axes, query in zip(rows, order[chosen], strict=True):
         label = queries.labels[query]
         _show(axes[0], queries.paths[query], "black")
-        axes[0].set_xlabel(queries.class_names[label][:28], fontsize=6)
+        axes[0].set_xlabel(queries.class_names[label][:28], fontsize=7)
         for axis, index in zip(axes[1:], shown[query], strict=True):
             _show(axis, gallery.paths[index], "green" if gallery.labels[index] == label else "red")
     figure.savefig(path, dpi=120)

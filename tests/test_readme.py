@@ -38,5 +38,6 @@ def test_the_quick_start_runs(quick_start, tmp_path, monkeypatch):
 
 
 def test_links_lead_somewhere():
-    for link in re.findall(r"\]\((?!http)([^)]+)\)", README.read_text()):
+    text = README.read_text()
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text):
         assert (README.parent / link).exists(), link
