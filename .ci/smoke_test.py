@@ -5,10 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras_cv  # noqa: F401  the wheel's own requirements, on this Python
+import tensorflow_datasets  # noqa: F401
+
 import pa_keras
+from pa_keras import backbones, datasets
 
 if not Path(pa_keras.__file__).is_relative_to(sys.prefix):
     sys.exit(f"Expected the installed package; imported {pa_keras.__file__}.")
+
+backbones.build("efficientnet_lite0", (32, 32), weights=None)
 
 
 def command(*arguments):
@@ -24,3 +30,5 @@ command("pa_keras.evaluate", "--run", run, "--json", f"{run}.json", "--picture",
 again = json.loads(Path(f"{run}.json").read_text())["metrics"]["recall_at_1"]
 if abs(again - recall) > 1e-3:
     sys.exit(f"Expected the Recall@1 of the run, {recall}, again; received {again}.")
+folder = Path(datasets.load("glyphs").queries.paths[0]).parents[1]
+command("pa_keras.embed", "--run", run, "--images", str(folder), "--out", f"{run}.npz")

@@ -1,6 +1,7 @@
 """From the settings of a run to its parts: here alone the config becomes plain arguments."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -9,11 +10,18 @@ import tensorflow as tf
 from pa_keras import datasets
 from pa_keras.config import FitConfig
 from pa_keras.datasets import Dataset, Images
+from pa_keras.losses import ProxyAnchorLoss
 from pa_keras.models import embedding_model, with_proxies
-from pa_keras.pipelines import evaluation_batches, training_batches
+from pa_keras.pipelines import (
+    ImageCache,
+    evaluation_batches,
+    steps_per_epoch,
+    training_batches,
+)
 from pa_keras.training import RecallAtK, decayed, two_rate_adamw
 from pa_keras.training import callbacks as run_callbacks
 from pa_keras.training.data import load_checked
+from pa_keras.training.phases import phases
 from pa_keras.training.run_folder import RunFolder
 
 
@@ -58,12 +66,15 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
     model = with_proxies(trained, num_classes)
     if training_size == evaluation_size:
         return model, trained
-    evaluated = embedder(evaluation_size, None)
+    # Built from the same weights: some networks scale pixels otherwise without them.
+    evaluated = embedder(evaluation_size, settings.weights)
     evaluated.set_weights(trained.get_weights())
     return model, evaluated
 
 
-def make_batches(config: FitConfig, images: Images, first_epoch: int) -> tf.data.Dataset:
+def make_batches(
+    config: FitConfig, images: Images, cache: str | ImageCache, first_epoch: int
+) -> tf.data.Dataset:
     """The endless training batches from `first_epoch` on."""
     return training_batches(
         images.paths,
@@ -77,7 +88,7 @@ def make_batches(config: FitConfig, images: Images, first_epoch: int) -> tf.data
         ratio=config.augmentation.ratio,
         flip=config.augmentation.flip,
         augmentation=config.augmentation.extra,
-        cache=config.data.cache,
+        cache=cache,
         first_epoch=first_epoch,
     )
 
@@ -130,29 +141,56 @@ def make_callbacks(
             )
         )
     if selection is not None:
-        earlier = [row["recall_at_1"] for row in folder.read_metrics()]
-        result.append(_recall(config, selection, embedder))
-        result.append(
-            run_callbacks.SaveBest(folder.best_model, embedder, best=max(earlier, default=-1.0))
-        )
+        rows = folder.read_metrics()
+        best = max((row["recall_at_1"] for row in rows), default=-1.0)
+        result.append(make_recall(config, selection, embedder, rows[-1] if rows else {}))
+        result.append(run_callbacks.SaveBest(folder.best_model, embedder, best=best))
     result.append(run_callbacks.AppendMetrics(folder.metrics))
     result.append(keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
     if config.logging.wandb_project:
-        result.append(_wandb(config))
+        result.append(_wandb(config, folder))
     return [*result, run_callbacks.SaveState(folder.state)]
 
 
-def _recall(config: FitConfig, selection: Dataset, embedder: keras.Model) -> RecallAtK:
+def check(
+    config: FitConfig, dataset: Dataset, selection: Dataset | None, model: keras.Model
+) -> None:
+    """Makes each part once, so that a setting out of its range is met before a folder is made."""
+    ks = config.evaluation.ks
+    if not ks or min(ks) < 1:
+        raise ValueError(f"Expected evaluation.ks of 1 or more, at least one; received {ks}.")
+    make_evaluation_batches(config, dataset.queries)
+    make_batches(config, dataset.train, "none", 0)
+    make_loss(config, dataset.train.num_classes)
+    steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
+    for phase in phases(config.training.epochs, config.training.warmup_epochs):
+        make_optimizer(config, model, steps, phase.first_epoch)
+    if selection is not None:
+        make_recall(config, selection, model, {})
+
+
+def make_loss(config: FitConfig, num_classes: int) -> keras.losses.Loss:
+    """The loss, which checks the width of what it is given."""
+    return ProxyAnchorLoss(**vars(config.loss_options), num_classes=num_classes)
+
+
+def make_evaluation_batches(config: FitConfig, images: Images) -> tf.data.Dataset:
+    """The images as the evaluation sees them, in order."""
+    return evaluation_batches(
+        images.paths,
+        batch_size=config.evaluation.batch_size,
+        image_size=_both(config.data.image_size),
+        crop_fraction=config.data.crop_fraction,
+    )
+
+
+def make_recall(
+    config: FitConfig, selection: Dataset, embedder: keras.Model, last_row: Mapping[str, float]
+) -> RecallAtK:
+    """The callback that measures; `last_row` of the metrics of a run that is resumed."""
+
     def labelled(images: Images | None) -> tuple[tf.data.Dataset, np.ndarray] | None:
-        if images is None:
-            return None
-        batches = evaluation_batches(
-            images.paths,
-            batch_size=config.evaluation.batch_size,
-            image_size=_both(config.data.image_size),
-            crop_fraction=config.data.crop_fraction,
-        )
-        return batches, images.labels
+        return images and (make_evaluation_batches(config, images), images.labels)
 
     return RecallAtK(
         labelled(selection.queries),
@@ -161,25 +199,29 @@ def _recall(config: FitConfig, selection: Dataset, embedder: keras.Model) -> Rec
         every=config.evaluation.every,
         method=config.evaluation.search,
         embedding_model=embedder,
+        values={k: v for k, v in last_row.items() if k.startswith("recall_at_")},
     )
 
 
-def _wandb(config: FitConfig) -> keras.callbacks.Callback:
+def _wandb(config: FitConfig, folder: RunFolder) -> keras.callbacks.Callback:
     try:
         import wandb
-        from wandb.integration.keras import WandbMetricsLogger
     except ImportError as error:
         raise ImportError(
             "Expected the package wandb for logging.wandb_project; install it: pip install "
             '"pa_keras[wandb]".'
         ) from error
-    wandb.init(project=config.logging.wandb_project, config=dataclasses.asdict(config))
-    return WandbMetricsLogger()
+    project, name = config.logging.wandb_project, folder.path.name
+    wandb.init(project=project, id=name, resume="allow", config=dataclasses.asdict(config))
+    # wandb's own Keras callback asks the optimizer for one learning rate: ours has two.
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: wandb.log({"epoch": epoch + 1, **logs})
+    )
 
 
-def jit_compile(choice: str) -> bool:
-    """Whether to compile the step by XLA."""
-    return choice == "on" or (choice == "auto" and bool(tf.config.list_physical_devices("GPU")))
+def jit_compile(choice: str | bool) -> bool:
+    """Whether to compile the step by XLA: as asked, or with "auto" if there is a GPU."""
+    return bool(tf.config.list_physical_devices("GPU")) if choice == "auto" else choice
 
 
 def _both(size: int | tuple[int, int]) -> tuple[int, int]:

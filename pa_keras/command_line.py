@@ -157,7 +157,7 @@ def _hint(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> str:
     files = [a.removeprefix("--config=") for a in arguments]
     for file in files:
         if file.endswith((".yaml", ".yml")) and Path(file).is_file():
-            given += _dotted(yaml.safe_load(Path(file).read_text()) or {})
+            given += _settings_in(Path(file))
     groups = {name.rpartition(".")[0] for name in known}
     lines = []
     for name in given:
@@ -169,6 +169,14 @@ def _hint(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> str:
         if nearest:
             lines.append(f"There is no setting {name}. Did you mean {nearest[0]}?\n")
     return "".join(lines)
+
+
+def _settings_in(file: Path) -> list[str]:
+    try:
+        settings = yaml.safe_load(file.read_text())
+    except yaml.YAMLError:  # the parser has said so
+        return []
+    return _dotted(settings) if isinstance(settings, dict) else []
 
 
 def _dotted(settings: dict, prefix: str = "") -> list[str]:

@@ -108,7 +108,7 @@ class OptimizerConfig:
     """Decoupled weight decay, for all weights."""
 
     decay: Literal["cosine", "staircase", "constant"] = "cosine"
-    """How the rates fall: to zero along a cosine, by decay_factor every decay_epochs, or not."""
+    """How the rates fall: to 1 % along a cosine, by decay_factor every decay_epochs, or not."""
 
     decay_epochs: int = 10
     """Epochs between two steps of the staircase."""
@@ -133,7 +133,7 @@ class TrainingConfig:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras dtype policy. Embeddings and loss are float32 in all of them."""
 
-    jit_compile: Literal["auto", "on", "off"] = "auto"
+    jit_compile: Literal["auto"] | bool = "auto"
     """XLA: auto turns it on with a GPU alone, since on a CPU it slows convolutions down."""
 
     selection: Literal["held_out", "reference_protocol", "last"] = "held_out"
@@ -225,8 +225,9 @@ class EvaluateConfig:
     crop_to_boxes: bool | None = None
     """Crop Cars-196 to its official bounding boxes. Default: as the run did, or not."""
 
-    on_bad_image: Literal["error", "skip"] = "error"
-    """An image that cannot be decoded: stop, or leave it out and list it."""
+    on_bad_image: Literal["error", "skip"] | None = None
+    """An image that cannot be decoded: stop, or leave it out and list it. Default: as the run did,
+    or stop."""
 
     ks: tuple[int, ...] = (1, 2, 4, 8)
     """The K of Recall@K and Precision@K."""

@@ -1,14 +1,11 @@
 """`python -m pa_keras.embed`: image files to an .npz of embeddings."""
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pa_keras import command_line
 from pa_keras.config import EmbedConfig
-
-logger = logging.getLogger(__name__)
 
 PROGRAM = "python -m pa_keras.embed"
 

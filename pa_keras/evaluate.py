@@ -1,15 +1,13 @@
 """`python -m pa_keras.evaluate`: a trained model's metrics again, from disk."""
 
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pa_keras import command_line
 from pa_keras.config import EvaluateConfig
-
-logger = logging.getLogger(__name__)
 
 PROGRAM = "python -m pa_keras.evaluate"
 
@@ -37,23 +35,27 @@ def _run(config: EvaluateConfig) -> None:
 
     for path in (config.json, config.picture):
         command_line.expect_new(path)
+    if not config.ks or min(config.ks) < 1:
+        raise ValueError(f"Expected ks of 1 or more, at least one; received {config.ks}.")
     model, settings = load_trained(config.run, config.model)
     of_run = settings.get("data", {})
-    if not (config.dataset or settings):
+    # On another data set than the run's, only its preprocessing still holds.
+    of_dataset = {} if config.dataset else {**settings, **of_run}
+    if not (config.dataset or of_dataset):
         raise ValueError("Expected a dataset to evaluate the model on; add --dataset NAME.")
     dataset, _ = load_checked(
-        config.dataset or settings.get("dataset"),
-        config.data_dir if config.dataset else config.data_dir or settings.get("data_dir"),
-        on_bad_image=config.on_bad_image,
-        test_fraction=config.test_fraction or of_run.get("test_fraction", 0.5),
-        crop_to_boxes=_first_given(config.crop_to_boxes, of_run.get("crop_to_boxes"), False),
+        _first_given(config.dataset, of_dataset.get("dataset")),
+        _first_given(config.data_dir, of_dataset.get("data_dir")),
+        on_bad_image=_first_given(config.on_bad_image, of_dataset.get("on_bad_image"), "error"),
+        test_fraction=_first_given(config.test_fraction, of_dataset.get("test_fraction"), 0.5),
+        crop_to_boxes=_first_given(config.crop_to_boxes, of_dataset.get("crop_to_boxes"), False),
         test_only=True,
     )
     found = evaluate(
         model,
         dataset.queries,
         dataset.gallery,
-        crop_fraction=config.crop_fraction or of_run.get("crop_fraction", 0.875),
+        crop_fraction=_first_given(config.crop_fraction, of_run.get("crop_fraction"), 0.875),
         batch_size=config.batch_size,
         ks=config.ks,
         method=config.search,
@@ -65,8 +67,8 @@ def _run(config: EvaluateConfig) -> None:
         plots.retrieved(dataset.queries, dataset.gallery, found.indices, Path(config.picture))
 
 
-def _first_given(*values: bool | None) -> bool:
-    return next(value for value in values if value is not None)
+def _first_given(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
 
 
 if __name__ == "__main__":

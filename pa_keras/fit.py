@@ -56,13 +56,14 @@ def _start(config: FitConfig, dry_run: bool) -> None:
         expect_new_run(config.run_dir)
     dataset, selection, skipped = assembly.load_data(config)
     model, embedder = assembly.make_models(config, dataset.train.num_classes)
+    assembly.check(config, dataset, selection, model)
     if dry_run:
         sys.stdout.write(_summary(config, dataset, selection, embedder))
         return
     # Weights, two moments for each, and the best model: written aside before they are replaced.
     folder = new_run_folder(config.run_dir, config.dataset, room=32 * model.count_params())
-    config = dataclasses.replace(config, run_dir=str(folder.path))
-    folder.config.write_text(command_line.as_yaml(config))
+    # Without its folder, so that --config with this file makes another run.
+    folder.config.write_text(command_line.as_yaml(dataclasses.replace(config, run_dir=None)))
     folder.write_versions()
     (folder.path / "skipped_images.txt").write_text(
         "".join(f"{path}: {reason}\n" for path, reason in skipped.items())
@@ -103,22 +104,21 @@ def _train(
     embedder: "keras.Model",
 ) -> None:
     from pa_keras import assembly
-    from pa_keras.losses import ProxyAnchorLoss
-    from pa_keras.pipelines import steps_per_epoch
+    from pa_keras.pipelines import fill_cache, steps_per_epoch
     from pa_keras.training import phases
 
     command_line.log_to(folder.path / "fit.log")
     logger.info("%s: %s, test %s.", dataset.name, dataset.train, dataset.queries)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
-    num_classes = dataset.train.num_classes
+    cache = fill_cache(dataset.train.paths, config.data.cache)  # once, for both phases
     try:
         phases.train(
             model,
-            lambda epoch: assembly.make_batches(config, dataset.train, epoch),
+            lambda epoch: assembly.make_batches(config, dataset.train, cache, epoch),
             steps,
             phases.phases(config.training.epochs, config.training.warmup_epochs),
             lambda phase: assembly.make_optimizer(config, model, steps, phase.first_epoch),
-            ProxyAnchorLoss(**vars(config.loss_options), num_classes=num_classes),
+            assembly.make_loss(config, dataset.train.num_classes),
             assembly.make_callbacks(config, folder, selection, model, embedder, steps),
             folder.state,
             config.model.batch_norm,
@@ -151,7 +151,7 @@ def _finish(
         embedder.set_weights(model.get_layer("embedding_model").get_weights())
         save_whole(embedder.save, folder.best_model)
     else:
-        epoch = 1 + max(range(len(rows)), key=lambda i: rows[i]["recall_at_1"])
+        epoch = int(max(rows, key=lambda row: row["recall_at_1"])["epoch"])
     found = evaluate(
         keras.saving.load_model(folder.best_model, compile=False),
         dataset.queries,
@@ -180,7 +180,7 @@ def _summary(
     """What a dry run found, after one batch was drawn."""
     from pa_keras import assembly
 
-    images, _ = next(iter(assembly.make_batches(config, dataset.train, first_epoch=0)))
+    images, _ = next(iter(assembly.make_batches(config, dataset.train, "none", 0)))
     lines = [
         command_line.as_yaml(config),
         f"train      {dataset.train}",

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from pa_keras.datasets import Images
+from pa_keras.pipelines import decode_image
 
 
 def curves(rows: Sequence[dict[str, float]], path: Path) -> None:
@@ -64,16 +66,17 @@ def retrieved(
     for axes, query in zip(rows, order[chosen], strict=True):
         label = queries.labels[query]
         _show(axes[0], queries.paths[query], "black")
-        axes[0].set_xlabel(queries.class_names[label][:28], fontsize=7)
+        axes[0].set_xlabel(queries.class_names[label][:28], fontsize=7, parse_math=False)
         for axis, index in zip(axes[1:], shown[query], strict=True):
             _show(axis, gallery.paths[index], "green" if gallery.labels[index] == label else "red")
     figure.savefig(path, dpi=120)
 
 
 def _show(axis: Axes, path: str, color: str) -> None:
-    with Image.open(path) as image:
-        image.thumbnail((256, 256))
-        axis.imshow(np.asarray(image.convert("RGB")))
+    # As the model saw it: Pillow, for one, would turn 16-bit grey white.
+    image = Image.fromarray(decode_image(tf.io.read_file(path)).numpy())
+    image.thumbnail((256, 256))
+    axis.imshow(image)
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set(color=color, linewidth=2.5)

@@ -73,6 +73,19 @@ def test_an_unknown_setting_in_a_file(no_shipped_configs, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n"])
+def test_a_file_that_is_no_config(no_shipped_configs, tmp_path, capsys, text):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(SystemExit, match="2"):
+        parse("--config", str(tmp_path / "a.yaml"))
+    assert "See fit --help" in capsys.readouterr().err
+
+
+def test_a_switch_in_a_file_may_be_a_yaml_word(no_shipped_configs, tmp_path):
+    (tmp_path / "a.yaml").write_text("training: {jit_compile: off}\n")
+    assert parse("--config", str(tmp_path / "a.yaml")).training.jit_compile is False
+
+
 @pytest.mark.parametrize(
     "argument", ["--seed=a", "--augmentation.flip=maybe", "--loss=proxyanchor", "--data.cache=disk"]
 )

@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+import types
 from pathlib import Path
 
 import keras
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pa_keras import fit
+from pa_keras import assembly, fit, models
+from pa_keras.config import FitConfig, ModelConfig
 from pa_keras.training import callbacks
 
 pytestmark = pytest.mark.usefixtures("float32_policy")
@@ -69,8 +72,11 @@ def test_a_run_leaves_everything_and_says_where(arguments, tmp_path, capsys):
     assert json.loads((folder / "versions.json").read_text())["tensorflow"].startswith("2.20")
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_a_resumed_run_equals_an_undisturbed_one(arguments, tmp_path, monkeypatch, stop_after):
+@pytest.mark.parametrize(("stop_after", "every"), [(1, 1), (2, 2), (3, 1)])
+def test_a_resumed_run_equals_an_undisturbed_one(
+    arguments, tmp_path, monkeypatch, stop_after, every
+):
+    arguments = [*arguments, f"--evaluation.every={every}"]
     run(arguments, "--run-dir", tmp_path / "whole")
 
     def save_then_stop(self, epoch, logs=None, save=callbacks.SaveState.on_epoch_end):
@@ -131,11 +137,66 @@ def test_selection_on_the_test_classes_and_none(arguments, tmp_path, selection):
         assert result["metrics"]["recall_at_1"] == pytest.approx(max(recalls))
 
 
-def test_training_smaller_than_evaluating(arguments, tmp_path):
+@pytest.mark.parametrize("selection", ["held_out", "last"])
+def test_training_smaller_than_evaluating(arguments, tmp_path, monkeypatch, selection):
+    trained = []  # weights of the smaller model after each epoch
+
+    def remember(self, epoch, logs=None, save=callbacks.SaveState.on_epoch_end):
+        trained.append(self.model.get_layer("embedding_model").get_weights())
+        save(self, epoch, logs)
+
+    monkeypatch.setattr(callbacks.SaveState, "on_epoch_end", remember)
     folder = tmp_path / "run"
-    run(arguments, "--run-dir", folder, "--augmentation.image_size=12")
-    model = keras.saving.load_model(folder / "best.keras", compile=False)
-    assert model.input_shape == (None, 16, 16, 3)
+    options = ["--augmentation.image_size=20", "--data.image_size=24"]
+    run(arguments, "--run-dir", folder, *options, f"--training.selection={selection}")
+    kept = keras.saving.load_model(folder / "best.keras", compile=False)
+    assert kept.input_shape == (None, 24, 24, 3)
+    epoch = json.loads((folder / "result.json").read_text())["epoch"]
+    for a, b in zip(kept.get_weights(), trained[epoch - 1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_written_config_makes_the_same_run_again(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(arguments, "--run-dir", "first", "--training.epochs=1")
+    fit.main(["--config", "first/config.yaml"])
+    again = rows(tmp_path / "runs" / "folder-1")
+    assert again[0]["loss"] == pytest.approx(rows(tmp_path / "first")[0]["loss"], rel=1e-4)
+
+
+def test_both_sizes_are_built_from_the_same_weights(photos, monkeypatch):
+    # Keras' EfficientNets scale pixels otherwise with ImageNet weights than without.
+    built = []
+
+    def record(backbone, embedding_size, image_size, weights, batch_norm):
+        built.append((image_size, weights))
+        return models.embedding_model(backbone, embedding_size, image_size, None, batch_norm)
+
+    monkeypatch.setattr(assembly, "embedding_model", record)
+    config = FitConfig()
+    config.model = ModelConfig(backbone="conv4", weights="imagenet", embedding_size=8)
+    config.data.image_size, config.augmentation.image_size = 24, 16
+    model, embedder = assembly.make_models(config, num_classes=3)
+    assert built == [((16, 16), "imagenet"), ((24, 24), "imagenet")]
+    for a, b in zip(model.get_weights(), embedder.get_weights(), strict=False):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "--data.crop_fraction=1.5", "--evaluation.batch_size=0", "--evaluation.ks=[0]",
+        "--evaluation.ks=[]", "--batches.batch_size=0", "--loss_options.alpha=0",
+        "--training.warmup_epochs=9", "--evaluation.every=0", "--augmentation.area=[20, 100]",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("selection", ["held_out", "last"])
+def test_settings_out_of_range_leave_no_folder(arguments, tmp_path, setting, selection):
+    options = ["--run-dir", tmp_path / "run", f"--training.selection={selection}", setting]
+    if selection == "last" and "every" in setting:
+        pytest.skip("nothing is evaluated before the end")
+    assert setting.partition("=")[0].rpartition(".")[2] in failure(arguments, *options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_mixed_precision_and_balanced_batches(arguments, tmp_path):
@@ -181,8 +242,17 @@ def test_a_full_disk_while_training(arguments, tmp_path, monkeypatch):
     assert "No space left on device" in failure(arguments, "--run-dir", tmp_path / "run")
 
 
+def test_weights_and_biases(arguments, tmp_path, monkeypatch):
+    logged = []
+    fake = types.SimpleNamespace(init=lambda **options: logged.append(options), log=logged.append)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    run(arguments, "--run-dir", tmp_path / "run", "--logging.wandb_project=mine")
+    assert (logged[0]["project"], logged[0]["id"]) == ("mine", "run")
+    assert [row["epoch"] for row in logged[1:]] == [1, 2, 3] and "recall_at_1" in logged[1]
+
+
 def test_weights_and_biases_without_its_package(arguments, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", None)
     options = ["--run-dir", tmp_path / "run", "--logging.wandb_project=mine"]
     assert 'pip install "pa_keras[wandb]"' in failure(arguments, *options)
 

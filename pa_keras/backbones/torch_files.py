@@ -7,6 +7,7 @@ Both layouts are read: the one before PyTorch 1.6 (several pickles in a row) and
 
 import collections
 import io
+import math
 import pickle
 import struct
 import zipfile
@@ -61,11 +62,7 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """
     try:
         state, storages = (_read_zip if zipfile.is_zipfile(path) else _read_legacy)(path)
-        return {
-            name: _array(tensor, storages)
-            for name, tensor in state.items()
-            if isinstance(tensor, _Tensor)
-        }
+        return {name: _array(tensor, storages) for name, tensor in state.items()}
     except OSError:
         raise
     except Exception as error:  # pickle answers a broken file with almost any exception
@@ -75,26 +72,36 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _read_zip(path: str | Path) -> tuple[dict, dict[str, bytes]]:
+def _read_zip(path: str | Path) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
+        # A few compressed bytes may unfold to more than the memory holds.
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("it is compressed, which torch.save never does")
         pickled = [name for name in archive.namelist() if name.endswith("data.pkl")][0]
         folder = pickled.removesuffix("data.pkl") + "data/"
-        state = _Unpickler(io.BytesIO(archive.read(pickled))).load()
-        keys = {tensor.storage.key for tensor in state.values() if isinstance(tensor, _Tensor)}
+        state = _tensors_alone(_Unpickler(io.BytesIO(archive.read(pickled))).load())
+        keys = {tensor.storage.key for tensor in state.values()}
         return state, {key: archive.read(folder + key) for key in keys}
 
 
-def _read_legacy(path: str | Path) -> tuple[dict, dict[str, bytes]]:
+def _read_legacy(path: str | Path) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     with open(path, "rb") as file:
         if _Unpickler(file).load() != _LEGACY_MAGIC:
             raise ValueError("its first bytes are not PyTorch's")
         _Unpickler(file).load()  # protocol version
         _Unpickler(file).load()  # sizes of the writer's integers
         unpickler = _Unpickler(file)
-        state = unpickler.load()
+        state = _tensors_alone(unpickler.load())
         order = _Unpickler(file).load()
         sizes = {key: np.dtype(dtype).itemsize for dtype, key, _ in unpickler.storages}
         return state, {key: _read_storage(file, sizes[key]) for key in order}
+
+
+def _tensors_alone(state: dict) -> dict[str, _Tensor]:
+    others = [name for name, value in state.items() if not isinstance(value, _Tensor)]
+    if others:
+        raise ValueError(f"{others[0]!r} in it is not a tensor; give its state_dict alone")
+    return state
 
 
 def _read_storage(file: BinaryIO, itemsize: int) -> bytes:
@@ -110,6 +117,8 @@ def _array(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
         tensor.offset + reach >= values.size and 0 not in tensor.shape
     ):
         raise ValueError(f"a tensor of shape {tensor.shape} reaches beyond its storage")
+    if math.prod(tensor.shape) > values.size:  # by a stride of 0, from a tiny file
+        raise ValueError(f"a tensor of shape {tensor.shape} is larger than its storage")
     view = values[tensor.offset :]
     strides = [stride * values.itemsize for stride in tensor.strides]
     return np.lib.stride_tricks.as_strided(view, tensor.shape, strides).copy()

@@ -48,7 +48,7 @@ def load(
             (any classification set of TensorFlow Datasets).
         data_dir: where its files are. Needed for "folder" and "manifest".
         test_fraction: share of the classes, in (0, 1), for the test, where the set has no split
-            of its own. Default 0.5.
+            of its own, and of no effect where it has. Default 0.5.
         crop_to_boxes: whether to crop to the annotated boxes, which "cars196" has. Default False.
         seed: of the drawing of "glyphs". Default 0.
 
@@ -57,7 +57,7 @@ def load(
 
     Raises:
         ValueError: an unknown name, a missing or needless `data_dir`, or unfit data.
-        FileNotFoundError: files that are not there.
+        OSError: files that are not there, or cannot be downloaded or written.
 
     Example:
         >>> load("folder", "my_photos").train  # doctest: +SKIP

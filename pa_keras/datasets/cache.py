@@ -13,7 +13,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_CANNOT_WRITE = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS}
+# A disk that is full or read-only, and a file where a folder should be.
+CANNOT_WRITE = {
+    *(errno.EDQUOT, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EEXIST, errno.ENOTDIR),
+}
 
 
 def cache_folder() -> Path:
@@ -35,7 +39,7 @@ def write_once(folder: Path, writer: Callable[[Path], None]) -> Path:
         `folder`, complete.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written to.
+        OSError: the disk is full, or the folder cannot be made or written to.
 
     Example:
         >>> write_once(cache_folder() / "set-1", lambda folder: draw(folder))  # doctest: +SKIP
@@ -50,12 +54,12 @@ def write_once(folder: Path, writer: Callable[[Path], None]) -> Path:
         writer(partial)
         _rename(partial, folder)
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        if error.errno not in CANNOT_WRITE:
             raise
         raise OSError(
             error.errno,
             f"Expected to write image files to {folder.parent}; received {error}. Free some "
-            "space, or set the environment variable PA_KERAS_HOME to a folder with room.",
+            "space, or set the environment variable PA_KERAS_HOME to a folder of yours with room.",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pa_keras.datasets.cache import cache_folder, progress, write_once
-from pa_keras.datasets.images import Dataset, Images
+from pa_keras.datasets.images import Dataset, Images, absolute
 from pa_keras.datasets.manifest import load_manifest, missing_images_message
 
 NUM_TRAIN_CLASSES = 98
@@ -40,7 +41,7 @@ class Car(NamedTuple):
     box: tuple[int, int, int, int]
 
 
-def load_cars196(data_dir: str, crop_to_boxes: bool = False, subset: bool = False) -> Dataset:
+def load_cars196(data_dir: str, crop_to_boxes: bool = False) -> Dataset:
     """Read Cars-196: 98 classes to train on (8,054 images), the 98 others to test (8,131).
 
     The official train/test flag is ignored, as all papers on metric learning do.
@@ -50,7 +51,6 @@ def load_cars196(data_dir: str, crop_to_boxes: bool = False, subset: bool = Fals
             (also one level too high or too low); or one with a `manifest.csv`, which is then read.
         crop_to_boxes: whether to crop each photograph to its car. The crops are written once, as
             JPEG files of quality 95, below `cache_folder()`. Default False.
-        subset: whether missing images are left out, and not an error. Default False.
 
     Raises:
         FileNotFoundError: no annotations or images; the message says where to get them.
@@ -60,7 +60,7 @@ def load_cars196(data_dir: str, crop_to_boxes: bool = False, subset: bool = Fals
         >>> load_cars196("cars").train  # doctest: +SKIP
         Images(8054 images, 98 classes)
     """
-    root = Path(os.path.abspath(Path(data_dir).expanduser()))
+    root = absolute(data_dir)
     if root.suffix == ".csv" or (root / "manifest.csv").is_file():
         if crop_to_boxes:
             raise ValueError(
@@ -71,7 +71,7 @@ def load_cars196(data_dir: str, crop_to_boxes: bool = False, subset: bool = Fals
     while root.name in ("car_ims", "cars_train", "cars_test", "devkit"):
         root = root.parent
     cars, class_names = read_annotations(root)
-    cars = [car for car in cars if os.path.isfile(car.path)] if subset else _complete(cars, root)
+    _check_complete(cars, root)
     paths = _crops(cars) if crop_to_boxes else [car.path for car in cars]
     images = Images(tuple(paths), np.array([car.label for car in cars]), class_names)
     train = images.take_classes(range(NUM_TRAIN_CLASSES))
@@ -106,8 +106,8 @@ def read_annotations(root: Path) -> tuple[list[Car], tuple[str, ...]]:
     return cars, _class_names(_find(folders, "cars_meta.mat"))
 
 
-def _complete(cars: list[Car], root: Path) -> list[Car]:
-    """`cars`, of which every image is there and whose numbers are the benchmark's."""
+def _check_complete(cars: list[Car], root: Path) -> None:
+    """Raise unless every image is there and their numbers are the benchmark's."""
     missing = [car.path for car in cars if not os.path.isfile(car.path)]
     if missing:
         otherwise = "list those that you have in a manifest.csv"
@@ -119,19 +119,26 @@ def _complete(cars: list[Car], root: Path) -> list[Car]:
             f"{num_train} and {len(cars) - num_train}. The annotation files in {root} are not the "
             "official ones: fetch them again."
         )
-    return cars
 
 
 def _folders_near(root: Path) -> list[Path]:
     """`root` and the folders at most two levels below it, nearest first."""
     levels = [[root] if root.is_dir() else []]
     for _ in range(2):
-        levels.append([Path(e) for f in levels[-1] for e in os.scandir(f) if e.is_dir()])
+        levels.append([below for folder in levels[-1] for below in _subfolders(folder)])
     return [folder for level in levels for folder in sorted(level)]
 
 
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry) for entry in entries if entry.is_dir()]
+    except PermissionError:  # such as of lost+found, at the root of a disk
+        return []
+
+
 def _find(folders: list[Path], name: str) -> Path | None:
-    return next((folder / name for folder in folders if (folder / name).exists()), None)
+    return next((folder / name for folder in folders if os.path.exists(folder / name)), None)
 
 
 def _read_cars(annotations: Path, images: Path, name_field: str) -> list[Car]:
@@ -158,8 +165,10 @@ def _class_names(meta: Path | None) -> tuple[str, ...]:
 
 
 def _crops(cars: Sequence[Car]) -> list[str]:
-    """Paths of the crops, written now unless they were before from the same paths and boxes."""
-    key = hashlib.sha256(repr([(car.path, car.box) for car in cars]).encode()).hexdigest()[:12]
+    """Paths of the crops, written now unless they were before from the same files and boxes."""
+    # With the time of the last change, so that a photograph that is repaired is cropped anew.
+    sources = [(car.path, car.box, os.stat(car.path).st_mtime_ns) for car in cars]
+    key = hashlib.sha256(repr(sources).encode()).hexdigest()[:12]
     names = [f"{Path(car.path).parent.name}_{Path(car.path).stem}.jpg" for car in cars]
 
     def write(folder: Path) -> None:
@@ -176,14 +185,24 @@ def _crops(cars: Sequence[Car]) -> list[str]:
 def _write_crop(car: Car, target: Path) -> None:
     from PIL import Image
 
-    with Image.open(car.path) as photograph:
-        x1, y1, x2, y2 = car.box
-        right, bottom = min(x2, photograph.width), min(y2, photograph.height)
-        if x1 > right or y1 > bottom:
-            raise ValueError(
-                f"Expected the whole photograph, with the box {car.box} inside it; received "
-                f"{car.path} of {photograph.width} x {photograph.height} pixels. If these are "
-                "crops already, leave crop_to_boxes out."
-            )
-        crop = photograph.crop((max(x1, 1) - 1, max(y1, 1) - 1, right, bottom))
-        crop.convert("RGB").save(target, quality=95)
+    try:
+        with Image.open(car.path) as photograph:
+            crop = photograph.crop(_pixel_box(car, *photograph.size)).convert("RGB")
+    except OSError:
+        # As broken as it is: the check of all images then names it, or leaves it out.
+        shutil.copyfile(car.path, target)
+    else:
+        crop.save(target, quality=95)
+
+
+def _pixel_box(car: Car, width: int, height: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) as Pillow counts them, inside of the photograph."""
+    x1, y1, x2, y2 = car.box
+    right, bottom = min(x2, width), min(y2, height)
+    if x1 > right or y1 > bottom:
+        raise ValueError(
+            f"Expected the whole photograph, with the box {car.box} inside it; received "
+            f"{car.path} of {width} x {height} pixels. If these are crops already, leave "
+            "crop_to_boxes out."
+        )
+    return max(x1, 1) - 1, max(y1, 1) - 1, right, bottom

@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from pa_keras.datasets.images import Dataset, Images, label_images, natural_key
+from pa_keras.datasets.images import Dataset, Images, absolute, label_images, natural_key
 from pa_keras.datasets.splits import split_as_given, split_by_class
 
 logger = logging.getLogger(__name__)
@@ -39,12 +39,7 @@ def load_folder(data_dir: str, test_fraction: float = 0.5) -> Dataset:
         >>> load_folder("my_photos").train  # doctest: +SKIP
         Images(120 images, 10 classes)
     """
-    root = Path(os.path.abspath(Path(data_dir).expanduser()))
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"Expected a folder of class folders; received {str(root)!r}, which is "
-            f"{'a file' if root.exists() else 'not there'}. Expected:{_TREE.format(root=root)}"
-        )
+    root = _existing(data_dir)
     parts = _split_folders(root)
     if not parts:
         train, queries = split_by_class(folder_images(root), test_fraction)
@@ -58,8 +53,9 @@ def load_folder(data_dir: str, test_fraction: float = 0.5) -> Dataset:
     return split_as_given(root.name, label_images(paths, classes), splits)
 
 
-def folder_images(root: Path) -> Images:
+def folder_images(root: str | Path) -> Images:
     """Every image of the class folders in `root`, one class or more, in natural order."""
+    root = _existing(root)
     paths, classes, empty = [], [], []
     for class_folder in _subfolders(root):
         found = _images_below(class_folder)
@@ -79,6 +75,16 @@ def folder_images(root: Path) -> Images:
     if empty:
         logger.warning("%d folders in %s hold no image: %s.", len(empty), root, _some(empty))
     return label_images(paths, classes)
+
+
+def _existing(path: str | Path) -> Path:
+    root = absolute(path)
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"Expected a folder of class folders; received {str(root)!r}, which is "
+            f"{'a file' if root.exists() else 'not there'}. Expected:{_TREE.format(root=root)}"
+        )
+    return root
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

@@ -1,9 +1,9 @@
 """The built-in set: letters of many scripts in many fonts, drawn here, without a download."""
 
 import csv
-import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from pa_keras.datasets import _glyph_alphabet as alphabet
 from pa_keras.datasets._glyph_drawing import Distortion, draw
 from pa_keras.datasets.cache import cache_folder, progress, write_once
 from pa_keras.datasets.images import Dataset
-from pa_keras.datasets.manifest import load_manifest
+from pa_keras.datasets.manifest import load_written
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,6 +66,8 @@ def load_glyphs(
     settings = (
         *(_VERSION, seed, image_size, images_per_character, num_characters, distortion),
         *(alphabet.FONTS, alphabet.MIN_FONTS, alphabet.LOOK_ALIKE),
+        # The one brings the fonts, the other draws them.
+        *(version("matplotlib"), version("pillow")),
     )
 
     def write(folder: Path) -> None:
@@ -74,9 +76,8 @@ def load_glyphs(
         drawings = _drawings(characters, images_per_character, image_size, distortion, seed)
         _write(folder, progress(drawings, total, "Drawing glyphs"), characters[::2])
 
-    version = hashlib.sha256(repr(settings).encode()).hexdigest()[:10]
-    folder = write_once(cache_folder() / f"glyphs-{version}", write)
-    return dataclasses.replace(load_manifest(str(folder)), name="glyphs")
+    key = hashlib.sha256(repr(settings).encode()).hexdigest()[:10]
+    return load_written(write_once(cache_folder() / f"glyphs-{key}", write), "glyphs")
 
 
 def _drawings(

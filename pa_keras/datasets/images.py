@@ -1,8 +1,10 @@
 """Labelled image files, and what a run learns from and is measured on."""
 
+import os
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -123,6 +125,11 @@ class Dataset:
         searched = self.queries if self.gallery is None else self.gallery
         counts = np.bincount(searched.labels, minlength=searched.num_classes)
         return counts[self.queries.labels] > (1 if self.gallery is None else 0)
+
+
+def absolute(path: str | Path) -> Path:
+    """A path as a user types it, made absolute: `~` is the home, and links stay as they are."""
+    return Path(os.path.abspath(Path(path).expanduser()))
 
 
 def natural_key(text: str) -> tuple:

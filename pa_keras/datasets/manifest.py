@@ -1,18 +1,19 @@
 """A CSV that names each image, its class and, if wanted, its split."""
 
 import csv
+import dataclasses
 import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from pa_keras.datasets.images import Dataset, Images, label_images
+from pa_keras.datasets.images import Dataset, Images, absolute, label_images
 from pa_keras.datasets.splits import split_as_given, split_by_class
 
 CLASS_COLUMNS = ("class_id", "class", "label")
 SPLITS = ("train", "test", "query", "gallery")
 
 
-def load_manifest(data_dir: str, test_fraction: float = 0.5) -> Dataset:
+def load_manifest(data_dir: str | Path, test_fraction: float = 0.5) -> Dataset:
     """Read the images, classes and splits that a CSV lists.
 
     The columns, in any order, others being ignored:
@@ -37,16 +38,31 @@ def load_manifest(data_dir: str, test_fraction: float = 0.5) -> Dataset:
         >>> load_manifest("shop/manifest.csv").queries  # doctest: +SKIP
         Images(8131 images, 98 classes)
     """
-    images, splits = read_manifest(data_dir)
-    name = find_manifest(data_dir).parent.name
+    manifest = _find_manifest(data_dir)
+    images, splits = _images_and_splits(manifest)
+    name = manifest.parent.name
     if splits is not None:
         return split_as_given(name, images, splits)
     return Dataset(name, *split_by_class(images, test_fraction))
 
 
+def load_written(folder: Path, name: str, test_fraction: float = 0.5) -> Dataset:
+    """Read a set that was written below the cache folder, under its own name."""
+    try:
+        return dataclasses.replace(load_manifest(folder, test_fraction), name=name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Expected {folder} as it was once written; received it with files missing. Delete "
+            f"{folder}; it is written again."
+        ) from error
+
+
 def read_manifest(data_dir: str | Path) -> tuple[Images, list[str] | None]:
     """Every image that a manifest lists, in its order, and their splits where it has any."""
-    manifest = find_manifest(data_dir)
+    return _images_and_splits(_find_manifest(data_dir))
+
+
+def _images_and_splits(manifest: Path) -> tuple[Images, list[str] | None]:
     rows = _read_rows(manifest)
     columns = rows[0][1].keys()
     class_column = next((c for c in CLASS_COLUMNS if c in columns), None)
@@ -70,9 +86,9 @@ def read_manifest(data_dir: str | Path) -> tuple[Images, list[str] | None]:
     return images, _splits(manifest, rows) if "split" in columns else None
 
 
-def find_manifest(data_dir: str | Path) -> Path:
+def _find_manifest(data_dir: str | Path) -> Path:
     """The CSV itself, or `manifest.csv` in a folder, as an absolute path."""
-    path = Path(os.path.abspath(Path(data_dir).expanduser()))
+    path = absolute(data_dir)
     manifest = path / "manifest.csv" if path.is_dir() else path
     if not manifest.is_file():
         raise FileNotFoundError(

@@ -21,8 +21,14 @@ def split_by_class(images: Images, test_fraction: float = 0.5) -> tuple[Images, 
     Raises:
         ValueError: fewer than 4 classes, or a fraction out of range.
     """
-    num_test = _num_apart(images, test_fraction, "test_fraction")
     present = np.unique(images.labels)
+    if len(present) < 4:
+        raise ValueError(
+            "Expected at least 4 classes to split, 2 to train on and 2 others to test on; received "
+            f"{len(present)}: {', '.join(images.class_names[:3])}. Add classes; or, if these "
+            "folders are not the classes, give the folder whose sub-folders are."
+        )
+    num_test = _num_apart(len(present), test_fraction, "test_fraction")
     return images.take_classes(present[:-num_test]), images.take_classes(present[-num_test:])
 
 
@@ -55,47 +61,43 @@ def split_as_given(name: str, images: Images, splits: Sequence[str]) -> Dataset:
     return Dataset(name, train, searched.take(queries), searched.take(gallery))
 
 
-def hold_out_classes(
-    images: Images, fraction: float = 0.2, num_classes: int | None = None, seed: int = 0
-) -> tuple[Images, Images]:
+def hold_out_classes(images: Images, fraction: float = 0.2, seed: int = 0) -> tuple[Images, Images]:
     """Put random classes aside, to select a model by, so that the test classes stay unseen.
 
     Args:
         images: the training images, of at least 4 classes.
         fraction: share of the classes to put aside, in (0, 1). Default 0.2; at least 2 classes.
-        num_classes: how many classes to put aside, in place of `fraction`.
         seed: of the choice. Default 0.
 
     Returns:
         (train, held_out), without a class in common, each labelled from 0.
 
     Raises:
-        ValueError: fewer than 4 classes, a fraction or number out of range, or too few classes
-            that have 2 images, which a class needs to be searched for.
+        ValueError: fewer than 4 classes, a fraction out of range, or too few classes that have 2
+            images, which a class needs to be searched for.
     """
     present, counts = np.unique(images.labels, return_counts=True)
-    if num_classes is None:
-        num_classes = _num_apart(images, fraction, "fraction")
-    candidates = present[counts > 1]
-    if not 2 <= num_classes <= min(len(present) - 2, len(candidates)):
+    if len(present) < 4:
         raise ValueError(
-            f"Expected to hold out from 2 to {len(present) - 2} of {len(present)} classes, each "
-            f"with 2 images or more; received {num_classes}, and {len(candidates)} such classes. "
-            "Hold out fewer, or add images."
+            "Expected at least 4 training classes, to select the model by some of them; received "
+            f"{len(present)}: {len(present)} training classes are too few to hold out 2 and learn "
+            "from 2 others. Add classes, or use --training.selection last."
         )
-    held_out = np.random.default_rng([seed]).choice(candidates, num_classes, replace=False)
+    num_held_out = _num_apart(len(present), fraction, "fraction")
+    candidates = present[counts > 1]
+    if len(candidates) < num_held_out:
+        raise ValueError(
+            f"Expected {num_held_out} training classes with 2 images or more to hold out; received "
+            f"{len(candidates)}. Add images, or use --training.selection last."
+        )
+    held_out = np.random.default_rng([seed]).choice(candidates, num_held_out, replace=False)
     return images.take_classes(np.setdiff1d(present, held_out)), images.take_classes(held_out)
 
 
-def _num_apart(images: Images, fraction: float, name: str) -> int:
+def _num_apart(num_classes: int, fraction: float, name: str) -> int:
     """How many of the classes `fraction` is, at least 2 on either side."""
-    present = len(np.unique(images.labels))
     if not 0 < fraction < 1:
-        raise ValueError(f"Expected {name} between 0 and 1; received {fraction}. The usual is 0.5.")
-    if present < 4:
         raise ValueError(
-            "Expected at least 4 classes to split, 2 to train on and 2 others to test on; received "
-            f"{present}: {', '.join(images.class_names[:3])}. Add classes; or, if these folders "
-            "are not the classes, give the folder whose sub-folders are."
+            f"Expected {name} between 0 and 1; received {fraction}. Give a share, such as 0.5."
         )
-    return min(max(round(present * fraction), 2), present - 2)
+    return min(max(round(num_classes * fraction), 2), num_classes - 2)

@@ -1,24 +1,24 @@
 """Sets of TensorFlow Datasets: merged, written once as image files, split by class."""
 
 import csv
-import dataclasses
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras.datasets.cache import cache_folder, progress, write_once
-from pa_keras.datasets.images import Dataset
-from pa_keras.datasets.manifest import load_manifest
+from pa_keras.datasets.cache import CANNOT_WRITE, cache_folder, progress, write_once
+from pa_keras.datasets.images import Dataset, absolute
+from pa_keras.datasets.manifest import load_written
 
 if TYPE_CHECKING:
     import tensorflow_datasets
 
 logger = logging.getLogger(__name__)
 
+# Others, such as Omniglot's small1, repeat images of these.
+_SPLITS = ("train", "validation", "test")
 _SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp"}
 
 
@@ -35,14 +35,15 @@ def load_tfds(name: str, data_dir: str | None = None, test_fraction: float = 0.5
         test_fraction: share of the classes, in (0, 1), for the test. Default 0.5.
 
     Raises:
-        RuntimeError: the set is unknown, or cannot be downloaded or prepared.
-        ValueError: no features `image` and `label`, or too few classes or images.
+        OSError: the set is unknown, or cannot be downloaded or prepared.
+        ValueError: no features `image` and `label`, no labelled image in its splits, or too few
+            classes or images.
 
     Example:
         >>> load_tfds("cars196").train  # doctest: +SKIP
         Images(8054 images, 98 classes)
     """
-    data_dir = data_dir and os.path.abspath(os.path.expanduser(data_dir))
+    data_dir = data_dir and str(absolute(data_dir))
     key = re.sub(r"[^\w.-]", "-", name)
     if data_dir:
         key += "-" + hashlib.sha256(data_dir.encode()).hexdigest()[:8]
@@ -52,10 +53,14 @@ def load_tfds(name: str, data_dir: str | None = None, test_fraction: float = 0.5
         _check_features(name, builder)
         total = sum(builder.info.splits[split].num_examples for split in _splits(builder))
         examples = progress(_examples(builder), total, f"Writing {name}")
-        _write_images(folder, examples, builder.info.features["label"].names)
+        if not _write_images(folder, examples, builder.info.features["label"].names):
+            raise ValueError(
+                f"Expected labelled images in {' or '.join(_SPLITS)} of the TensorFlow dataset "
+                f"{name!r}; received none, its splits being {', '.join(builder.info.splits)}. "
+                "Write its images to class folders and use --dataset folder."
+            )
 
-    folder = write_once(cache_folder() / "tfds" / key, write)
-    return dataclasses.replace(load_manifest(str(folder), test_fraction), name=name)
+    return load_written(write_once(cache_folder() / "tfds" / key, write), name, test_fraction)
 
 
 def _prepared_builder(name: str, data_dir: str | None) -> "tensorflow_datasets.core.DatasetBuilder":
@@ -66,21 +71,29 @@ def _prepared_builder(name: str, data_dir: str | None) -> "tensorflow_datasets.c
         builder.download_and_prepare()
     # Downloads, archives, file systems and builders each have exceptions of their own.
     except Exception as error:
-        by_hand = (
-            "The original Cars download is gone: get a copy by hand and give its folder, as "
-            "--dataset cars196 --data-dir FOLDER."
-            if name.partition(":")[0] == "cars196"
-            else "Check the name and the connection; or get the images by hand, put them into "
-            "class folders, and give these, as --dataset folder --data-dir FOLDER."
-        )
         # The first line: the others list some 400 names of sets.
         reason = str(error).partition("\n")[0]
-        raise RuntimeError(
+        raise OSError(
             f"Expected TensorFlow Datasets to prepare {name!r} in {data_dir or 'its folder'}; "
-            f"received {type(error).__name__}: {reason}\n{by_hand} A set that was prepared "
-            "elsewhere is read from --data-dir, the folder above the one named after the set."
+            f"received {type(error).__name__}: {reason}\n{_remedy(name, error)} A set that was "
+            f"prepared elsewhere is read by --dataset tfds:{name} --data-dir FOLDER, the folder "
+            "above the one named after the set."
         ) from error
     return builder
+
+
+def _remedy(name: str, error: Exception) -> str:
+    if getattr(error, "errno", None) in CANNOT_WRITE:
+        return f"Free some space, or use another folder: --dataset tfds:{name} --data-dir FOLDER."
+    if name.partition(":")[0] == "cars196":
+        return (
+            "The original Cars download is gone: get a copy by hand and give its folder, as "
+            "--dataset cars196 --data-dir FOLDER."
+        )
+    return (
+        "Check the name and the connection; or get the images by hand, put them into class "
+        "folders, and give these, as --dataset folder --data-dir FOLDER."
+    )
 
 
 def _check_features(name: str, builder: "tensorflow_datasets.core.DatasetBuilder") -> None:
@@ -95,8 +108,7 @@ def _check_features(name: str, builder: "tensorflow_datasets.core.DatasetBuilder
 
 
 def _splits(builder: "tensorflow_datasets.core.DatasetBuilder") -> list[str]:
-    # Others, such as Omniglot's small1, repeat images of these.
-    return [split for split in ("train", "validation", "test") if split in builder.info.splits]
+    return [split for split in _SPLITS if split in builder.info.splits]
 
 
 def _examples(builder: "tensorflow_datasets.core.DatasetBuilder") -> Iterator[tuple[bytes, int]]:
@@ -114,9 +126,9 @@ def _examples(builder: "tensorflow_datasets.core.DatasetBuilder") -> Iterator[tu
 
 def _write_images(
     folder: Path, examples: Iterable[tuple[bytes, int]], class_names: list[str]
-) -> None:
-    """Write class folders of images and the manifest that lists them."""
-    unlabelled = 0
+) -> int:
+    """Write class folders of images and the manifest that lists them; returns their number."""
+    written = unlabelled = 0
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         manifest = csv.writer(file)
         manifest.writerow(("path", "class_id", "class_name"))
@@ -128,8 +140,10 @@ def _write_images(
             (folder / path).parent.mkdir(exist_ok=True)
             (folder / path).write_bytes(contents)
             manifest.writerow((path.as_posix(), label, class_names[label]))
+            written += 1
     if unlabelled:
         logger.warning("%d images have no label: left out.", unlabelled)
+    return written
 
 
 def _suffix(contents: bytes) -> str:

@@ -71,7 +71,6 @@ class ProxyAnchorLoss(keras.losses.Loss):
         reduction: as in Keras; the default, "sum_over_batch_size", is the mean over the proxies,
             which also scales right under `tf.distribute`.
         name: name of the loss.
-        dtype: dtype of the reduction; the terms themselves are always float32.
 
     Raises:
         ValueError: as `proxy_anchor`; a width other than `num_classes`; a `sample_weight` or
@@ -92,12 +91,12 @@ class ProxyAnchorLoss(keras.losses.Loss):
         num_classes: int | None = None,
         reduction: str | None = "sum_over_batch_size",
         name: str = "proxy_anchor",
-        dtype: str | keras.DTypePolicy | None = None,
     ) -> None:
         _check_settings(margin, alpha)
         if num_classes is not None and num_classes < 2:
             raise ValueError(f"Expected num_classes of 2 or more, or None; received {num_classes}.")
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        # Keras casts the labels to this dtype too: bfloat16, say, would make class 257 class 256.
+        super().__init__(name=name, reduction=reduction, dtype="float32")
         self.margin = margin
         self.alpha = alpha
         self.num_classes = num_classes
@@ -188,6 +187,9 @@ def _check_inputs(labels: TensorLike, similarities: TensorLike) -> tuple[tf.Tens
             f"{similarities.shape[1]}); received {labels.dtype.name} of shape "
             f"{tuple(labels.shape)}."
         )
+    if not one_hot:
+        # A narrow dtype, such as uint8, may not hold the number of classes.
+        labels = ops.cast(labels, "int64")
     return labels, ops.cast(similarities, "float32")
 
 

@@ -2,18 +2,21 @@
 
 from pa_keras.pipelines.augmentation import make_augmentation
 from pa_keras.pipelines.batches import evaluation_batches, steps_per_epoch, training_batches
+from pa_keras.pipelines.caching import ImageCache, fill_cache
 from pa_keras.pipelines.checks import ImageCheck, check_images
 from pa_keras.pipelines.decoding import decode_image
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
 from pa_keras.pipelines.sampling import balanced, shuffled
 
 __all__ = [
+    "ImageCache",
     "ImageCheck",
     "balanced",
     "check_images",
     "decode_image",
     "evaluation_batches",
     "evaluation_image",
+    "fill_cache",
     "make_augmentation",
     "shuffled",
     "steps_per_epoch",

@@ -24,7 +24,8 @@ def make_augmentation(
 
     Args:
         name: of the layer.
-        options: its arguments; `value_range`, if it has one, is (0, 255) by default.
+        options: its arguments; `value_range`, if it has one, is (0, 255) by default, and
+            `dtype` is "float32".
 
     Returns:
         A function from images float32 (B, H, W, 3), 0..255, and a seed, int (2,), to images of
@@ -100,6 +101,8 @@ def _build(
     parameters = inspect.signature(kind).parameters
     if "value_range" in parameters:
         options.setdefault("value_range", (0, 255))
+    # Mixed precision is for the network: in bfloat16 light pixels become whole numbers.
+    options.setdefault("dtype", "float32")
     try:
         return kind(**options)
     except (TypeError, ValueError) as error:

@@ -1,20 +1,16 @@
 """Batches of images on `tf.data`, for training and for evaluation."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from pa_keras.pipelines import sampling
+from pa_keras.pipelines import preprocessing, sampling
 from pa_keras.pipelines.augmentation import make_augmentation
+from pa_keras.pipelines.caching import CacheKind, ImageCache, fill_cache
 from pa_keras.pipelines.decoding import decode_image
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
-
-logger = logging.getLogger(__name__)
-
-Cache = Literal["none", "files", "pixels"]
 
 
 def training_batches(
@@ -31,7 +27,7 @@ def training_batches(
     flip: bool = True,
     augmentation: str | None = None,
     augmentation_options: Mapping[str, Any] | None = None,
-    cache: Cache = "none",
+    cache: CacheKind | ImageCache = "none",
     first_epoch: int = 0,
 ) -> tf.data.Dataset:
     """Endless training batches, the same for the same seed, epoch and position.
@@ -49,19 +45,20 @@ def training_batches(
         images_per_class: images of each class in a batch; by default batch_size /
             classes_per_batch.
         area: range of the random window's share of the image, in (0, 1].
-        ratio: range of the window's width / height.
+        ratio: range of the window's width / height, above 0.
         flip: whether half of the images are mirrored.
         augmentation: name of a Keras or keras_cv layer, see `make_augmentation`.
         augmentation_options: arguments of that layer.
-        cache: what stays in memory: "none", the "files" as they are on disk, or the decoded
-            "pixels", which take 3 bytes a pixel but no decoding.
+        cache: what stays in memory: "none", the "files" or the "pixels", see `fill_cache`; or
+            what that function has read of the same paths, so that several calls share it.
         first_epoch: epoch to begin with; those before are skipped, not drawn.
 
     Returns:
         A dataset of (images float32 (B, height, width, 3) in 0..255, labels int32 (B,)).
 
     Raises:
-        ValueError: the batch is larger than the data, or needs more classes than there are.
+        ValueError: a setting is out of its range, the batch is larger than the data or needs
+            more classes than there are, or the cache is of other paths.
 
     Example:
         ```python
@@ -69,19 +66,30 @@ def training_batches(
         model.fit(batches, steps_per_epoch=steps_per_epoch(len(paths), 90), epochs=8)
         ```
     """
-    paths, labels = list(paths), np.asarray(labels, np.int32)
+    sampling.expect_counts(
+        batch_size=batch_size,
+        classes_per_batch=classes_per_batch,
+        images_per_class=images_per_class,
+    )
+    preprocessing.expect_windows(area, ratio)
+    paths, labels = tuple(paths), np.asarray(labels, np.int32)
     if len(paths) != len(labels):
         raise ValueError(
             f"Expected one label for each path; received {len(paths)} paths and "
-            f"{len(labels)} labels."
+            f"{len(labels)} labels; take both from the same list."
         )
     draw = _order(labels, batch_size, classes_per_batch, images_per_class, seed)
     draw(first_epoch)  # an impossible batch is an error here, not inside the iterator
-    sources, load = _sources(paths, cache)
+    images = cache if isinstance(cache, ImageCache) else fill_cache(paths, cache)
+    if images.paths != paths:
+        raise ValueError(
+            f"Expected the cache of these {len(paths)} paths; received one of "
+            f"{len(images.paths)} others; pass the same paths to fill_cache."
+        )
     targets = tf.constant(labels)
 
     def example(index: tf.Tensor, image_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        source = load(tf.gather(sources, index))
+        source = images.load(tf.gather(images.kept, index))
         image = training_image(source, image_size, image_seed, area, ratio, flip)
         return image, tf.gather(targets, index)
 
@@ -113,6 +121,9 @@ def evaluation_batches(
     Returns:
         A finite dataset of float32 (B, height, width, 3) in 0..255.
 
+    Raises:
+        ValueError: `batch_size` is below 1 or `crop_fraction` outside (0, 1].
+
     Example:
         ```python
         embeddings = model.predict(
@@ -120,6 +131,8 @@ def evaluation_batches(
         )
         ```
     """
+    sampling.expect_counts(batch_size=batch_size)
+    preprocessing.expect_crop_fraction(crop_fraction)
 
     def image(path: tf.Tensor) -> tf.Tensor:
         pixels = decode_image(tf.io.read_file(path))
@@ -177,38 +190,3 @@ def _augment(
 
     # One batch at a time: the layers keep their random state in variables.
     return batches.enumerate(first_step).map(augmented)
-
-
-def _sources(paths: list[str], cache: Cache) -> tuple[tf.Tensor, Callable]:
-    """A string for each image, and the function from it to `training_image`'s source."""
-    files = tf.constant(paths, tf.string)
-    if cache == "none":
-        return files, tf.io.read_file
-    if cache == "files":
-        return _keep(files, tf.io.read_file), tf.identity
-    if cache == "pixels":
-        _report_size(paths)
-        pixels = _keep(files, lambda p: tf.io.serialize_tensor(decode_image(tf.io.read_file(p))))
-        return pixels, _parse_pixels
-    raise ValueError(f'Expected cache "none", "files" or "pixels"; received "{cache}".')
-
-
-def _keep(files: tf.Tensor, read: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    dataset = tf.data.Dataset.from_tensor_slices(files).map(read, tf.data.AUTOTUNE)
-    return dataset.batch(len(files)).get_single_element()
-
-
-def _parse_pixels(serialized: tf.Tensor) -> tf.Tensor:
-    return tf.ensure_shape(tf.io.parse_tensor(serialized, tf.uint8), (None, None, 3))
-
-
-def _report_size(paths: list[str], sample: int = 32) -> None:
-    some = paths[:: max(1, len(paths) // sample)]
-    sizes = [int(tf.size(decode_image(tf.io.read_file(path)))) for path in some]
-    gigabytes = np.mean(sizes) * len(paths) / 1e9
-    logger.warning(
-        "The pixels of %d images stay in memory: about %.1f GB. "
-        'cache="files" keeps them compressed.',
-        len(paths),
-        gigabytes,
-    )

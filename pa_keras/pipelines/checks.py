@@ -1,6 +1,7 @@
 """Every image is decoded once before training, so that a bad file is named and not met."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from pa_keras.pipelines.decoding import decode_image
+from pa_keras.pipelines.decoding import decode_image, is_jpeg
 
 logger = logging.getLogger(__name__)
 
 _LISTED = 20  # bad files in a message
+_JPEG_SAMPLES = 2**29  # height x width x components; TensorFlow decodes only what is below
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -87,9 +89,8 @@ def _decodable(paths: list[str], progress: bool) -> np.ndarray:
     """The positions of the files that decode, int64."""
 
     def decoded(index: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # An eighth of the size goes through the whole JPEG file all the same, in less time.
-        image = decode_image(tf.io.read_file(path), jpeg_ratio=8)
-        return index, tf.shape(image)  # the shape keeps the decoding in the graph
+        # The shape keeps the decoding in the graph.
+        return index, tf.shape(_decode(tf.io.read_file(path)))
 
     files = tf.data.Dataset.from_tensor_slices(tf.constant(paths, tf.string)).enumerate()
     good = files.map(decoded, tf.data.AUTOTUNE).ignore_errors().prefetch(tf.data.AUTOTUNE)
@@ -104,12 +105,27 @@ def _decodable(paths: list[str], progress: bool) -> np.ndarray:
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
+def _decode(contents: tf.Tensor) -> tf.Tensor:
+    """Decodes a file whole; a JPEG at an eighth of its size, if it can be decoded in full."""
+    # An eighth of the size goes through the whole JPEG file all the same, in less time, but the
+    # limit is that of the size asked for.
+    shape = tf.cond(
+        is_jpeg(contents),
+        lambda: tf.image.extract_jpeg_shape(contents, tf.int64),
+        lambda: tf.zeros((3,), tf.int64),
+    )
+    tf.debugging.assert_less(
+        tf.reduce_prod(shape), tf.constant(_JPEG_SAMPLES, tf.int64), "too large for TensorFlow"
+    )
+    return decode_image(contents, jpeg_ratio=8)
+
+
 def _reason(path: str) -> str:
     try:
         contents = tf.io.read_file(path)
         if not tf.strings.length(contents):
             return "the file is empty"
-        decode_image(contents, jpeg_ratio=8)
+        _decode(contents)
     except tf.errors.OpError as error:
         # TensorFlow puts the node before the sentence, and the operation behind it.
         return error.message.split("}} ")[-1].split(" [Op:")[0].split("\n")[0]
@@ -123,15 +139,19 @@ def _listing(reasons: dict[str, str], count: int = _LISTED) -> str:
 
 
 def _count_rotated(paths: list[str]) -> int:
-    with ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")  # Pillow's, of images that are large or oddly tagged
         return sum(pool.map(_is_rotated, paths))
 
 
 def _is_rotated(path: str) -> bool:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as image:  # reads the header alone
-            return image.getexif().get(_ORIENTATION, 1) != 1
-    except (OSError, UnidentifiedImageError, SyntaxError):
+            # A PNG's own getexif decodes the pixels first.
+            return Image.Image.getexif(image).get(_ORIENTATION, 1) in range(2, 9)
+    except Exception:
+        # The pipelines can decode the file: what Pillow alone dislikes must not stop a run, and
+        # it has an exception of another kind for each size, tag and text.
         return False

@@ -81,6 +81,7 @@ def _decode_gif(contents: tf.Tensor) -> tf.Tensor:
     # TensorFlow takes the frame for the canvas and moves it all the same: it is decoded at
     # (0, 0). The extensions are left out, for one of them makes a colour black: transparency.
     frame = _decode_other(_splice(contents, 13 + palette, b",\0\0\0\0", start + 5))
+    frame = frame[:height, :width]  # TensorFlow makes it as large as the largest frame
     canvas_width = tf.maximum(_integer(data, 6, tf.uint16), left + width)
     canvas_height = tf.maximum(_integer(data, 8, tf.uint16), top + height)
     return tf.image.pad_to_bounding_box(frame, top, left, canvas_height, canvas_width)

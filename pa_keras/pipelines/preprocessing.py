@@ -33,11 +33,7 @@ def evaluation_image(
         >>> evaluation_image(tf.zeros((300, 400, 3)), (224, 224)).shape.as_list()
         [224, 224, 3]
     """
-    if not 0.0 < crop_fraction <= 1.0:
-        raise ValueError(
-            f"Expected crop_fraction in (0, 1]; received {crop_fraction}; "
-            "use 0.875 to crop or 1.0 to keep the whole shorter side."
-        )
+    expect_crop_fraction(crop_fraction)
     height, width = image_size
     cover_height, cover_width = round(height / crop_fraction), round(width / crop_fraction)
     size = tf.cast(tf.shape(image)[:2], tf.int64)
@@ -77,17 +73,21 @@ def training_image(
         image_size: (height, width) in pixels of the result.
         seed: int (2,); the same seed gives the same window.
         area: range of the window's share of the image, in (0, 1].
-        ratio: range of the window's width / height, drawn evenly in its logarithm.
+        ratio: range of the window's width / height, above 0, drawn evenly in its logarithm.
         flip: whether to mirror left and right with probability 1/2.
 
     Returns:
         float32 (height, width, 3), 0..255.
+
+    Raises:
+        ValueError: `area` or `ratio` is out of its range.
 
     Example:
         >>> pixels = tf.zeros((300, 400, 3), tf.uint8)
         >>> training_image(pixels, (224, 224), seed=(0, 1)).shape.as_list()
         [224, 224, 3]
     """
+    expect_windows(area, ratio)
     draws = tf.random.stateless_uniform((4 * _TRIES + 1,), seed, alg="philox")
 
     def crop(image: tf.Tensor) -> tf.Tensor:
@@ -107,6 +107,29 @@ def training_image(
     if flip:  # before the resize, as bytes; a slice with step -1 takes several times as long
         window = tf.cond(draws[-1] < 0.5, lambda: tf.reverse(window, [1]), lambda: window)
     return tf.ensure_shape(_resize(window, image_size), (*image_size, 3))
+
+
+def expect_crop_fraction(crop_fraction: float) -> None:
+    """Raises a ValueError unless the fraction is in (0, 1]."""
+    if not 0.0 < crop_fraction <= 1.0:
+        raise ValueError(
+            f"Expected crop_fraction in (0, 1]; received {crop_fraction}; "
+            "use 0.875 to crop or 1.0 to keep the whole shorter side."
+        )
+
+
+def expect_windows(area: tuple[float, float], ratio: tuple[float, float]) -> None:
+    """Raises a ValueError unless random windows can be drawn from these ranges."""
+    if not 0.0 < area[0] <= area[1] <= 1.0:
+        raise ValueError(
+            f"Expected area = (low, high) with 0 < low <= high <= 1; received {area}; "
+            "write it as shares of the image, such as (0.2, 1.0), not in per cent."
+        )
+    if not 0.0 < ratio[0] <= ratio[1] < math.inf:
+        raise ValueError(
+            f"Expected ratio = (low, high) with 0 < low <= high; received {ratio}; "
+            "write it as width / height, such as (3 / 4, 4 / 3)."
+        )
 
 
 def _window(

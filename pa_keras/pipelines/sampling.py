@@ -16,12 +16,13 @@ def shuffled(num_images: int, batch_size: int, seed: int, epoch: int = 0) -> np.
         int32 (num_images // batch_size, batch_size), every index at most once.
 
     Raises:
-        ValueError: the batch is larger than the data.
+        ValueError: the batch is empty or larger than the data.
 
     Example:
         >>> shuffled(num_images=10, batch_size=4, seed=0).shape
         (2, 4)
     """
+    expect_counts(batch_size=batch_size)
     steps = _steps(num_images, batch_size)
     order = np.random.default_rng([seed, epoch]).permutation(num_images)
     return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
@@ -52,12 +53,13 @@ def balanced(
         images_per_class; a class's images lie next to each other.
 
     Raises:
-        ValueError: there are fewer classes, or fewer images, than a batch needs.
+        ValueError: the batch is empty, or there are fewer classes or images than it needs.
 
     Example:
         >>> balanced(np.repeat(range(5), 4), classes_per_batch=2, images_per_class=3, seed=0).shape
         (3, 6)
     """
+    expect_counts(classes_per_batch=classes_per_batch, images_per_class=images_per_class)
     labels = np.asarray(labels)
     classes, counts = np.unique(labels, return_counts=True)
     if classes_per_batch > len(classes):
@@ -78,6 +80,13 @@ def balanced(
     return np.array(batches, np.int32).reshape(steps, -1)
 
 
+def expect_counts(**counts: int | None) -> None:
+    """Raises a ValueError that names the first of the given counts that is below 1."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"Expected {name} of at least 1; received {count}; raise it.")
+
+
 def _draw(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     # A short class is gone through whole before any of its images repeats.
     rounds = -(-count // len(indices))
@@ -85,8 +94,6 @@ def _draw(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _steps(num_images: int, batch_size: int) -> int:
-    if batch_size < 1:
-        raise ValueError(f"Expected a batch of at least 1 image; received {batch_size}.")
     if batch_size > num_images:
         raise ValueError(
             f"Expected a batch no larger than the data; received a batch of {batch_size} for "

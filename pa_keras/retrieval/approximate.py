@@ -131,7 +131,8 @@ def _answers(
     find: Find, queries: np.ndarray, effort: int, own: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     indices, similarities = find(queries, effort)
-    indices = indices.astype(np.int32)
+    # ScaNN fills missing answers with index 0, which may be the query's own.
+    indices = np.where(np.isfinite(similarities), indices, -1).astype(np.int32)
     return (indices, similarities) if own is None else without_own(indices, similarities, own)
 
 

@@ -7,8 +7,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import keras
+import numpy as np
 
 
 class EpochSeconds(keras.callbacks.Callback):
@@ -33,7 +35,7 @@ class EpochSeconds(keras.callbacks.Callback):
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """Raises FloatingPointError in the first step whose loss is not finite."""
+    """Raises FloatingPointError in the first step whose loss, or result, is not finite."""
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
@@ -41,11 +43,19 @@ class StopAtNaN(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         # The logged loss is the mean since the epoch began: the first bad step spoils it.
         if not math.isfinite(logs["loss"]):
-            raise FloatingPointError(
-                f"The loss became {logs['loss']} in step {batch + 1} of epoch {self._epoch + 1}; "
-                "training stopped. The state and the best model of the epochs before are kept. "
-                "Lower optimizer.learning_rate, or clip gradients by optimizer.clip_value."
-            )
+            self._stop(f"The loss became {logs['loss']} in step {batch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        # The loss of a step is that before its update: the last update has none after it.
+        if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
+            self._stop("Weights became NaN or infinite in the last step")
+
+    def _stop(self, what: str) -> NoReturn:
+        raise FloatingPointError(
+            f"{what} of epoch {self._epoch + 1}; training stopped. The state and the best model of "
+            "the epochs before are kept. Lower optimizer.learning_rate, or clip gradients by "
+            "optimizer.clip_value."
+        )
 
 
 class AppendMetrics(keras.callbacks.Callback):
@@ -116,7 +126,8 @@ class SaveState(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         weights = self.folder / f"epoch-{epoch + 1:04d}.weights.h5"
         save_whole(self.model.save_weights, weights)
-        state = json.dumps({"epoch": epoch + 1, "weights": weights.name})
+        seeds = [seed.numpy().tolist() for seed in _seeds(self.model)]
+        state = json.dumps({"epoch": epoch + 1, "weights": weights.name, "seeds": seeds})
         # The json names the weights: until it is replaced, the state before is the valid one.
         save_whole(lambda path: Path(path).write_text(state), self.folder / "state.json")
         for other in self.folder.glob("epoch-*.weights.h5"):
@@ -131,8 +142,11 @@ def restore_state(model: keras.Model, folder: Path) -> None:
         model: compiled like the model that was saved, the same variables trainable.
         folder: the folder of `SaveState`.
     """
+    state = json.loads((folder / "state.json").read_text())
     model.optimizer.build(model.trainable_variables)
-    model.load_weights(folder / json.loads((folder / "state.json").read_text())["weights"])
+    model.load_weights(folder / state["weights"])
+    for seed, value in zip(_seeds(model), state["seeds"], strict=True):
+        seed.assign(value)
 
 
 def finished_epochs(folder: Path) -> int:
@@ -142,7 +156,23 @@ def finished_epochs(folder: Path) -> int:
 
 
 def save_whole(save: Callable[[str], object], path: Path) -> None:
-    """Calls `save` on a path beside `path` and renames it, so that `path` is never half-written."""
+    """Calls `save` on a path beside `path` and renames it, so that `path` is never half-written.
+
+    Raises:
+        OSError: it cannot be written; what `path` was before is kept.
+    """
     partial = path.with_name(f"partial-{path.name}")
-    save(str(partial))
-    os.replace(partial, path)
+    try:
+        save(str(partial))
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # h5py raises both where the disk is full
+        partial.unlink(missing_ok=True)
+        raise OSError(
+            f"Expected to write {path}; {error}. What was there before is kept. Free some space, "
+            "then go on with --resume."
+        ) from error
+
+
+def _seeds(model: keras.Model) -> list[keras.Variable]:
+    """States of dropout and the like, which Keras leaves out of a weights file."""
+    return [v for v in model.variables if v.path.endswith("seed_generator_state")]

@@ -1,6 +1,5 @@
 """A model's retrieval metrics on image files, each with a bootstrap interval."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +10,6 @@ from pa_keras.datasets import Images
 from pa_keras.pipelines import evaluation_batches
 from pa_keras.retrieval import bootstrap_interval, num_relevant, per_query_metrics, search
 from pa_keras.training.embedding import embed
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

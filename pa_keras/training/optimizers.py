@@ -84,13 +84,15 @@ def decayed(
         A number, or a Keras schedule of the optimizer's own steps.
 
     Raises:
-        ValueError: an unknown decay.
+        ValueError: an unknown decay; decay_epochs below 1.
 
     Example:
         >>> rate = decayed(1e-3, "staircase", steps_per_epoch=10, epochs=30)
         >>> [round(float(rate(step)), 6) for step in (99, 101, 201)]
         [0.001, 0.0005, 0.00025]
     """
+    if decay_epochs < 1:
+        raise ValueError(f"Expected decay_epochs of 1 or more; received {decay_epochs}.")
     match decay:
         case "constant":
             return learning_rate

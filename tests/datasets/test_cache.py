@@ -61,6 +61,17 @@ def test_a_full_disk_says_what_to_do(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_in_place_of_the_cache_folder_says_what_to_do(tmp_path, link):
+    file = tmp_path / "cache"
+    if link:
+        file.symlink_to(tmp_path / "nowhere")
+    else:
+        file.touch()
+    with pytest.raises(OSError, match="write image files to .*cache.*; received .*PA_KERAS_HOME"):
+        write_once(file / "tfds" / "set", lambda folder: None)
+
+
 def test_errors_of_the_writer_pass_unchanged(tmp_path):
     def broken(folder):
         raise OSError("cannot identify image file")

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from pa_keras.datasets import load
-from pa_keras.datasets.cars196 import load_cars196
+from pa_keras.datasets import cars196, load
+from pa_keras.pipelines import check_images
 
 # Class from 1 as in the files, box.
 CARS = [
@@ -42,7 +42,14 @@ def write_photographs(folder, names):
 
 
 @pytest.fixture
-def combined(tmp_path):
+def eight_cars(monkeypatch):
+    """The numbers of the benchmark, for `CARS`."""
+    monkeypatch.setattr(cars196, "NUM_TRAIN", 4)
+    monkeypatch.setattr(cars196, "NUM_TEST", 4)
+
+
+@pytest.fixture
+def combined(tmp_path, eight_cars):
     """The layout of one annotation file."""
     names = [f"{i:06}.jpg" for i in range(1, len(CARS) + 1)]
     write_photographs(tmp_path / "cars" / "car_ims", names)
@@ -57,7 +64,7 @@ def combined(tmp_path):
 
 
 @pytest.fixture
-def devkit(tmp_path):
+def devkit(tmp_path, eight_cars):
     """The layout of the devkit, whose parts do not follow the classes."""
     for part, cars in (("train", CARS[::2]), ("test", CARS[1::2])):
         names = [f"{i:05}.jpg" for i in range(1, len(cars) + 1)]
@@ -68,7 +75,7 @@ def devkit(tmp_path):
 
 
 def test_one_annotation_file(combined):
-    dataset = load_cars196(str(combined), subset=True)
+    dataset = load("cars196", str(combined))
     assert dataset.name == "cars196"
     assert dataset.train.class_names == ("car 1", "car 2", "car 98")
     assert dataset.train.labels.tolist() == [0, 0, 1, 2]
@@ -79,7 +86,7 @@ def test_one_annotation_file(combined):
 
 
 def test_the_devkit_is_merged_and_split_by_class(devkit):
-    dataset = load_cars196(str(devkit), subset=True)
+    dataset = load("cars196", str(devkit))
     assert dataset.train.class_names == ("class 1", "class 2", "class 98")
     assert dataset.queries.class_names == ("class 99", "class 196")
     parts = [Path(path).parent.name for path in dataset.queries.paths]
@@ -87,16 +94,17 @@ def test_the_devkit_is_merged_and_split_by_class(devkit):
 
 
 def test_a_folder_too_high_or_too_low_and_nested_images(devkit):
-    expected = load_cars196(str(devkit), subset=True).train.paths
+    expected = load("cars196", str(devkit)).train.paths
     for data_dir in (devkit.parent, devkit / "cars_train", devkit / "devkit"):
-        assert load_cars196(str(data_dir), subset=True).train.paths == expected
+        assert load("cars196", str(data_dir)).train.paths == expected
     shutil.move(devkit / "cars_train", devkit / "moved")
     shutil.move(devkit / "moved", devkit / "cars_train" / "cars_train")
-    paths = load_cars196(str(devkit), subset=True).train.paths
+    paths = load("cars196", str(devkit)).train.paths
     assert paths[0] == str(devkit / "cars_train" / "cars_train" / "00001.jpg")
 
 
-def test_the_numbers_of_images_are_checked(combined):
+def test_the_numbers_of_images_are_checked(combined, monkeypatch):
+    monkeypatch.undo()
     with pytest.raises(ValueError, match="Expected 8054 .*received 4 and 4"):
         load("cars196", str(combined))
 
@@ -106,7 +114,6 @@ def test_missing_images_are_listed(combined):
     with pytest.raises(FileNotFoundError, match="received 1 paths without a file") as caught:
         load("cars196", str(combined))
     assert "000003.jpg" in str(caught.value)
-    assert load_cars196(str(combined), subset=True).train.class_names == ("car 1", "car 98")
 
 
 def test_the_devkits_test_file_without_classes_is_refused(devkit):
@@ -126,10 +133,29 @@ def test_a_missing_set_says_where_to_get_it(tmp_path, devkit):
         load("cars196", str(devkit))
 
 
+def test_a_folder_that_may_not_be_read_is_passed_over(combined, monkeypatch):
+    scandir = os.scandir
+    locked = combined / "lost+found"
+    locked.mkdir()
+
+    def guarded(folder):
+        if Path(folder) == locked:
+            raise PermissionError(f"Permission denied: {folder}")
+        return scandir(folder)
+
+    # Permissions alone would not stop root.
+    monkeypatch.setattr(os, "scandir", guarded)
+    locked.chmod(0)
+    try:
+        assert len(load("cars196", str(combined)).train) == 4
+    finally:
+        locked.chmod(0o700)
+
+
 def test_crops_are_written_once_and_cut_at_the_box(combined, tmp_path, monkeypatch):
     monkeypatch.setenv("PA_KERAS_HOME", str(tmp_path / "cache"))
-    whole = load_cars196(str(combined), subset=True).train
-    crops = load_cars196(str(combined), crop_to_boxes=True, subset=True).train
+    whole = load("cars196", str(combined)).train
+    crops = load("cars196", str(combined), crop_to_boxes=True).train
     assert crops.labels.tolist() == whole.labels.tolist()
     assert all(path.startswith(str(tmp_path / "cache" / "cars196")) for path in crops.paths)
     for photograph, crop, (_, (x1, y1, x2, y2)) in zip(
@@ -140,16 +166,32 @@ def test_crops_are_written_once_and_cut_at_the_box(combined, tmp_path, monkeypat
         assert received.shape == expected.shape
         assert np.abs(received - expected).mean() < 12
     times = [os.stat(path).st_mtime_ns for path in crops.paths]
-    again = load_cars196(str(combined), crop_to_boxes=True, subset=True).train
+    again = load("cars196", str(combined), crop_to_boxes=True).train
     assert again.paths == crops.paths
     assert [os.stat(path).st_mtime_ns for path in again.paths] == times
+
+
+@pytest.mark.parametrize("kept", [0, 700])
+def test_a_broken_photograph_is_left_to_the_check_of_images(combined, tmp_path, monkeypatch, kept):
+    monkeypatch.setenv("PA_KERAS_HOME", str(tmp_path / "cache"))
+    photograph = combined / "car_ims" / "000003.jpg"
+    whole = photograph.read_bytes()
+    photograph.write_bytes(whole[:kept])
+    broken = load("cars196", str(combined), crop_to_boxes=True).train
+    assert Path(broken.paths[2]).read_bytes() == whole[:kept]
+    with pytest.raises(ValueError, match="car_ims_000003.jpg"):
+        check_images(broken.paths)
+    assert check_images(broken.paths, "skip").good.tolist() == [0, 1, 3]
+    photograph.write_bytes(whole)
+    repaired = load("cars196", str(combined), crop_to_boxes=True).train
+    assert check_images(repaired.paths).good.tolist() == [0, 1, 2, 3]
 
 
 def test_a_box_outside_of_the_image_is_refused(combined, tmp_path, monkeypatch):
     monkeypatch.setenv("PA_KERAS_HOME", str(tmp_path / "cache"))
     Image.new("RGB", (4, 4)).save(combined / "car_ims" / "000003.jpg")
     with pytest.raises(ValueError, match="000003.jpg of 4 x 4 pixels.*crops already"):
-        load_cars196(str(combined), crop_to_boxes=True, subset=True)
+        load("cars196", str(combined), crop_to_boxes=True)
     assert not list((tmp_path / "cache" / "cars196").iterdir())
 
 

@@ -59,6 +59,17 @@ def test_relative_paths_become_absolute(tmp_path, monkeypatch):
     assert dataset.name == "set"
 
 
+def test_the_images_of_any_folder_have_absolute_paths(tmp_path, monkeypatch):
+    write_tree(tmp_path / "set", *classes(1))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = folder_images(tmp_path / "set").paths
+    for root in ("set", "~/set", Path("./set"), f"{tmp_path}/set/"):
+        assert folder_images(root).paths == expected
+    with pytest.raises(FileNotFoundError, match="class folders; received .*nowhere', which is not"):
+        folder_images("nowhere")
+
+
 def test_train_and_test_folders(tmp_path, caplog):
     names = ["Train/a/1.jpg", "Train/b/1.jpg", "Train/b/2.jpg"]
     names += ["test/c/1.jpg", "test/c/2.jpg", "test/d/1.jpg", "test/d/2.jpg", "val/e/1.jpg"]

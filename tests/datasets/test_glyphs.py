@@ -130,6 +130,22 @@ def test_other_settings_do_not_reuse_the_images(home):
     assert pixels(large.train).shape == (9, 48, 48, 3)
 
 
+@pytest.mark.parametrize("package", ["matplotlib", "pillow"])
+def test_other_fonts_or_another_pillow_do_not_reuse_the_images(home, monkeypatch, package):
+    first = load_glyphs(**SMALL)
+    version = glyphs.version
+    monkeypatch.setattr(glyphs, "version", lambda p: "99" if p == package else version(p))
+    assert not set(load_glyphs(**SMALL).train.paths) & set(first.train.paths)
+
+
+def test_images_that_were_deleted(home):
+    path = Path(load_glyphs(**SMALL).train.paths[0])
+    path.unlink()
+    folder = path.parents[1]
+    with pytest.raises(FileNotFoundError, match=f"Delete {folder}; it is written again"):
+        load_glyphs(**SMALL)
+
+
 def test_an_interrupted_drawing_is_done_again(home, monkeypatch):
     calls = iter(range(7))
 

@@ -112,17 +112,23 @@ def test_hold_out_classes_is_disjoint_complete_and_seeded():
         assert [f"name {path.split('/')[1]}" for path in part.paths] == class_of(part)
     again = hold_out_classes(images, 0.25, seed=3)[1]
     assert again.paths == held_out.paths
-    chosen = {hold_out_classes(images, num_classes=2, seed=s)[1].class_names for s in range(9)}
+    chosen = {hold_out_classes(images, 0.25, seed=s)[1].class_names for s in range(9)}
     assert len(chosen) > 1
 
 
 def test_hold_out_classes_refuses_too_little():
-    with pytest.raises(ValueError, match="from 2 to 3 of 5 classes"):
-        hold_out_classes(make_images([2] * 5), num_classes=4)
-    with pytest.raises(ValueError, match="received 2, and 1 such classes"):
-        hold_out_classes(make_images([1, 1, 1, 1, 2]), num_classes=2)
-    with pytest.raises(ValueError, match="at least 4 classes"):
-        hold_out_classes(make_images([2, 2, 2]))
+    with pytest.raises(ValueError, match="fraction between 0 and 1; received 0"):
+        hold_out_classes(make_images([2] * 5), 0)
+    with pytest.raises(ValueError, match="2 training classes with 2 images or more.*received 1"):
+        hold_out_classes(make_images([1, 1, 1, 1, 2]))
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_the_training_half_of_a_small_set_is_too_little_to_hold_out(num_classes):
+    message = f"{num_classes} training classes are too few to hold out 2.*training.selection last"
+    with pytest.raises(ValueError, match=message) as caught:
+        hold_out_classes(make_images([2] * num_classes))
+    assert "sub-folders" not in str(caught.value)
 
 
 def test_dataset_says_which_queries_can_be_answered():

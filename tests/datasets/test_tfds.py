@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,24 @@ class NoLabels(tfds.core.GeneratorBasedBuilder):
         yield "0", {"number": 0}
 
 
+class Unlabelled(TinyCars):
+    """An image whose class is not known, in a split of the usual name."""
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples("train")}
+
+    def _generate_examples(self, split):
+        for name, example in super()._generate_examples(split):
+            yield name, {**example, "label": -1}
+
+
+class OddSplits(TinyCars):
+    """Splits of unusual names."""
+
+    def _split_generators(self, dl_manager):
+        return {"small1": self._generate_examples("train")}
+
+
 @pytest.fixture
 def data_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("PA_KERAS_HOME", str(tmp_path / "cache"))
@@ -92,21 +111,54 @@ def test_the_images_are_written_once(data_dir, monkeypatch):
 
 
 def test_an_unknown_set(data_dir, tmp_path):
-    with pytest.raises(RuntimeError, match="'no_such_set' in .*\n.*--dataset folder"):
+    message = (
+        "'no_such_set' in .*\n.*--dataset folder.* --dataset tfds:no_such_set --data-dir FOLDER"
+    )
+    with pytest.raises(OSError, match=message):
         load("tfds:no_such_set", data_dir)
     assert not list((tmp_path / "cache" / "tfds").iterdir())
 
 
-def test_cars_that_cannot_be_downloaded(data_dir, monkeypatch):
-    class Gone:
-        def download_and_prepare(self):
-            raise ConnectionError("404")
+class Failing:
+    def __init__(self, error):
+        self.error = error
 
-    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: Gone())
-    with pytest.raises(RuntimeError, match="ConnectionError: 404\n.*--dataset cars196 --data-dir"):
+    def download_and_prepare(self):
+        raise self.error
+
+
+def test_cars_that_cannot_be_downloaded(data_dir, monkeypatch):
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: Failing(ConnectionError("404")))
+    message = (
+        "ConnectionError: 404\n.*--dataset cars196 --data-dir .*--dataset tfds:cars196 --data-dir"
+    )
+    with pytest.raises(OSError, match=message):
         load("cars196")
+
+
+def test_a_disk_that_fills_up_while_downloading(data_dir, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: Failing(full))
+    message = "No space left on device\nFree some space.*--dataset tfds:cars196 --data-dir FOLDER"
+    with pytest.raises(OSError, match=message) as caught:
+        load("cars196")
+    assert "gone" not in str(caught.value)
 
 
 def test_a_set_without_images_and_labels(data_dir):
     with pytest.raises(ValueError, match="'no_labels'; received number"):
         load("tfds:no_labels", data_dir)
+
+
+@pytest.mark.parametrize(("name", "splits"), [("unlabelled", "train"), ("odd_splits", "small1")])
+def test_a_set_without_labelled_images_is_not_cached(data_dir, tmp_path, name, splits):
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"'{name}'; received none, its splits being {splits}"):
+            load(f"tfds:{name}", data_dir)
+    assert not list((tmp_path / "cache" / "tfds").iterdir())
+
+
+def test_images_that_were_deleted_from_the_cache(data_dir, tmp_path):
+    Path(load("tfds:tiny_cars", data_dir).train.paths[0]).unlink()
+    with pytest.raises(FileNotFoundError, match="Delete .*tfds.*; it is written again"):
+        load("tfds:tiny_cars", data_dir)

@@ -145,6 +145,27 @@ def test_half_precision_cosines_are_computed_in_float32():
     np.testing.assert_array_equal(terms, proxy_anchor(WAVE_LABELS, tf.cast(s, tf.float32)))
 
 
+@pytest.fixture
+def bfloat16_floatx():
+    before = keras.config.floatx()
+    keras.config.set_floatx("bfloat16")
+    yield
+    keras.config.set_floatx(before)
+
+
+def test_labels_stay_whole_where_keras_computes_in_bfloat16(bfloat16_floatx):
+    s = tf.one_hot([257, 3], 300)
+    expected = float(tf.reduce_mean(proxy_anchor([257, 3], s)))
+    assert float(ProxyAnchorLoss()(np.array([257, 3]), s)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint32", "int64"])
+def test_labels_of_any_integer_dtype(dtype):
+    s = np.random.default_rng(0).uniform(-1, 1, (3, 300)).astype("float32")
+    terms = proxy_anchor(np.array([0, 44, 99], dtype), s)
+    np.testing.assert_array_equal(terms, proxy_anchor(np.array([0, 44, 99], "int32"), s))
+
+
 def test_config_round_trip():
     loss = ProxyAnchorLoss(0.2, 16, num_classes=5, reduction="sum", name="mine")
     again = keras.losses.deserialize(keras.losses.serialize(loss))
@@ -172,7 +193,7 @@ def test_rows_that_are_not_one_hot():
 @pytest.mark.parametrize(
     ("labels", "shape", "message"),
     [
-        ([0, 1], (2, 3, 4), "rank|shape"),
+        ([0, 1], (2, 3, 4), r"cosines of shape \(batch, num_classes\).*\(2, 3, 4\)"),
         ([0, 1], (2, 1), "at least 2 proxies"),
         ([0.0, 1.0], (2, 3), "integer dtype"),
         ([[0, 1], [1, 0]], (2, 3), "one-hot of shape"),

@@ -1,5 +1,6 @@
 """Augmentation by name."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -32,10 +33,31 @@ def test_options_reach_the_layer():
 
 def test_keras_cv_layer():
     augment = make_augmentation(
-        "keras_cv.RandomCutout", {"height_factor": 0.5, "width_factor": 0.5}
+        "keras_cv.RandomCutout", {"height_factor": (0.5, 0.5), "width_factor": (0.5, 0.5)}
     )
     result = augment(IMAGES, tf.constant([0, 0])).numpy()
-    assert np.mean(result == 0) > 0.02
+    # Of a quarter of the image, a quarter is inside even where its centre is a corner.
+    assert 0.04 < np.mean(result == 0) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("RandomBrightness", {"factor": (0.1, 0.1)}),
+        ("RandAugment", {}),
+        ("keras_cv.RandomBrightness", {"factor": (0.1, 0.1)}),
+    ],
+)
+def test_mixed_precision_is_not_for_augmentation(name, options):
+    policy = keras.config.dtype_policy()
+    seed = tf.constant([0, 0])
+    expected = make_augmentation(name, options)(IMAGES, seed)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        result = make_augmentation(name, options)(IMAGES, seed)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    np.testing.assert_allclose(result, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(

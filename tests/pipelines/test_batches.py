@@ -2,6 +2,9 @@
 
 import itertools
 import logging
+import os
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from pa_keras.pipelines import (
     decode_image,
     evaluation_batches,
     evaluation_image,
+    fill_cache,
     shuffled,
     steps_per_epoch,
     training_batches,
@@ -106,6 +110,22 @@ def test_caches_change_nothing(paths, plain, cache, caplog):
     assert said == (cache == "pixels")
 
 
+@pytest.mark.parametrize("kind", ["files", "pixels"])
+def test_a_filled_cache_is_shared(paths, tmp_path, kind):
+    copies = [str(shutil.copy(path, tmp_path)) for path in paths]
+    cache = fill_cache(copies, kind)
+    expected = taken(paths, 4, cache=kind)
+    for copy in copies:
+        os.remove(copy)
+    assert_same(taken(copies, 4, cache=cache), expected)
+    assert_same(taken(copies, 1, cache=cache, first_epoch=1), expected[3:])
+
+
+def test_a_cache_of_other_paths(paths):
+    with pytest.raises(ValueError, match="cache of these 23 paths; received one of 23 others"):
+        taken(paths, 1, cache=fill_cache(paths[::-1], "none"))
+
+
 def test_evaluation_is_in_order_and_whole(paths):
     batches = list(evaluation_batches(paths, batch_size=10, image_size=SIZE))
     assert [len(batch) for batch in batches] == [10, 10, 3]
@@ -128,11 +148,33 @@ def test_steps_per_epoch():
         ({"images_per_class": 12}, "0 x 12 for a batch of 6; change"),
         ({"cache": "disk"}, 'cache "none", "files" or "pixels"; received "disk"'),
         ({"augmentation": "RandAugmnt"}, "nearest: RandAugment"),
+        ({"batch_size": 0}, "batch_size of at least 1; received 0"),
+        ({"classes_per_batch": 0}, "classes_per_batch of at least 1; received 0"),
+        ({"images_per_class": 0}, "images_per_class of at least 1; received 0"),
+        ({"classes_per_batch": -2, "images_per_class": -3}, "at least 1; received -2"),
+        ({"area": (20, 100)}, r"0 < low <= high <= 1; received \(20, 100\); write it as shares"),
+        ({"area": (0.0, 1.0)}, r"area = .* received \(0.0, 1.0\)"),
+        ({"area": (0.5, 0.2)}, r"area = .* received \(0.5, 0.2\)"),
+        ({"ratio": (0, 1)}, r"ratio = .* received \(0, 1\); write it as width / height"),
+        ({"ratio": (2.0, 0.5)}, r"ratio = .* received \(2.0, 0.5\)"),
     ],
 )
 def test_bad_arguments(paths, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^Expected .*{message}"):
         taken(paths, 1, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size of at least 1; received 0"),
+        ({"crop_fraction": 0.0}, "crop_fraction in (0, 1]; received 0.0"),
+        ({"crop_fraction": 1.5}, "crop_fraction in (0, 1]; received 1.5"),
+    ],
+)
+def test_bad_arguments_of_the_evaluation(paths, options, message):
+    with pytest.raises(ValueError, match=f"^Expected {re.escape(message)}"):
+        evaluation_batches(paths, **{"batch_size": 4, "image_size": SIZE, **options})
 
 
 def test_a_label_for_each_path(paths):

@@ -1,10 +1,14 @@
 """Every kind of bad file is named; EXIF orientations are counted."""
 
+import io
 import logging
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from pa_keras.pipelines import check_images
 
@@ -20,30 +24,46 @@ def files(tmp_path):
     return [str(path) for path in paths]
 
 
-def spoil(folder, kind):
-    path = folder / f"{kind}.jpg"
-    Image.fromarray(PIXELS).save(path)
-    whole = path.read_bytes()
-    contents = {
-        "zero-byte": b"",
-        "truncated": whole[: len(whole) // 2],
-        "corrupt": whole[:2] + bytes(200) + whole[202:],
-        "text": b"<html>404 Not Found</html>",
-    }
-    if kind == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(contents[kind])
-    return str(path)
+def encoded(pixels, kind):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
 
 
-REASONS = {
-    "zero-byte": "empty",
-    "truncated": "Invalid JPEG data",
-    "corrupt": "Invalid JPEG data|JPEG",
-    "text": "Unknown image file format",
-    "missing": "No such file",
+def replaced(contents, marker, offset, new):
+    """The contents with new bytes so far behind a marker."""
+    start = contents.index(marker) + offset
+    return contents[:start] + new + contents[start + len(new) :]
+
+
+def huge_jpeg():
+    """A grey JPEG of 65472 x 8208 samples, just above 2**29, in six megabytes."""
+    small = encoded(PIXELS[..., 0], "JPEG")
+    header = small[: small.index(b"\xff\xda") + 10]
+    header = replaced(header, b"\xff\xc0", 5, struct.pack(">HH", 8208, 65472))
+    # The bits of a block as the one before it: 00, no difference, and 1010, no frequencies.
+    blocks = (65472 // 8) * (8208 // 8)
+    return header + b"\x28\xa2\x8a" * (blocks // 4) + b"\xff\xd9"
+
+
+JPEG, PNG = encoded(PIXELS, "JPEG"), encoded(PIXELS, "PNG")
+SPOILT = {
+    "zero-byte.jpg": (b"", "the file is empty"),
+    "truncated.jpg": (JPEG[: len(JPEG) // 2], "Invalid JPEG data"),
+    "tables.jpg": (replaced(JPEG, b"\xff\xc4", 5, b"\xff" * 16), "Invalid JPEG data"),
+    "size.jpg": (replaced(JPEG, b"\xff\xc0", 5, bytes(4)), "Invalid JPEG data"),
+    "crc.png": (replaced(PNG, b"IEND", -8, bytes(4)), "Invalid PNG data"),
+    "truncated.png": (PNG[: len(PNG) // 2], "Invalid PNG data"),
+    "text.jpg": (b"<html>404 Not Found</html>", "Unknown image file format"),
+    "missing.jpg": (None, "No such file"),
 }
+
+
+def spoil(folder, name):
+    contents, _ = SPOILT[name]
+    if contents is not None:
+        (folder / name).write_bytes(contents)
+    return str(folder / name)
 
 
 def test_good_images_pass(files, caplog):
@@ -55,24 +75,31 @@ def test_good_images_pass(files, caplog):
     assert not caplog.records
 
 
-@pytest.mark.parametrize("kind", REASONS)
-def test_bad_image_is_an_error_that_names_it(files, tmp_path, kind):
-    bad = spoil(tmp_path, kind)
-    with pytest.raises(ValueError, match=f"{kind}.jpg: .*({REASONS[kind]})") as error:
+@pytest.mark.parametrize("name", SPOILT)
+def test_bad_image_is_an_error_that_names_it(files, tmp_path, name):
+    bad = spoil(tmp_path, name)
+    with pytest.raises(ValueError, match=f"{name}: .*{SPOILT[name][1]}") as error:
         check_images([*files[:4], bad, *files[4:]])
     assert "1 of 11" in str(error.value)
     assert 'on_bad_image="skip"' in str(error.value)
 
 
 def test_skipped_images_are_counted_and_listed(files, tmp_path, caplog):
-    bad = [spoil(tmp_path, kind) for kind in REASONS]
+    bad = [spoil(tmp_path, name) for name in SPOILT]
     paths = [bad[0], *files[:4], *bad[1:3], *files[4:], *bad[3:]]
     with caplog.at_level(logging.WARNING):
         check = check_images(paths, on_bad_image="skip")
     assert [paths[i] for i in check.good] == files
     assert set(check.bad) == set(bad)
-    assert "Skipping 5 of 15 images" in caplog.text
+    assert "Skipping 8 of 18 images" in caplog.text
     assert all(path in caplog.text for path in bad)
+
+
+def test_a_jpeg_that_decodes_only_at_an_eighth(files, tmp_path):
+    huge = tmp_path / "huge.jpg"
+    huge.write_bytes(huge_jpeg())
+    with pytest.raises(ValueError, match="huge.jpg: too large for TensorFlow"):
+        check_images([*files, str(huge)])
 
 
 def test_twenty_are_named(tmp_path):
@@ -97,6 +124,42 @@ def test_rotated_images_are_counted(files, tmp_path, caplog, kind):
     assert len(caplog.records) == 1
     assert "2 of 13 images have an EXIF orientation" in caplog.text
     assert "mogrify -auto-orient" in caplog.text
+
+
+def turned(path, exif=None):
+    """A rotated image at the path, or one with the given bytes as its EXIF data."""
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    Image.fromarray(PIXELS).save(path, exif=exif or rotated)
+    return str(path)
+
+
+def test_exif_that_pillow_cannot_read(tmp_path):
+    text = b"Comment\0\0" + zlib.compress(bytes(2**21))
+    chunk = struct.pack(">I", len(text)) + b"zTXt" + text
+    chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
+    long_text = tmp_path / "long_text.png"
+    long_text.write_bytes(PNG[:33] + chunk + PNG[33:])  # behind the header
+    short_exif = turned(tmp_path / "short_exif.webp", exif=b"Exif\0\0II*\0")
+    check = check_images([str(long_text), short_exif, turned(tmp_path / "turned.jpg")])
+    assert len(check.good) == 3
+    assert check.rotated == 1
+
+
+@pytest.mark.parametrize(("limit", "rotated"), [(3000, 1), (1000, 0)])
+def test_more_pixels_than_pillow_likes(tmp_path, monkeypatch, limit, rotated):
+    # Above the limit Pillow warns; above twice the limit it refuses to open the file.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    check = check_images([turned(tmp_path / "large.jpg")])
+    assert len(check.good) == 1
+    assert check.rotated == rotated
+
+
+def test_png_is_not_decoded_by_pillow(files, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(PngImageFile, "load", lambda image: loaded.append(image.filename))
+    check_images(files)
+    assert not loaded
 
 
 def test_unknown_choice(files):

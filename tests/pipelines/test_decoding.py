@@ -51,6 +51,15 @@ def partial_gif():
     return bytes(contents)
 
 
+def growing_gif():
+    """A GIF of 20 x 16 whose first frame is 8 x 6, at (4, 3), and the second the whole."""
+    first, whole = partial_gif(), encoded(RGB.resize((20, 16)).quantize(4), "GIF")
+    palette = whole[13 : 13 + 3 * 2 ** (whole[10] % 8 + 1)]
+    frame = struct.pack("<c4HB", b",", 0, 0, 20, 16, whole[10] & 0x87)
+    pixels = whole.index(b",", 13 + len(palette)) + 10
+    return first[:-1] + frame + palette + whole[pixels:]
+
+
 PALETTE = RNG.integers(0, 256, (256, 4), np.uint8).tobytes()
 PALETTED = RGB.quantize(16)
 MOVING = {"save_all": True, "append_images": [RGB.transpose(Image.Transpose.ROTATE_180)]}
@@ -121,8 +130,9 @@ def test_cmyk_without_adobe_marker_is_not_inverted():
     assert np.abs(decode_image(plain).numpy() - expected).max() <= 1
 
 
-def test_partial_first_frame_is_in_its_place():
-    contents = partial_gif()
+@pytest.mark.parametrize("gif", [partial_gif, growing_gif])
+def test_partial_first_frame_is_in_its_place(gif):
+    contents = gif()
     image, expected = decode_image(contents).numpy(), by_pillow(contents)
     assert image.shape == (16, 20, 3)
     np.testing.assert_array_equal(image[3:9, 4:12], expected[3:9, 4:12])

@@ -54,6 +54,12 @@ def test_crop_fraction_out_of_range(crop_fraction):
         evaluation_image(noise(64, 64), (32, 32), crop_fraction)
 
 
+@pytest.mark.parametrize("options", [{"area": (20, 100)}, {"ratio": (0, 1)}])
+def test_windows_out_of_range(options):
+    with pytest.raises(ValueError, match=f"Expected {next(iter(options))} = .*low <= high"):
+        training_image(noise(64, 64), SIZE, (0, 0), **options)
+
+
 def window_oracle(size, draws, area, ratio):
     """Torchvision's RandomResizedCrop.get_params on given random numbers."""
     height, width = size

@@ -82,5 +82,7 @@ def test_batch_larger_than_the_data():
 
 
 def test_empty_batch():
-    with pytest.raises(ValueError, match="at least 1 image; received 0"):
+    with pytest.raises(ValueError, match="batch_size of at least 1; received 0"):
         shuffled(10, 0, seed=0)
+    with pytest.raises(ValueError, match="images_per_class of at least 1; received -3"):
+        balanced(np.arange(10) % 5, classes_per_batch=2, images_per_class=-3, seed=0)

@@ -87,6 +87,25 @@ def test_a_tree_with_too_few_answers_is_completed_exactly(scann, monkeypatch):
     assert np.isfinite(similarities).all()
 
 
+def test_the_first_vector_may_be_short_of_answers_too(monkeypatch):
+    points = clustered(20)
+
+    def two_missing(gallery, k):
+        def find(queries, effort):
+            indices, similarities = exact_neighbours(queries, gallery, k)
+            similarities[:, -2:], indices[:, -2:] = np.nan, 0
+            return indices, similarities
+
+        return find
+
+    monkeypatch.setattr(approximate, "_build", two_missing)
+    own = np.arange(20, dtype=np.int32)
+    indices, similarities, _ = scann_neighbours(points, points, 4, own, max_error=1.0)
+    truth = exact_neighbours(points, points, 4, own)
+    np.testing.assert_array_equal(indices, truth[0])
+    np.testing.assert_allclose(similarities, truth[1], atol=1e-6)
+
+
 def test_an_inexact_index_falls_back_and_says_so(monkeypatch, caplog):
     points = clustered(300)
 

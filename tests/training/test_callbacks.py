@@ -11,10 +11,11 @@ import pytest
 from pa_keras.training import callbacks
 
 
-def tiny_model(learning_rate=0.01):
+def tiny_model(learning_rate=0.01, dropout=0.5):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((3,))
-    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    dropped = keras.layers.Dropout(dropout, seed=1)(keras.layers.Dense(6)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(dropped))
     model.compile(keras.optimizers.Adam(learning_rate), "mse", jit_compile=False)
     return model
 
@@ -76,30 +77,39 @@ def test_only_the_newest_state_is_kept_and_json_names_it(tmp_path):
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {"state.json", "epoch-0003.weights.h5"}
     state = json.loads((tmp_path / "state.json").read_text())
-    assert state == {"epoch": 3, "weights": "epoch-0003.weights.h5"}
+    assert (state["epoch"], state["weights"]) == (3, "epoch-0003.weights.h5")
 
 
-def test_a_failed_save_leaves_the_state_before(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("No space left")])
+def test_a_failed_save_leaves_the_state_before(tmp_path, monkeypatch, error):
     model = tiny_model()
     fit(model, [callbacks.SaveState(tmp_path)], epochs=1)
 
     def full_disk(path):
         Path(path).write_text("half")
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(model, "save_weights", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left.*--resume"):
         fit(model, [callbacks.SaveState(tmp_path)], initial_epoch=1, epochs=2)
     assert callbacks.finished_epochs(tmp_path) == 1
     callbacks.restore_state(tiny_model(), tmp_path)
 
 
 def test_nan_stops_in_its_step():
-    model = tiny_model()
+    model = tiny_model(dropout=0)
     x = X.copy()
     x[5] = np.nan  # in the third batch of two
     with pytest.raises(FloatingPointError, match="nan in step 3 of epoch 1.*learning_rate"):
         model.fit(x, Y, batch_size=2, shuffle=False, verbose=0, callbacks=[callbacks.StopAtNaN()])
+
+
+def test_nan_of_the_last_update_stops_before_it_is_saved(tmp_path):
+    model = tiny_model(learning_rate=1e30)
+    own = [callbacks.StopAtNaN(), callbacks.SaveState(tmp_path)]
+    with pytest.raises(FloatingPointError, match="epoch 1"):
+        model.fit(1e30 * X[:2], Y[:2], batch_size=2, verbose=0, callbacks=own)
+    assert callbacks.finished_epochs(tmp_path) == 0
 
 
 def test_metrics_file_continues(tmp_path):

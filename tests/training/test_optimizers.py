@@ -66,3 +66,5 @@ def test_constant_and_unknown():
     assert decayed(0.1, "constant", 10, 5) == 0.1
     with pytest.raises(ValueError, match="cosine, staircase or constant; received 'cos'"):
         decayed(0.1, "cos", 10, 5)
+    with pytest.raises(ValueError, match="decay_epochs of 1 or more; received 0"):
+        decayed(0.1, "staircase", 10, 5, decay_epochs=0)

@@ -55,7 +55,11 @@ def test_metrics_without_a_saved_state_are_dropped(tmp_path):
     folder.metrics.write_text("epoch,loss\n1,3.0\n2,2.0\n3,1.")
     folder.drop_metrics_after(1)
     assert folder.read_metrics() == [{"epoch": 1.0, "loss": 3.0}]
-    folder.drop_metrics_after(0)
+    for _ in range(2):
+        folder.drop_metrics_after(0)
+        assert folder.read_metrics() == []
+    folder.metrics.write_text("")
+    folder.drop_metrics_after(1)
     assert folder.read_metrics() == []
 
 

@@ -1,0 +1,85 @@
+"""What training keeps of its images in memory: nothing, their files, or their pixels."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from pa_keras.pipelines.decoding import decode_image
+
+logger = logging.getLogger(__name__)
+
+CacheKind = Literal["none", "files", "pixels"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageCache:
+    """The images of a training set as `fill_cache` keeps them."""
+
+    paths: tuple[str, ...]
+    kept: tf.Tensor  # string (N,): paths, the bytes of files, or serialized pixels
+    load: Callable[[tf.Tensor], tf.Tensor]  # from one of those to `training_image`'s source
+
+
+def fill_cache(paths: Sequence[str], kind: CacheKind) -> ImageCache:
+    """Reads the images once, for every `training_batches` that is given the result.
+
+    Args:
+        paths: N image files.
+        kind: what stays in memory: "none", the "files" as they are on disk, or the decoded
+            "pixels", which take 3 bytes a pixel but no decoding.
+
+    Returns:
+        The `cache` for `training_batches` of the same paths.
+
+    Raises:
+        ValueError: there is no such kind.
+
+    Example:
+        ```python
+        cache = fill_cache(paths, "files")
+        warm_up = training_batches(paths, labels, cache=cache, **settings)
+        batches = training_batches(paths, labels, cache=cache, first_epoch=1, **settings)
+        ```
+    """
+    paths = tuple(paths)
+    files = tf.constant(paths, tf.string)
+    if kind == "none":
+        return ImageCache(paths, files, tf.io.read_file)
+    if kind == "files":
+        return ImageCache(paths, _map(files, tf.io.read_file), tf.identity)
+    if kind == "pixels":
+        _report_size(paths)
+        return ImageCache(paths, _map(files, _serialized_pixels), _parse_pixels)
+    raise ValueError(
+        f'Expected cache "none", "files" or "pixels"; received "{kind}"; use "none" to read the '
+        "files anew in each epoch."
+    )
+
+
+def _map(files: tf.Tensor, read: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    dataset = tf.data.Dataset.from_tensor_slices(files).map(read, tf.data.AUTOTUNE)
+    return dataset.batch(len(files)).get_single_element()
+
+
+def _serialized_pixels(path: tf.Tensor) -> tf.Tensor:
+    return tf.io.serialize_tensor(decode_image(tf.io.read_file(path)))
+
+
+def _parse_pixels(serialized: tf.Tensor) -> tf.Tensor:
+    return tf.ensure_shape(tf.io.parse_tensor(serialized, tf.uint8), (None, None, 3))
+
+
+def _report_size(paths: Sequence[str], sample: int = 32) -> None:
+    some = paths[:: max(1, len(paths) // sample)]
+    sizes = [int(tf.size(decode_image(tf.io.read_file(path)))) for path in some]
+    gigabytes = np.mean(sizes) * len(paths) / 1e9
+    logger.warning(
+        "The pixels of %d images stay in memory: about %.1f GB. "
+        'cache="files" keeps them compressed.',
+        len(paths),
+        gigabytes,
+    )
