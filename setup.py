@@ -31,6 +31,8 @@ setup(
         "keras>=3.15,<3.16",
         "keras-cv>=0.9,<0.10",
         "tensorflow-datasets>=4.9.9,<5",
+        # tensorflow-datasets 4.9.10 imports it for a builder by name, and does not require it.
+        "importlib_resources>=6,<8",
         "numpy>=2.0,<3",
         # scann is built against one TensorFlow release, and for this platform alone.
         "scann==1.4.2; platform_system == 'Linux' and platform_machine == 'x86_64'",

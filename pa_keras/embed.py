@@ -37,7 +37,7 @@ def _run(config: EmbedConfig) -> None:
     command_line.expect_new(config.out)
     model, settings = load_trained(config.run, config.model)
     crop_fraction = config.crop_fraction or settings.get("data", {}).get("crop_fraction", 0.875)
-    path = Path(config.images)
+    path = Path(config.images).expanduser()
     is_manifest = path.suffix == ".csv" or (path / "manifest.csv").exists()
     images = datasets.read_manifest(path)[0] if is_manifest else datasets.folder_images(path)
     images = images.take(check_images(images.paths, config.on_bad_image).good)

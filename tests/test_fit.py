@@ -190,11 +190,10 @@ def test_both_sizes_are_built_from_the_same_weights(photos, monkeypatch):
         "--training.warmup_epochs=9", "--evaluation.every=0", "--augmentation.area=[20, 100]",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("selection", ["held_out", "last"])
-def test_settings_out_of_range_leave_no_folder(arguments, tmp_path, setting, selection):
+def test_settings_out_of_range_leave_no_folder(arguments, tmp_path, setting):
+    # "last" evaluates nothing before the end, so that nothing but a check can find these.
+    selection = "held_out" if "every" in setting else "last"
     options = ["--run-dir", tmp_path / "run", f"--training.selection={selection}", setting]
-    if selection == "last" and "every" in setting:
-        pytest.skip("nothing is evaluated before the end")
     assert setting.partition("=")[0].rpartition(".")[2] in failure(arguments, *options)
     assert not (tmp_path / "run").exists()
 
