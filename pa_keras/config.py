@@ -250,7 +250,7 @@ class EmbedConfig:
     """Embeddings of image files."""
 
     images: str
-    """Folder with class folders, or a manifest (CSV)."""
+    """Folder with class folders, or of images alone, or a manifest (CSV)."""
 
     out: str
     """New .npz file: embeddings float32 (N, D), labels int32 (N,), class_names and paths."""

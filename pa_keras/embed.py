@@ -39,7 +39,9 @@ def _run(config: EmbedConfig) -> None:
     crop_fraction = config.crop_fraction or settings.get("data", {}).get("crop_fraction", 0.875)
     path = Path(config.images).expanduser()
     is_manifest = path.suffix == ".csv" or (path / "manifest.csv").exists()
-    images = datasets.read_manifest(path)[0] if is_manifest else datasets.folder_images(path)
+    images = (
+        datasets.read_manifest(path)[0] if is_manifest else datasets.folder_images(path, flat=True)
+    )
     images = images.take(check_images(images.paths, config.on_bad_image).good)
     embeddings = embed(
         model,

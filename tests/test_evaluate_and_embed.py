@@ -102,6 +102,20 @@ def test_embed_reads_a_manifest(run_folder, photos, tmp_path):
         assert arrays["labels"].tolist() == [0, 1, 1]
 
 
+def test_embed_a_folder_of_parts_and_a_flat_folder(run_folder, photos, tmp_path):
+    for number in range(10):
+        part = photos / ("train" if number < 5 else "test")
+        part.mkdir(exist_ok=True)
+        (photos / f"class {number}").rename(part / f"class {number}")
+    for images, classes in ((photos, 10), (photos / "train" / "class 2", 1)):
+        out = tmp_path / f"{classes}.npz"
+        embed.main(["--run", str(run_folder), "--images", str(images), "--out", str(out)])
+        with np.load(out) as arrays:
+            assert len(arrays["embeddings"]) == 6 * classes
+            expected = [f"class {n}" for n in range(10)] if classes == 10 else ["class 2"]
+            assert arrays["class_names"].tolist() == expected
+
+
 def test_which_model(tmp_path, run_folder):
     assert "Give --run DIR, or --model FILE.keras" in failure(evaluate)
     assert "Expected a dataset" in failure(evaluate, "--model", run_folder / "best.keras")

@@ -53,17 +53,30 @@ def load_folder(data_dir: str, test_fraction: float = 0.5) -> Dataset:
     return split_as_given(root.name, label_images(paths, classes), splits)
 
 
-def folder_images(root: str | Path) -> Images:
-    """Every image of the class folders in `root`, one class or more, in natural order."""
+def folder_images(root: str | Path, flat: bool = False) -> Images:
+    """Every image of the class folders in `root`, in natural order, whatever part they are of.
+
+    Args:
+        root: folder of class folders, or of `train/`, `test/` and the like with class folders.
+        flat: whether a folder without class folders counts as one class of its own name.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: there is no image in class folders.
+    """
     root = _existing(root)
     paths, classes, empty = [], [], []
-    for class_folder in _subfolders(root):
+    parts = _split_folders(root).values() or [root]
+    for class_folder in (folder for part in parts for folder in _subfolders(part)):
         found = _images_below(class_folder)
         paths += found
         classes += [class_folder.name] * len(found)
         if not found:
             empty.append(class_folder.name)
     outside = [entry for entry in os.listdir(root) if _is_image(entry)]
+    if flat and outside and not paths:
+        names = sorted(outside, key=natural_key)
+        return label_images([str(root / name) for name in names], [root.name] * len(names))
     if not paths:
         raise ValueError(
             f"Expected images in class folders; received {str(root)!r} with "
