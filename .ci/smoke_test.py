@@ -22,10 +22,10 @@ def command(*arguments):
 
 
 run = f"smoke-{sys.version_info.minor}"
-command("pa_keras.fit", "--run-dir", run, "--training.epochs=2", "--evaluation.every=2")
+command("pa_keras.fit", "--run-dir", run, "--training.epochs=6", "--evaluation.every=6")
 recall = json.loads(Path(run, "result.json").read_text())["metrics"]["recall_at_1"]
-if recall < 0.2:
-    sys.exit(f"Expected Recall@1 of 0.2 or more after two epochs on glyphs; received {recall}.")
+if recall < 0.3:
+    sys.exit(f"Expected Recall@1 of 0.3 or more after six epochs on glyphs; received {recall}.")
 command("pa_keras.evaluate", "--run", run, "--json", f"{run}.json", "--picture", f"{run}.png")
 again = json.loads(Path(f"{run}.json").read_text())["metrics"]["recall_at_1"]
 if abs(again - recall) > 1e-3:
