@@ -21,6 +21,7 @@ from pa_keras.pipelines import (
 from pa_keras.training import RecallAtK, decayed, two_rate_adamw
 from pa_keras.training import callbacks as run_callbacks
 from pa_keras.training.data import load_checked
+from pa_keras.training.evaluation import expect_ks
 from pa_keras.training.phases import phases
 from pa_keras.training.run_folder import RunFolder
 
@@ -55,7 +56,7 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
     keras.config.set_dtype_policy(config.training.precision)
     settings = config.model
     evaluation_size = _both(config.data.image_size)
-    training_size = _both(config.augmentation.image_size or evaluation_size)
+    training_size = _training_size(config)
 
     def embedder(size: tuple[int, int], weights: str | None) -> keras.Model:
         return embedding_model(
@@ -80,7 +81,7 @@ def make_batches(
         images.paths,
         images.labels,
         batch_size=config.batches.batch_size,
-        image_size=_both(config.augmentation.image_size or config.data.image_size),
+        image_size=_training_size(config),
         seed=config.seed,
         classes_per_batch=config.batches.classes_per_batch,
         images_per_class=config.batches.images_per_class,
@@ -156,9 +157,7 @@ def check(
     config: FitConfig, dataset: Dataset, selection: Dataset | None, model: keras.Model
 ) -> None:
     """Makes each part once, so that a setting out of its range is met before a folder is made."""
-    ks = config.evaluation.ks
-    if not ks or min(ks) < 1:
-        raise ValueError(f"Expected evaluation.ks of 1 or more, at least one; received {ks}.")
+    expect_ks(config.evaluation.ks)
     make_evaluation_batches(config, dataset.queries)
     make_batches(config, dataset.train, "none", 0)
     make_loss(config, dataset.train.num_classes)
@@ -222,6 +221,10 @@ def _wandb(config: FitConfig, folder: RunFolder) -> keras.callbacks.Callback:
 def jit_compile(choice: str | bool) -> bool:
     """Whether to compile the step by XLA: as asked, or with "auto" if there is a GPU."""
     return bool(tf.config.list_physical_devices("GPU")) if choice == "auto" else choice
+
+
+def _training_size(config: FitConfig) -> tuple[int, int]:
+    return _both(config.augmentation.image_size or config.data.image_size)
 
 
 def _both(size: int | tuple[int, int]) -> tuple[int, int]:

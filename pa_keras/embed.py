@@ -28,8 +28,8 @@ def _run(config: EmbedConfig) -> None:
     import numpy as np
 
     from pa_keras import datasets
-    from pa_keras.pipelines import check_images, evaluation_batches
-    from pa_keras.training import embed
+    from pa_keras.pipelines import check_images
+    from pa_keras.training.evaluation import embed_images
     from pa_keras.training.trained import load_trained
 
     if not config.out.endswith(".npz"):
@@ -43,17 +43,7 @@ def _run(config: EmbedConfig) -> None:
         datasets.read_manifest(path)[0] if is_manifest else datasets.folder_images(path, flat=True)
     )
     images = images.take(check_images(images.paths, config.on_bad_image).good)
-    embeddings = embed(
-        model,
-        evaluation_batches(
-            images.paths,
-            batch_size=config.batch_size,
-            image_size=model.input_shape[1:3],
-            crop_fraction=crop_fraction,
-        ),
-        total=len(images),
-        progress=True,
-    )
+    embeddings = embed_images(model, images, crop_fraction, config.batch_size)
     np.savez(
         config.out,
         embeddings=embeddings,

@@ -30,13 +30,12 @@ def _run(config: EvaluateConfig) -> None:
     # TensorFlow is imported from here on, so that --help need not wait.
     from pa_keras import plots
     from pa_keras.training.data import load_checked
-    from pa_keras.training.evaluation import evaluate
+    from pa_keras.training.evaluation import evaluate, expect_ks
     from pa_keras.training.trained import load_trained
 
     for path in (config.json, config.picture):
         command_line.expect_new(path)
-    if not config.ks or min(config.ks) < 1:
-        raise ValueError(f"Expected ks of 1 or more, at least one; received {config.ks}.")
+    expect_ks(config.ks)
     model, settings = load_trained(config.run, config.model)
     of_run = settings.get("data", {})
     # On another data set than the run's, only its preprocessing still holds.

@@ -79,21 +79,17 @@ def evaluate(
         The means, their intervals, and the neighbours.
 
     Raises:
-        ValueError: embeddings that are not of unit length; no query has a right answer.
+        ValueError: ks out of range; embeddings that are not of unit length; no query has a right
+            answer.
 
     Example:
         >>> evaluate(model, dataset.queries).metrics["recall_at_1"]  # doctest: +SKIP
         0.81
     """
+    expect_ks(ks)
 
     def embeddings(images: Images) -> np.ndarray:
-        batches = evaluation_batches(
-            images.paths,
-            batch_size=batch_size,
-            image_size=model.input_shape[1:3],
-            crop_fraction=crop_fraction,
-        )
-        return embed(model, batches, total=len(images), progress=progress)
+        return embed_images(model, images, crop_fraction, batch_size, progress)
 
     leave_one_out = gallery is None
     vectors = embeddings(queries)
@@ -111,3 +107,34 @@ def evaluate(
         search=found.note,
         indices=found.indices,
     )
+
+
+def embed_images(
+    model: keras.Model,
+    images: Images,
+    crop_fraction: float = 0.875,
+    batch_size: int = 256,
+    progress: bool = True,
+) -> np.ndarray:
+    """Embeddings of image files by the evaluation preprocessing, float32 (N, D), in order.
+
+    Args:
+        model: as of `evaluate`, as are crop_fraction, batch_size and progress.
+        images: N image files.
+        crop_fraction: share of the shorter side that is kept.
+        batch_size: images embedded at once.
+        progress: whether to show a progress bar.
+    """
+    batches = evaluation_batches(
+        images.paths,
+        batch_size=batch_size,
+        image_size=model.input_shape[1:3],
+        crop_fraction=crop_fraction,
+    )
+    return embed(model, batches, total=len(images), progress=progress)
+
+
+def expect_ks(ks: Sequence[int]) -> None:
+    """Raises ValueError unless there is a K, and each is 1 or more."""
+    if not ks or min(ks) < 1:
+        raise ValueError(f"Expected ks of 1 or more, at least one; received {tuple(ks)}.")
