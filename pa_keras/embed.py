@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pa_keras import command_line
 from pa_keras.config import EmbedConfig
@@ -28,20 +27,17 @@ def _run(config: EmbedConfig) -> None:
     import numpy as np
 
     from pa_keras import datasets
+    from pa_keras.models import checksum
     from pa_keras.pipelines import check_images
     from pa_keras.training.evaluation import embed_images
-    from pa_keras.training.trained import load_trained
+    from pa_keras.training.trained import crop_fraction_of, load_trained
 
     if not config.out.endswith(".npz"):
         raise ValueError(f"Expected --out to end with .npz; received {config.out!r}.")
     command_line.expect_new(config.out)
     model, settings = load_trained(config.run, config.model)
-    crop_fraction = config.crop_fraction or settings.get("data", {}).get("crop_fraction", 0.875)
-    path = Path(config.images).expanduser()
-    is_manifest = path.suffix == ".csv" or (path / "manifest.csv").exists()
-    images = (
-        datasets.read_manifest(path)[0] if is_manifest else datasets.folder_images(path, flat=True)
-    )
+    crop_fraction = crop_fraction_of(settings, config.crop_fraction)
+    images = datasets.images_at(config.images)
     images = images.take(check_images(images.paths, config.on_bad_image).good)
     embeddings = embed_images(model, images, crop_fraction, config.batch_size)
     np.savez(
@@ -50,6 +46,9 @@ def _run(config: EmbedConfig) -> None:
         labels=images.labels,
         class_names=np.asarray(images.class_names),
         paths=np.asarray(images.paths),
+        # An export refuses a gallery of another model, or preprocessed in another way.
+        checksum=checksum(model),
+        crop_fraction=crop_fraction,
     )
     sys.stdout.write(f"{config.out}: {len(images)} embeddings of {embeddings.shape[1]} numbers\n")
 

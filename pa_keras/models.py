@@ -1,5 +1,6 @@
 """The two models of a run: pixels to embeddings, and for training pixels to cosines."""
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -103,6 +104,25 @@ def with_proxies(
     images = keras.Input(embedding_model.input_shape[1:], name="images")
     cosines = Proxies(num_classes, seed=seed, name="proxies")(embedding_model(images))
     return keras.Model(images, cosines, name="with_proxies")
+
+
+def checksum(model: keras.Model) -> str:
+    """SHA-256 of a model's weights, 64 hexadecimal digits: which model some embeddings are of.
+
+    Saving and loading does not change it; another epoch of training does.
+
+    Args:
+        model: any built model.
+
+    Example:
+        >>> len(checksum(embedding_model("conv4", 64, (64, 64), weights=None)))
+        64
+    """
+    digest = hashlib.sha256()
+    for variable in model.weights:
+        digest.update(f"{tuple(variable.shape)} {variable.dtype}".encode())
+        digest.update(variable.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def set_trainable(model: keras.Model, train_backbone: bool, batch_norm: str) -> None:

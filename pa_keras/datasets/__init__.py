@@ -21,6 +21,7 @@ __all__ = [
     "cache_folder",
     "folder_images",
     "hold_out_classes",
+    "images_at",
     "label_images",
     "load",
     "read_manifest",
@@ -92,6 +93,26 @@ def load(
             raise ValueError(_unknown(name))
     _warn_of_doubtful_classes(dataset)
     return dataset
+
+
+def images_at(path: str | Path) -> Images:
+    """All the images of a folder with class folders, of a flat folder, or of a manifest.
+
+    Args:
+        path: the folder; or a CSV, or a folder with a manifest.csv.
+
+    Raises:
+        ValueError: no image in it, or an unfit manifest.
+        FileNotFoundError: there is no such folder or file.
+
+    Example:
+        >>> images_at("my_photos")  # doctest: +SKIP
+        Images(120 images, 10 classes)
+    """
+    path = Path(path).expanduser()
+    if path.suffix == ".csv" or (path / "manifest.csv").exists():
+        return read_manifest(path)[0]
+    return folder_images(path, flat=True)
 
 
 def _warn_of_doubtful_classes(dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Finding a trained embedding model, and the settings it was trained with."""
+"""Finding a trained embedding model, the settings it was trained with, and its data."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import yaml
 
+from pa_keras.datasets import Dataset
+from pa_keras.training.data import load_checked
 from pa_keras.training.run_folder import existing_run_folder
 
 
@@ -49,3 +51,52 @@ def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[
             f"received {loaded.input_shape} to {loaded.output_shape}."
         )
     return loaded, settings
+
+
+def load_data(
+    settings: dict[str, Any],
+    *,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    on_bad_image: str | None = None,
+    test_fraction: float | None = None,
+    crop_to_boxes: bool | None = None,
+    test_only: bool = True,
+) -> Dataset:
+    """The data set that a model was trained for, or another, without images that do not decode.
+
+    Args:
+        settings: of the run, as of `load_trained`; of them counts what is not given here. With
+            another `dataset` none of them counts.
+        dataset: as of `load_checked`, as are the others. None: that of the run.
+        data_dir: where its files are.
+        on_bad_image: "error" or "skip".
+        test_fraction: share of the classes for the test.
+        crop_to_boxes: whether to crop Cars-196 to its boxes.
+        test_only: whether the training images may stay unchecked.
+
+    Raises:
+        ValueError: neither a run nor a dataset is given; or what `load_checked` raises.
+        FileNotFoundError: files that are not there.
+    """
+    if not (dataset or settings):
+        raise ValueError("Expected a dataset to measure the model on; add --dataset NAME.")
+    of_run = {} if dataset else {**settings, **settings.get("data", {})}
+    loaded, _ = load_checked(
+        _first_given(dataset, of_run.get("dataset")),
+        _first_given(data_dir, of_run.get("data_dir")),
+        on_bad_image=_first_given(on_bad_image, of_run.get("on_bad_image"), "error"),
+        test_fraction=_first_given(test_fraction, of_run.get("test_fraction"), 0.5),
+        crop_to_boxes=_first_given(crop_to_boxes, of_run.get("crop_to_boxes"), False),
+        test_only=test_only,
+    )
+    return loaded
+
+
+def crop_fraction_of(settings: dict[str, Any], given: float | None) -> float:
+    """The given crop fraction, else that of the run's settings, else 0.875."""
+    return float(_first_given(given, settings.get("data", {}).get("crop_fraction"), 0.875))
+
+
+def _first_given(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)

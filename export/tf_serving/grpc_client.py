@@ -1,0 +1,92 @@
+"""Asks a TensorFlow Serving server over gRPC; needs `pip install tensorflow-serving-api`.
+
+    python grpc_client.py localhost:8500 NAME IMAGE... [--neighbours] [--version N]
+
+Prints a line of JSON an image: its embedding, or the ids, labels and similarities of its
+neighbours, the nearest first.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+# The default of 4 MB is less than a batch of photographs.
+CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+]
+
+
+def predict(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub,
+    model: str,
+    inputs: dict[str, np.ndarray],
+    signature: str = "serving_default",
+    version: int | None = None,
+    timeout: float = 60.0,
+) -> dict[str, np.ndarray]:
+    """Sends a batch and returns the outputs by name, the batch first.
+
+    Args:
+        stub: of a channel to the server; keep it open for many requests.
+        model: name of the model.
+        inputs: of the signature: {"image_bytes": list of bytes}, {"pixels": (B, H, W, 3)} in the
+            signature's dtype, or {"embedding": float32 (B, D)}.
+        signature: "serving_default", "pixels_uint8", "pixels_float32", "neighbours_of_images"
+            or "neighbours_of_embeddings".
+        version: of the model; None is the newest that is served.
+        timeout: seconds.
+
+    Raises:
+        grpc.RpcError: the server refuses the request; `details()` says why.
+    """
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    if version:
+        request.model_spec.version.value = version
+    for name, values in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+    answer = stub.Predict(request, timeout=timeout)
+    return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("server", help="such as localhost:8500")
+    parser.add_argument("model", help="name of the model")
+    parser.add_argument("images", nargs="+", type=Path)
+    parser.add_argument("--neighbours", action="store_true", help="search, instead of embedding")
+    parser.add_argument("--version", type=int, help="of the model; default: the newest")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds")
+    options = parser.parse_args()
+    signature = "neighbours_of_images" if options.neighbours else "serving_default"
+    try:
+        inputs = {"image_bytes": [path.read_bytes() for path in options.images]}
+        with grpc.insecure_channel(options.server, CHANNEL_OPTIONS) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            outputs = predict(
+                stub, options.model, inputs, signature, options.version, options.timeout
+            )
+    except OSError as error:
+        sys.exit(f"error: {error}")
+    except grpc.RpcError as error:
+        sys.exit(f"error: the server answered {error.code().name}: {error.details()}")
+    for number, path in enumerate(options.images):
+        found = {name: _plain(values[number]) for name, values in outputs.items()}
+        sys.stdout.write(json.dumps({"image": str(path), **found}) + "\n")
+
+
+def _plain(values: np.ndarray) -> list:
+    """Strings come as bytes, which JSON does not know."""
+    return [each.decode() if isinstance(each, bytes) else each for each in values.tolist()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Exported files as functions to embeddings, each run by what its users run it with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Something exported, ready to embed.
+
+    Args:
+        kind: "keras", "saved_model", "tflite", "tflite_float16", "tflite_dynamic", "tflite_int8"
+            or "onnx".
+        size: bytes on the disk.
+        takes: "image_bytes", a bytes array (B,); or "pixels", float32 (B, H, W, 3) in 0..255 after
+            the evaluation preprocessing.
+        embed: the function from one batch of these to embeddings, float32 (B, D).
+    """
+
+    kind: str
+    size: int
+    takes: Literal["image_bytes", "pixels"]
+    embed: Callable[[np.ndarray], np.ndarray]
+
+
+def keras_artefact(model: keras.Model, size: int = 0) -> Artefact:
+    """The Keras model itself, what the others are compared with.
+
+    Args:
+        model: embedding model.
+        size: bytes of its file. Default 0: it has none.
+    """
+    # No XLA: on a CPU it makes backbones several times slower.
+    step = tf.function(
+        lambda pixels: model(pixels, training=False),
+        input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)],
+    )
+    return Artefact("keras", size, "pixels", lambda pixels: step(pixels).numpy())
+
+
+def load_artefact(path: Path, kind: str) -> Artefact:
+    """Opens an exported file.
+
+    Args:
+        path: a SavedModel's folder, a .tflite or an .onnx file.
+        kind: see `Artefact`.
+
+    Raises:
+        ImportError: the interpreter of that format is not installed.
+    """
+    if kind == "saved_model":
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return Artefact(kind, size, "image_bytes", _saved_model(path))
+    embed = _onnx(path) if kind == "onnx" else _tflite(path)
+    return Artefact(kind, path.stat().st_size, "pixels", embed)
+
+
+def _saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    loaded = tf.saved_model.load(path)
+
+    def embed(image_bytes: np.ndarray) -> np.ndarray:
+        # A signature alone would not keep the variables alive: they belong to `loaded`.
+        signature = loaded.signatures["serving_default"]
+        return signature(image_bytes=tf.constant(image_bytes))["embedding"].numpy()
+
+    return embed
+
+
+def _tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError(
+            "Expected LiteRT to check TFLite files with; install it: "
+            'pip install "pa_keras[tflite]".'
+        ) from error
+    interpreter = Interpreter(str(path), num_threads=2)
+    (entry,) = interpreter.get_input_details()
+    is_fixed = entry["shape_signature"][0] > 0
+    dtype = entry["dtype"]
+
+    def embed_batch(pixels: np.ndarray) -> np.ndarray:
+        if not is_fixed:
+            interpreter.resize_tensor_input(entry["index"], pixels.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(entry["index"], pixels)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+    def embed(pixels: np.ndarray) -> np.ndarray:
+        pixels = np.rint(pixels).astype(dtype) if dtype == np.uint8 else pixels
+        if not is_fixed:
+            return embed_batch(pixels)
+        size = int(entry["shape_signature"][0])
+        missing = -len(pixels) % size
+        padded = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
+        batches = np.split(padded, len(padded) // size)
+        return np.concatenate([embed_batch(batch) for batch in batches])[: len(pixels)]
+
+    return embed
+
+
+def _onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "Expected onnxruntime to check ONNX files with; install it: "
+            'pip install "pa_keras[onnx]".'
+        ) from error
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda pixels: session.run(["embedding"], {name: pixels})[0]

@@ -1,0 +1,117 @@
+"""The text files that a TensorFlow Serving server starts from: its models and its batching."""
+
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def write_batching_parameters(
+    path: str | Path,
+    batch_sizes: Sequence[int],
+    *,
+    batch_timeout_micros: int = 2000,
+    max_enqueued_batches: int = 100,
+    num_batch_threads: int | None = None,
+) -> Path:
+    """Writes the file of `tensorflow_model_server --batching_parameters_file`.
+
+    The server waits for the requests of a batch and fills it up to the next allowed size.
+
+    Args:
+        path: file to write; it is replaced.
+        batch_sizes: allowed sizes of a batch, 1 or more each, increasing. The last is the
+            largest request that the server takes.
+        batch_timeout_micros: microseconds that a request waits for others, 0 or more.
+        max_enqueued_batches: batches that may wait; beyond them requests are refused.
+        num_batch_threads: batches computed at once. None: the server's own, one per CPU.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> write_batching_parameters("batching_parameters.txt", (1, 8, 32))  # doctest: +SKIP
+        PosixPath('batching_parameters.txt')
+    """
+    expect_batch_sizes(batch_sizes)
+    wrapped = {
+        "max_batch_size": batch_sizes[-1],
+        "batch_timeout_micros": batch_timeout_micros,
+        "max_enqueued_batches": max_enqueued_batches,
+        "num_batch_threads": num_batch_threads,
+    }
+    for name, value in wrapped.items():
+        least = 0 if name == "batch_timeout_micros" else 1
+        if value is not None and value < least:
+            raise ValueError(f"Expected {name} of {least} or more; received {value}; raise it.")
+    # The message, BatchingParameters, is not in the Python package: its text is written by hand.
+    lines = [f"{name} {{ value: {value} }}" for name, value in wrapped.items() if value is not None]
+    lines += [f"allowed_batch_sizes: {size}" for size in batch_sizes]
+    return _write(path, "\n".join(lines) + "\n")
+
+
+def write_models_config(
+    path: str | Path, name: str, base_path: str, *, versions: Sequence[int] = ()
+) -> Path:
+    """Writes the file of `tensorflow_model_server --model_config_file`, for one model.
+
+    Args:
+        path: file to write; it is replaced.
+        name: what clients call the model.
+        base_path: folder of the numbered versions as the server sees it: absolute, or a URI.
+        versions: versions to serve, 1 or more each. Empty: always the highest in the folder.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the name is empty or has a slash, the folder is relative, or a version is
+            below 1.
+
+    Example:
+        >>> write_models_config("models.config", "cars", "/models/cars")  # doctest: +SKIP
+        PosixPath('models.config')
+    """
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    if not name or "/" in name:
+        raise ValueError(
+            f"Expected the name of a model; received {name!r}; use letters, digits, _ and -, "
+            "since the name is a part of the server's URLs."
+        )
+    if not posixpath.isabs(base_path) and "://" not in base_path:
+        raise ValueError(
+            f"Expected base_path as the server sees it, absolute or a URI; received {base_path!r}; "
+            "in a container write the place of the mount, such as /models/cars."
+        )
+    if any(version < 1 for version in versions):
+        raise ValueError(
+            f"Expected versions of 1 or more; received {tuple(versions)}; "
+            "give the numbers of folders of the model."
+        )
+    config = model_server_config_pb2.ModelServerConfig()
+    model = config.model_config_list.config.add(
+        name=name, base_path=base_path, model_platform="tensorflow"
+    )
+    if versions:
+        model.model_version_policy.specific.versions.extend(versions)
+    return _write(path, text_format.MessageToString(config))
+
+
+def expect_batch_sizes(batch_sizes: Sequence[int]) -> None:
+    """Raises a ValueError unless there are batch sizes, 1 or more each and increasing."""
+    sizes = list(batch_sizes)
+    if not sizes or sizes[0] < 1 or sizes != sorted(set(sizes)):
+        raise ValueError(
+            f"Expected batch_sizes of 1 or more, increasing; received {tuple(sizes)}; "
+            "write them as (1, 8, 32)."
+        )
+
+
+def _write(path: str | Path, text: str) -> Path:
+    path = Path(path)
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,147 @@
+"""Warm-up records: requests that a TensorFlow Serving server plays before it takes real ones."""
+
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from pa_keras.exporters.serving_files import expect_batch_sizes
+from pa_keras.pipelines import decode_image, evaluation_image
+
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+MOST_RECORDS = 1000  # more, and the server refuses the model
+
+
+def write_warmup(
+    saved_model_path: str | Path,
+    name: str,
+    image_bytes: Sequence[bytes],
+    batch_sizes: Sequence[int],
+    *,
+    image_size: tuple[int, int] | None = None,
+) -> Path:
+    """Writes a request for every signature of a SavedModel and every batch size.
+
+    The first request of a size is slow in TensorFlow, so the server makes it before a client
+    does. Images are repeated to fill a batch; embeddings are one and the same unit vector.
+
+    Args:
+        saved_model_path: folder of a version of the model; the records go to its
+            `assets.extra/tf_serving_warmup_requests`, which is replaced.
+        name: the name that the model is served by.
+        image_bytes: image files, one or more.
+        batch_sizes: sizes of batches, 1 or more each, increasing.
+        image_size: (height, width) of the images of `pixels`. None: the signature's, where it
+            has one.
+
+    Returns:
+        The path of the records.
+
+    Raises:
+        FileNotFoundError: there is no SavedModel.
+        ValueError: no images, wrong batch sizes, more than 1000 records, a signature whose input
+            is none of image_bytes, pixels and embedding, or pixels of no known size.
+
+    Example:
+        >>> write_warmup("cars/1", "cars", [jpeg], (1, 8, 32))  # doctest: +SKIP
+        PosixPath('cars/1/assets.extra/tf_serving_warmup_requests')
+    """
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    expect_batch_sizes(batch_sizes)
+    if not image_bytes:
+        raise ValueError("Expected image_bytes of one or more image files; received none.")
+    signatures = read_signatures(saved_model_path)
+    number = len(signatures) * len(batch_sizes)
+    if number > MOST_RECORDS:
+        raise ValueError(
+            f"Expected {MOST_RECORDS} warm-up records at most; received {len(signatures)} "
+            f"signatures x {len(batch_sizes)} batch sizes = {number}; give fewer batch sizes."
+        )
+    # All rows are made before the file is opened: an error leaves the old one.
+    rows = {
+        signature: _rows(signature, definition, image_bytes, image_size)
+        for signature, definition in signatures.items()
+    }
+    path = Path(saved_model_path) / WARMUP_FILE
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, size in ((each, size) for each in signatures for size in batch_sizes):
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = name
+            request.model_spec.signature_name = signature
+            for input_name, values in rows[signature].items():
+                batch = np.stack(list(islice(cycle(values), size)))
+                request.inputs[input_name].CopyFrom(tf.make_tensor_proto(batch))
+            writer.write(log.SerializeToString())
+    return path
+
+
+def read_signatures(saved_model_path: str | Path) -> dict[str, meta_graph_pb2.SignatureDef]:
+    """The signatures of a SavedModel that take inputs, by name, in order of their names.
+
+    Args:
+        saved_model_path: folder with a `saved_model.pb`.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    file = Path(saved_model_path) / "saved_model.pb"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"Expected a SavedModel; received {str(saved_model_path)!r}, without saved_model.pb; "
+            "give the folder of one version."
+        )
+    # Parsed, not loaded: a gallery of a million vectors stays on the disk.
+    saved_model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    found = saved_model.meta_graphs[0].signature_def
+    # Keras and TensorFlow add one without inputs, which runs the initialisers.
+    return {name: found[name] for name in sorted(found) if found[name].inputs}
+
+
+def _rows(
+    signature: str,
+    definition: meta_graph_pb2.SignatureDef,
+    image_bytes: Sequence[bytes],
+    image_size: tuple[int, int] | None,
+) -> dict[str, list]:
+    """Rows of each input of a signature, to fill batches from."""
+    return {
+        name: list(_input_rows(f"{signature}: {name}", name, info, image_bytes, image_size))
+        for name, info in definition.inputs.items()
+    }
+
+
+def _input_rows(
+    where: str,
+    name: str,
+    info: meta_graph_pb2.TensorInfo,
+    image_bytes: Sequence[bytes],
+    image_size: tuple[int, int] | None,
+) -> Iterator[np.ndarray]:
+    shape = [dim.size for dim in info.tensor_shape.dim]
+    dtype = tf.dtypes.as_dtype(info.dtype)
+    if name == "image_bytes":
+        yield from (np.array(each, object) for each in image_bytes)
+    elif name == "pixels":
+        size = tuple(shape[1:3]) if -1 not in shape[1:3] else image_size
+        if size is None:
+            raise ValueError(
+                f"Expected image_size, since {where} takes images of any size; received None; "
+                "give the (height, width) of the model."
+            )
+        for each in image_bytes:
+            yield tf.saturate_cast(
+                tf.round(evaluation_image(decode_image(each), size)), dtype
+            ).numpy()
+    elif name == "embedding":
+        yield np.full(shape[1], shape[1] ** -0.5, dtype.as_numpy_dtype)
+    else:
+        raise ValueError(
+            f"Expected inputs named image_bytes, pixels or embedding; received {where}; "
+            "make the SavedModel by pa_keras.exporters.to_saved_model."
+        )
