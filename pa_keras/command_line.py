@@ -3,13 +3,14 @@
 import argparse
 import dataclasses
 import difflib
+import itertools
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_origin
 
 import jsonargparse
 import yaml
@@ -68,7 +69,7 @@ def parse(
     Raises:
         SystemExit: with code 2 and a message, for a setting that is unknown or of a wrong type.
     """
-    arguments = [_normal(argument) for argument in arguments]
+    arguments = _with_lists([_normal(argument) for argument in arguments], config_class)
     if shipped:
         arguments = _with_shipped_configs(arguments)
     try:
@@ -89,6 +90,28 @@ def as_yaml(config: Config) -> str:
     """A config as the YAML that --config reads."""
     plain = json.loads(json.dumps(dataclasses.asdict(config)))  # YAML knows lists, not tuples
     return yaml.safe_dump(plain, sort_keys=False)
+
+
+def run_from(
+    arguments: Sequence[str] | None,
+    config_class: type[Config],
+    program: str,
+    description: str,
+    run: Callable[[Config], None],
+) -> None:
+    """The whole of a command that needs nothing but its config.
+
+    Args:
+        arguments: the command line. None: that of the process.
+        config_class: as of `make_parser`, as are program and description.
+        program: such as "python -m pa_keras.embed".
+        description: stands at the head of --help.
+        run: does the work.
+    """
+    parser = make_parser(config_class, program, description)
+    config, _ = parse(parser, config_class, sys.argv[1:] if arguments is None else arguments)
+    log_to()
+    run_command(lambda: run(config))
 
 
 def run_command(command: Callable[[], None]) -> None:
@@ -122,6 +145,12 @@ def log_to(path: Path | None = None) -> None:
         handler: logging.Handler = logging.StreamHandler()
         handler.setLevel(logging.INFO)
         handler.setFormatter(logging.Formatter("%(message)s"))
+        # Without a handler at the root, the first package that logs there installs one, which
+        # would show our lines again, the debugging ones too.
+        others = logging.StreamHandler()
+        others.setLevel(logging.WARNING)
+        others.addFilter(lambda record: not record.name.startswith("pa_keras."))
+        logging.getLogger().addHandler(others)
     else:
         handler = logging.FileHandler(path)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -133,6 +162,29 @@ def _normal(argument: str) -> str:
         return argument
     name, equals, value = argument.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _with_lists(arguments: Sequence[str], config_class: type) -> list[str]:
+    """The arguments with `--name a b` as `--name=[a, b]` where that setting is a list."""
+    lists = set(_list_settings(config_class))
+    result: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        values = list(itertools.takewhile(lambda value: not value.startswith("--"), rest))
+        if argument[2:] in lists and values and not values[0].startswith(("[", "(")):
+            rest = rest[len(values) :]
+            argument = f"{argument}=[{', '.join(values)}]"
+        result.append(argument)
+    return result
+
+
+def _list_settings(config_class: type, prefix: str = "") -> Iterator[str]:
+    for field in dataclasses.fields(config_class):
+        if dataclasses.is_dataclass(field.type):
+            yield from _list_settings(field.type, f"{prefix}{field.name}.")
+        elif get_origin(field.type) is tuple:
+            yield prefix + field.name
 
 
 def _with_shipped_configs(arguments: Sequence[str]) -> list[str]:

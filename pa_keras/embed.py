@@ -11,15 +11,13 @@ PROGRAM = "python -m pa_keras.embed"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings and embeds."""
-    parser = command_line.make_parser(
+    command_line.run_from(
+        arguments,
         EmbedConfig,
         PROGRAM,
         "Writes embeddings, labels and paths of every image of a folder or manifest to an .npz.",
+        _run,
     )
-    arguments = sys.argv[1:] if arguments is None else arguments
-    config, _ = command_line.parse(parser, EmbedConfig, arguments)
-    command_line.log_to()
-    command_line.run_command(lambda: _run(config))
 
 
 def _run(config: EmbedConfig) -> None:

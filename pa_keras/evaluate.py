@@ -13,16 +13,14 @@ PROGRAM = "python -m pa_keras.evaluate"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings and evaluates."""
-    parser = command_line.make_parser(
+    command_line.run_from(
+        arguments,
         EvaluateConfig,
         PROGRAM,
         "Recall@K, Precision@K, R-precision and MAP@R of a trained model on test classes, each "
         "with a 95 % bootstrap interval.",
+        _run,
     )
-    arguments = sys.argv[1:] if arguments is None else arguments
-    config, _ = command_line.parse(parser, EvaluateConfig, arguments)
-    command_line.log_to()
-    command_line.run_command(lambda: _run(config))
 
 
 def _run(config: EvaluateConfig) -> None:

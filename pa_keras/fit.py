@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pa_keras.datasets import Dataset
     from pa_keras.training.run_folder import RunFolder
 
-logger = logging.getLogger(__name__)
+# Not by __name__, which is __main__ under python -m: its lines would go nowhere.
+logger = logging.getLogger("pa_keras.fit")
 
 PROGRAM = "python -m pa_keras.fit"
 

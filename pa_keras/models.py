@@ -125,6 +125,44 @@ def checksum(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
+def expect_embedding_model(model: keras.Model) -> None:
+    """Raises a ValueError unless a model maps images (B, H, W, 3) to embeddings (B, D)."""
+    if any(isinstance(layer, Proxies) for layer in model.layers):
+        raise ValueError(
+            "Expected an embedding model; received the model to train, with proxies. Give "
+            "model.get_layer('embedding_model') of it."
+        )
+    if len(model.input_shape) != 4 or None in model.input_shape[1:] or len(model.output_shape) != 2:
+        raise ValueError(
+            "Expected a model of images (batch, height, width, 3), of a fixed size, to embeddings "
+            f"(batch, D); received {model.input_shape} to {model.output_shape}."
+        )
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The model itself, or if it computes in mixed precision, a copy that does in float32.
+
+    A server's CPU and a phone have no fast bfloat16, and the weights are float32 in any case.
+
+    Args:
+        model: of stock layers, built.
+
+    Example:
+        >>> model = embedding_model("conv4", 64, (64, 64), weights=None)
+        >>> in_float32(model) is model
+        True
+    """
+    policies = {layer.dtype_policy.name for layer in model._flatten_layers()}
+    if policies == {"float32"}:
+        return model
+    text = model.to_json()
+    for policy in policies - {"float32"}:
+        text = text.replace(f'"{policy}"', '"float32"')
+    copy = keras.models.model_from_json(text)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def set_trainable(model: keras.Model, train_backbone: bool, batch_norm: str) -> None:
     """Frees or freezes the backbone of a `with_proxies` model; compile the model afterwards.
 

@@ -15,7 +15,7 @@ LEVELS = {
     **dict.fromkeys(("losses", "layers", "datasets", "pipelines", "retrieval", "config"), 0),
     **dict.fromkeys(("backbones", "models", "plots"), 1),
     **dict.fromkeys(("training", "exporters"), 2),
-    **dict.fromkeys(("command_line", "assembly", "fit", "evaluate", "embed"), 3),
+    **dict.fromkeys(("command_line", "assembly", "fit", "evaluate", "embed", "export"), 3),
 }
 # Beside their own package, these two of level 1 build on another of level 1 or 0.
 ALLOWED_AT_THE_SAME_LEVEL = {("models", "backbones")}

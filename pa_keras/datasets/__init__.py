@@ -11,7 +11,7 @@ from pa_keras.datasets.cars196 import load_cars196
 from pa_keras.datasets.folder import folder_images, load_folder
 from pa_keras.datasets.images import Dataset, Images, label_images
 from pa_keras.datasets.manifest import load_manifest, read_manifest
-from pa_keras.datasets.splits import hold_out_classes, split_by_class
+from pa_keras.datasets.splits import hold_out_classes, sample_classes, split_by_class
 from pa_keras.datasets.tfds import load_tfds
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "label_images",
     "load",
     "read_manifest",
+    "sample_classes",
     "split_by_class",
 ]
 

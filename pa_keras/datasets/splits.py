@@ -94,6 +94,37 @@ def hold_out_classes(images: Images, fraction: float = 0.2, seed: int = 0) -> tu
     return images.take_classes(np.setdiff1d(present, held_out)), images.take_classes(held_out)
 
 
+def sample_classes(dataset: Dataset, num_images: int, seed: int = 0) -> Dataset:
+    """The data set with fewer test images: those of random whole classes, so that they stay
+    answerable.
+
+    Args:
+        dataset: to take queries, and of the same classes the gallery, from.
+        num_images: queries are at least so many, if there are, and of 2 classes or more; 1 or more.
+        seed: of the choice. Default 0.
+
+    Raises:
+        ValueError: `num_images` is below 1.
+    """
+    if num_images < 1:
+        raise ValueError(f"Expected num_images of 1 or more; received {num_images}.")
+    queries, gallery = dataset.queries, dataset.gallery
+    searched = queries if gallery is None else gallery
+    answerable = np.unique(queries.labels[dataset.answerable()])
+    others = np.setdiff1d(searched.labels, answerable)
+    rng = np.random.default_rng([seed])
+    order = np.concatenate([rng.permutation(answerable), rng.permutation(others)])
+    counts = np.bincount(queries.labels, minlength=queries.num_classes)[order]
+    enough = max(2, int(np.searchsorted(counts.cumsum(), num_images)) + 1)
+    kept = order[:enough]
+
+    def of_kept(images: Images) -> Images:
+        return images.take(np.isin(images.labels, kept))
+
+    smaller = None if gallery is None else of_kept(gallery)
+    return Dataset(dataset.name, dataset.train, of_kept(queries), smaller)
+
+
 def _num_apart(num_classes: int, fraction: float, name: str) -> int:
     """How many of the classes `fraction` is, at least 2 on either side."""
     if not 0 < fraction < 1:

@@ -38,7 +38,7 @@ def model_card(
         metrics: of the run's last evaluation on its test classes, in [0, 1]; may be empty.
         agreements: of `measure_agreement`.
         num_images: test images that they were measured on.
-        gallery: size, dtype and loss of the gallery in the SavedModel. Default None: it has none.
+        gallery: of `measure_gallery`, and k. Default None: the SavedModel has none.
     """
     height, width = model.input_shape[1:3]
     return {
@@ -74,6 +74,18 @@ def write_model_card(folder: Path, card: dict[str, Any], agreements: Sequence[Ag
     (folder / "model_card.md").write_text(_markdown(card, agreements))
 
 
+def _cost(gallery: dict[str, Any]) -> str:
+    """What the rounding of a gallery does, for people."""
+    if gallery["same_nearest"] is None:
+        return "With one vector nothing was measured."
+    lost = gallery["recall_at_1_lost"]
+    recall = "not measured, no class has two items" if lost is None else f"{lost:+.2f} points"
+    return (
+        f"Of {gallery['queries']} of them as queries {100 * gallery['same_nearest']:.2f} % find "
+        f"the nearest other that float32 finds; Recall@1 lost: {recall}."
+    )
+
+
 def _markdown(card: dict[str, Any], agreements: Sequence[Agreement]) -> str:
     image, output = card["input"], card["output"]
     lines = [
@@ -92,7 +104,7 @@ def _markdown(card: dict[str, Any], agreements: Sequence[Agreement]) -> str:
         kept = card["gallery"]
         lines.append(
             f"- Gallery: {kept['size']} vectors in {kept['dtype']}, {kept['k']} neighbours an "
-            f"answer; Recall@1 lost to {kept['dtype']}: {kept['recall_at_1_lost']:+.2f} points."
+            f"answer. {_cost(kept)}"
         )
     versions = ", ".join(f"{package} {number}" for package, number in card["versions"].items())
     lines += [

@@ -81,6 +81,18 @@ def write_warmup(
     return path
 
 
+def placeholder_image(image_size: tuple[int, int]) -> bytes:
+    """A JPEG of a colour gradient to warm up with: nobody's photograph goes into an export.
+
+    Args:
+        image_size: (height, width) in pixels.
+    """
+    height, width = image_size
+    down, across = np.mgrid[0:height, 0:width]
+    channels = 255 * down / height, 255 * across / width, 128 + 0 * down
+    return tf.io.encode_jpeg(np.stack(channels, axis=-1).astype("uint8")).numpy()
+
+
 def read_signatures(saved_model_path: str | Path) -> dict[str, meta_graph_pb2.SignatureDef]:
     """The signatures of a SavedModel that take inputs, by name, in order of their names.
 

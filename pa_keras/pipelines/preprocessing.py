@@ -18,13 +18,13 @@ def evaluation_image(
     evaluation and of every export.
 
     Args:
-        image: (H, W, 3), any numeric dtype, pixels 0..255.
+        image: (H, W, 3), or a batch (B, H, W, 3); any numeric dtype, pixels 0..255.
         image_size: (height, width) in pixels of the result.
         crop_fraction: share of the resized image's shorter side that is kept, in (0, 1].
             0.875 is the papers' 256 to 224; 1.0 crops only what makes the image longer.
 
     Returns:
-        float32 (height, width, 3), 0..255.
+        float32 (height, width, 3), 0..255, or a batch of these.
 
     Raises:
         ValueError: `crop_fraction` is outside (0, 1].
@@ -36,7 +36,7 @@ def evaluation_image(
     expect_crop_fraction(crop_fraction)
     height, width = image_size
     cover_height, cover_width = round(height / crop_fraction), round(width / crop_fraction)
-    size = tf.cast(tf.shape(image)[:2], tf.int64)
+    size = tf.cast(tf.shape(image)[-3:-1], tf.int64)
     by_height = size[1] * cover_height >= size[0] * cover_width
     resized = tf.where(
         by_height,
@@ -45,14 +45,15 @@ def evaluation_image(
     )
     corner = (resized - tf.constant(image_size, tf.int64)) // 2
     # Resize and crop in one operation: pixels outside the crop are never computed.
-    return tf.raw_ops.ScaleAndTranslate(
-        images=image[tf.newaxis],
+    result = tf.raw_ops.ScaleAndTranslate(
+        images=image if image.shape.rank == 4 else image[tf.newaxis],
         size=tf.constant(image_size, tf.int32),
         scale=tf.cast(resized / size, tf.float32),
         translation=-tf.cast(corner, tf.float32),
         kernel_type="triangle",
         antialias=True,
-    )[0]
+    )
+    return result if image.shape.rank == 4 else result[0]
 
 
 def training_image(

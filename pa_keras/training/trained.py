@@ -7,6 +7,7 @@ import keras
 import yaml
 
 from pa_keras.datasets import Dataset
+from pa_keras.models import expect_embedding_model
 from pa_keras.training.data import load_checked
 from pa_keras.training.run_folder import existing_run_folder
 
@@ -45,11 +46,7 @@ def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[
             "evaluated epoch: let it train on with --resume."
         )
     loaded = keras.saving.load_model(path, compile=False)
-    if len(loaded.input_shape) != 4 or len(loaded.output_shape) != 2:
-        raise ValueError(
-            "Expected a model of images (batch, height, width, 3) to embeddings (batch, D); "
-            f"received {loaded.input_shape} to {loaded.output_shape}."
-        )
+    expect_embedding_model(loaded)
     return loaded, settings
 
 

@@ -1,0 +1,221 @@
+"""`python -m pa_keras.export`: a trained model for servers and phones, proved to agree."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pa_keras import command_line
+from pa_keras.config import ExportConfig
+
+if TYPE_CHECKING:
+    import keras
+
+    from pa_keras.datasets import Dataset, Images
+    from pa_keras.exporters import Gallery
+    from pa_keras.exporters.publishing import ExportPlace
+
+# Not by __name__, which is __main__ under python -m: its lines would go nowhere.
+logger = logging.getLogger("pa_keras.export")
+
+PROGRAM = "python -m pa_keras.export"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the settings and exports."""
+    command_line.run_from(
+        arguments,
+        ExportConfig,
+        PROGRAM,
+        "Exports a trained embedding model: SavedModel for TensorFlow Serving, TFLite, ONNX. Every "
+        "export is compared with the Keras model on real images and fails if it does not agree.",
+        _run,
+    )
+
+
+def _run(config: ExportConfig) -> None:
+    # TensorFlow is imported from here on, so that --help need not wait.
+    from pa_keras.exporters.publishing import ExportPlace, publish, staging
+    from pa_keras.models import in_float32
+    from pa_keras.training.trained import crop_fraction_of, load_data, load_trained
+
+    _expect_formats(config)
+    place = ExportPlace(Path(config.out), config.name or _name_of(config), config.version)
+    place.expect_new(config.force)
+    trained, settings = load_trained(config.run, config.model)
+    model = in_float32(trained)
+    if model is not trained:
+        logger.info("The model computes in mixed precision; a float32 copy of it is exported.")
+    crop_fraction = crop_fraction_of(settings, config.crop_fraction)
+    gallery = _load_gallery(config, model, crop_fraction)
+    dataset = load_data(
+        settings,
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        on_bad_image=config.on_bad_image,
+        test_fraction=config.test_fraction,
+        crop_to_boxes=config.crop_to_boxes,
+    )
+    with staging(place) as staged:
+        _write(config, staged, model, gallery, crop_fraction, dataset.train)
+        _prove(config, staged, model, gallery, crop_fraction, dataset)
+        publish(staged, place)
+    where = place.saved_model if "saved_model" in config.formats else place.files
+    sys.stdout.write(f"{where}: {', '.join(config.formats)}; see {place.files}/model_card.md\n")
+
+
+def _expect_formats(config: ExportConfig) -> None:
+    """Raises where the formats and the other settings do not go together."""
+    if not config.formats or len(set(config.formats)) < len(config.formats):
+        raise ValueError(
+            f"Expected one format or more, each once; received {', '.join(config.formats)}."
+        )
+    if config.gallery and "saved_model" not in config.formats:
+        raise ValueError(
+            "Expected saved_model among the formats for --gallery, since no other format searches; "
+            f"received {', '.join(config.formats)}."
+        )
+    if config.calibration_images < 1:
+        raise ValueError(
+            f"Expected calibration_images of 1 or more; received {config.calibration_images}."
+        )
+
+
+def _name_of(config: ExportConfig) -> str:
+    return Path(config.run).resolve().name if config.run else Path(config.model or "").stem
+
+
+def _load_gallery(
+    config: ExportConfig, model: "keras.Model", crop_fraction: float
+) -> "Gallery | None":
+    """The gallery of an .npz, or of images that are embedded now."""
+    from pa_keras.datasets import images_at
+    from pa_keras.exporters.gallery import Gallery, expect_k, ids_of, read_gallery
+    from pa_keras.models import checksum
+    from pa_keras.training.evaluation import embed_images
+
+    if config.gallery is None:
+        return None
+    if config.gallery.endswith(".npz"):
+        found = read_gallery(config.gallery, checksum(model), crop_fraction, config.gallery_dtype)
+        expect_k(config.k, len(found))
+        return found
+    images = _readable(config, images_at(config.gallery))
+    expect_k(config.k, len(images))
+    embeddings = embed_images(model, images, crop_fraction)
+    ids = ids_of(images.paths)
+    return Gallery(embeddings, ids, images.labels, images.class_names, config.gallery_dtype)
+
+
+def _write(
+    config: ExportConfig,
+    staged: "ExportPlace",
+    model: "keras.Model",
+    gallery: "Gallery | None",
+    crop_fraction: float,
+    train: "Images",
+) -> None:
+    """Writes every format."""
+    import numpy as np
+
+    from pa_keras.exporters.formats import write_file, write_served
+    from pa_keras.pipelines import evaluation_batches
+
+    calibration = None
+    if "tflite_int8" in config.formats:
+        drawn = np.random.default_rng(0).permutation(len(train))[: config.calibration_images]
+        paths = _readable(config, train.take(np.sort(drawn))).paths
+        size = model.input_shape[1:3]
+        batches = evaluation_batches(
+            paths, batch_size=1, image_size=size, crop_fraction=crop_fraction
+        )
+        calibration = [batch[0].numpy() for batch in batches]
+    for kind in config.formats:
+        logger.info("Exporting %s.", kind)
+        if kind == "saved_model":
+            write_served(
+                staged,
+                model,
+                crop_fraction=crop_fraction,
+                batch_sizes=config.batch_sizes,
+                gallery=gallery,
+                k=config.k,
+            )
+            continue
+        write_file(
+            staged,
+            model,
+            kind,
+            crop_fraction=crop_fraction,
+            calibration_images=calibration,
+            input_dtype=config.tflite_input,
+            batch_size=config.tflite_batch_size,
+        )
+
+
+def _prove(
+    config: ExportConfig,
+    staged: "ExportPlace",
+    model: "keras.Model",
+    gallery: "Gallery | None",
+    crop_fraction: float,
+    dataset: "Dataset",
+) -> None:
+    """Compares every format with Keras, writes the model card, and raises where they disagree."""
+    from pa_keras import exporters
+    from pa_keras.datasets import sample_classes
+    from pa_keras.exporters.formats import path_of
+
+    if config.report_images is not None:
+        dataset = sample_classes(dataset, config.report_images)
+    logger.info("Comparing with Keras on %d test images.", len(dataset.queries))
+    agreements = exporters.measure_agreement(
+        exporters.keras_artefact(model),
+        [exporters.load_artefact(path_of(staged, kind), kind) for kind in config.formats],
+        dataset.queries,
+        dataset.gallery,
+        image_size=model.input_shape[1:3],
+        crop_fraction=crop_fraction,
+    )
+    sys.stdout.write(exporters.as_table(agreements) + "\n")
+    try:
+        exporters.expect_agreement(agreements)
+    except ValueError as error:
+        if not config.allow_disagreement:
+            raise ValueError(
+                f"{error} Nothing was written. Leave that format out, or export it all the same "
+                "with --allow-disagreement."
+            ) from error
+        logger.warning("Exported all the same: %s", error)
+    card = exporters.model_card(
+        model,
+        name=staged.name,
+        version=staged.version,
+        crop_fraction=crop_fraction,
+        run=config.run and Path(config.run).resolve().name,
+        metrics=_metrics_of(config.run),
+        agreements=agreements,
+        num_images=len(dataset.queries),
+        gallery=gallery and {**exporters.measure_gallery(gallery), "k": config.k},
+    )
+    exporters.write_model_card(staged.files, card, agreements)
+
+
+def _readable(config: ExportConfig, images: "Images") -> "Images":
+    from pa_keras.pipelines import check_images
+
+    return images.take(check_images(images.paths, config.on_bad_image or "error").good)
+
+
+def _metrics_of(run: str | None) -> dict[str, float]:
+    """Of the run's last evaluation, none if it had none."""
+    from pa_keras.training.run_folder import RunFolder
+
+    path = RunFolder(Path(run or "")).result
+    return json.loads(path.read_text())["metrics"] if run and path.exists() else {}
+
+
+if __name__ == "__main__":
+    main()

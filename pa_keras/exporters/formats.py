@@ -1,0 +1,93 @@
+"""The formats by their names in `python -m pa_keras.export`, and where each file of one stands."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pa_keras.exporters.gallery import Gallery
+from pa_keras.exporters.onnx import to_onnx
+from pa_keras.exporters.pixels import InputDtype
+from pa_keras.exporters.publishing import ExportPlace
+from pa_keras.exporters.saved_model import to_saved_model
+from pa_keras.exporters.serving_files import write_batching_parameters, write_models_config
+from pa_keras.exporters.tflite import to_tflite
+from pa_keras.exporters.warmup import placeholder_image, write_warmup
+
+
+def path_of(place: ExportPlace, kind: str) -> Path:
+    """Where a format stands.
+
+    Args:
+        place: of the export.
+        kind: "saved_model", "tflite", "tflite_float16", "tflite_dynamic", "tflite_int8" or "onnx".
+    """
+    if kind == "saved_model":
+        return place.saved_model
+    name = "model.onnx" if kind == "onnx" else f"{kind.replace('tflite', 'model')}.tflite"
+    return place.files / name
+
+
+def write_served(
+    place: ExportPlace,
+    model: keras.Model,
+    *,
+    crop_fraction: float,
+    batch_sizes: Iterable[int],
+    gallery: Gallery | None = None,
+    k: int = 10,
+) -> None:
+    """Writes the SavedModel, its warm-up records, and the files that a server starts from.
+
+    Args:
+        place: where to; its name is the model's name to the server.
+        model: embedding model.
+        crop_fraction: as of `to_saved_model`, as are gallery and k.
+        batch_sizes: that the server pads to, 1 or more each, increasing.
+        gallery: what to search.
+        k: neighbours in each answer.
+    """
+    sizes = tuple(batch_sizes)
+    write_batching_parameters(place.files / "batching_parameters.txt", sizes)
+    write_models_config(place.files / "models.config", place.name, f"/models/{place.name}")
+    path = place.saved_model
+    to_saved_model(model, path, crop_fraction=crop_fraction, gallery=gallery, k=k)
+    size = model.input_shape[1:3]
+    write_warmup(path, place.name, [placeholder_image(size)], sizes, image_size=size)
+
+
+def write_file(
+    place: ExportPlace,
+    model: keras.Model,
+    kind: str,
+    *,
+    crop_fraction: float,
+    calibration_images: Iterable[np.ndarray] | None = None,
+    input_dtype: InputDtype = "float32",
+    batch_size: int | None = None,
+) -> None:
+    """Writes a TFLite or ONNX file.
+
+    Args:
+        place: where to.
+        model: embedding model.
+        kind: as of `path_of`, but for "saved_model".
+        crop_fraction: of the evaluation preprocessing.
+        calibration_images: for "tflite_int8", as of `to_tflite`.
+        input_dtype: of TFLite's pixels.
+        batch_size: images in a TFLite call. Default None: any number.
+    """
+    path = path_of(place, kind)
+    if kind == "onnx":
+        to_onnx(model, path, crop_fraction=crop_fraction)
+        return
+    to_tflite(
+        model,
+        path,
+        quantization=kind.removeprefix("tflite").removeprefix("_") or "none",
+        calibration_images=calibration_images if kind == "tflite_int8" else None,
+        input_dtype=input_dtype,
+        batch_size=batch_size,
+        crop_fraction=crop_fraction,
+    )

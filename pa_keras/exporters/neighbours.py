@@ -1,0 +1,147 @@
+"""Nearest neighbours inside a SavedModel, in plain TensorFlow ops that a stock server runs."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pa_keras.exporters.gallery import Gallery
+from pa_keras.retrieval import search
+from pa_keras.retrieval.exact import without_own
+
+_LEAST_BLOCK = 8192  # gallery rows at a time: their float32 copy stays in the processor's cache
+_SAMPLE = 2000  # queries that the cost of a dtype is measured on
+
+
+class GalleryIndex(tf.Module):
+    """Exact search over a gallery that is kept in few bytes, a block of rows at a time.
+
+        s_i = <q, v_i> / |v_i|,   v_i = embedding i, rounded to the gallery's dtype
+
+    A block is made float32 again before its product, so that queries are never rounded; equal
+    similarities come in the gallery's order. int8 rows are rounded to 127 steps of their largest
+    component.
+
+    Args:
+        gallery: what to search.
+
+    Example:
+        >>> gallery = Gallery(np.eye(2, dtype="float32"), ["a", "b"], np.array([0, 1]), ["x", "y"])
+        >>> GalleryIndex(gallery)(tf.constant([[0.6, 0.8]]), 1)["ids"].numpy().tolist()
+        [[b'b']]
+    """
+
+    def __init__(self, gallery: Gallery) -> None:
+        super().__init__(name="gallery")
+        self._size = len(gallery)
+        rows = _rounded(gallery.embeddings, gallery.dtype)
+        # Variables, not constants: a graph of more than 2 GB cannot be written.
+        self._rows = tf.Variable(rows, trainable=False, name="rows")
+        lengths = np.linalg.norm(rows.astype(np.float32), axis=1)
+        self._scales = tf.Variable(1 / np.maximum(lengths, 1e-12), trainable=False, name="scales")
+        self._ids = tf.Variable(list(gallery.ids), trainable=False, name="ids")
+        labels = np.asarray(gallery.labels, np.int32)
+        self._labels = tf.Variable(labels, trainable=False, name="labels")
+        self._class_names = tf.Variable(list(gallery.class_names), trainable=False, name="classes")
+
+    def __call__(self, embeddings: tf.Tensor, k: int) -> dict[str, tf.Tensor]:
+        """The neighbours of each embedding, best first.
+
+        Args:
+            embeddings: float32 (B, D).
+            k: how many, 1 to the gallery's size.
+
+        Returns:
+            ids string (B, k), labels string (B, k), similarities float32 (B, k).
+        """
+        similarities, rows = self.nearest(embeddings, k)
+        return {
+            "ids": tf.gather(self._ids, rows),
+            "labels": tf.gather(self._class_names, tf.gather(self._labels, rows)),
+            "similarities": similarities,
+        }
+
+    def nearest(self, embeddings: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Similarities float32 (B, k) and gallery rows int32 (B, k); arguments as of a call."""
+        blocks = max(1, self._size // max(_LEAST_BLOCK, k))
+        block_size = -(-self._size // blocks)
+        finite = tf.debugging.check_numerics(expect_rows(embeddings), "Expected finite embeddings")
+        queries = tf.math.l2_normalize(finite, axis=1)
+
+        def of_block(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # The last block begins early enough to be whole; what it repeats does not count.
+            start = tf.minimum(number * block_size, self._size - block_size)
+            block = slice(start, start + block_size)
+            products = tf.matmul(queries, tf.cast(self._rows[block], tf.float32), transpose_b=True)
+            is_new = start + tf.range(block_size) >= number * block_size
+            similarities = tf.where(is_new, products * self._scales[block], -np.inf)
+            best, found = tf.math.top_k(similarities, k)
+            return best, found + start
+
+        best, rows = tf.map_fn(
+            of_block,
+            tf.range(blocks),
+            fn_output_signature=(tf.float32, tf.int32),
+            parallel_iterations=2,
+        )
+        best, rows = _side_by_side(best), _side_by_side(rows)
+        similarities, places = tf.math.top_k(best, k)
+        return similarities, tf.gather(rows, places, batch_dims=1)
+
+
+def expect_rows(batch: tf.Tensor) -> tf.Tensor:
+    """The batch itself; in a graph, what follows waits for the check that it is not empty.
+
+    Some ops give a batch of none a wrong shape, and the error is then far from its cause.
+    """
+    check = tf.debugging.assert_positive(
+        tf.shape(batch)[0], "Expected a batch of 1 or more; received 0."
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(batch)
+
+
+def measure_gallery(gallery: Gallery, seed: int = 0) -> dict[str, Any]:
+    """What the gallery's dtype costs: each of a sample of its items searches all the others.
+
+    Args:
+        gallery: what is to be searched.
+        seed: of the sample, of 2,000 items at the most.
+
+    Returns:
+        size, dtype, queries; same_nearest: share of the queries whose nearest item is that of
+        exact search in float32, [0, 1], None for a single item; recall_at_1_lost: in points of a
+        hundred, None where no query's class has another item.
+    """
+    size = len(gallery)
+    found = {"size": size, "dtype": gallery.dtype, "queries": min(size, _SAMPLE)}
+    if size < 2:
+        return {**found, "same_nearest": None, "recall_at_1_lost": None}
+    drawn = np.random.default_rng(seed).permutation(size)[:_SAMPLE].astype(np.int32)
+    queries = np.ascontiguousarray(gallery.embeddings[drawn], np.float32)
+    labels = np.asarray(gallery.labels)
+    nearest = tf.function(GalleryIndex(gallery).nearest)  # eager, a block would wait for another
+    similarities, rows = nearest(tf.constant(queries), 2)
+    own, _ = without_own(rows.numpy(), similarities.numpy(), drawn)
+    truth = search(queries, gallery.embeddings, 2, method="exact")
+    exact, _ = without_own(truth.indices, truth.similarities, drawn)
+    counts = np.bincount(labels)[labels[drawn]]
+    lost = None
+    if (counts > 1).any():
+        right = [labels[each[:, 0]] == labels[drawn] for each in (exact, own)]
+        lost = 100 * float(np.mean(right[0][counts > 1]) - np.mean(right[1][counts > 1]))
+    same = float((own == exact).mean())
+    return {**found, "same_nearest": same, "recall_at_1_lost": lost}
+
+
+def _rounded(embeddings: np.ndarray, dtype: str) -> np.ndarray:
+    if dtype != "int8":
+        return embeddings.astype(tf.dtypes.as_dtype(dtype).as_numpy_dtype)
+    largest = np.abs(embeddings).max(axis=1, keepdims=True)
+    return np.rint(embeddings * (127 / np.maximum(largest, 1e-12))).astype(np.int8)
+
+
+def _side_by_side(of_blocks: tf.Tensor) -> tf.Tensor:
+    """(blocks, B, k) to (B, blocks x k)."""
+    blocks, _, k = of_blocks.shape
+    return tf.reshape(tf.transpose(of_blocks, (1, 0, 2)), (-1, blocks * k))

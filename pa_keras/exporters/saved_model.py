@@ -1,0 +1,146 @@
+"""A SavedModel for a stock TensorFlow Serving: image files or pixels in, embeddings out."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from pa_keras.exporters.gallery import Gallery, expect_k
+from pa_keras.exporters.neighbours import GalleryIndex, expect_rows
+from pa_keras.models import expect_embedding_model
+from pa_keras.pipelines import decode_image, evaluation_image
+
+_IMAGE_BYTES = tf.TensorSpec((None,), tf.string, "image_bytes")
+Outputs = dict[str, tf.Tensor]
+
+
+def to_saved_model(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    crop_fraction: float = 0.875,
+    gallery: Gallery | None = None,
+    k: int = 10,
+) -> Path:
+    """Exports an embedding model with its decoding and preprocessing, in plain TensorFlow ops.
+
+    Signatures, each with a dict of outputs and an open batch size:
+
+        serving_default            image_bytes string (B,)           -> embedding float32 (B, D)
+        pixels_uint8               pixels uint8 (B, H, W, 3)         -> embedding
+        pixels_float32             pixels float32 (B, H, W, 3)       -> embedding
+        neighbours_of_images       image_bytes string (B,)           -> ids string (B, k), labels
+        neighbours_of_embeddings   embedding float32 (B, D)             string (B, k), similarities
+                                                                        float32 (B, k)
+
+    The last two need a gallery. Pixels are RGB, 0..255. Pixels of the model's own size go to the
+    network as they are, as to the Keras model; those of any other size are preprocessed first, as
+    image files always are.
+
+    Args:
+        model: embedding model, (B, height, width, 3) to (B, D).
+        path: new folder; for a server its name is a number, the version.
+        crop_fraction: of the evaluation preprocessing, as the model was trained for, in (0, 1].
+        gallery: what to search. Default None: no search.
+        k: neighbours in each answer, 1 to the gallery's size. Default 10.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileExistsError: there is something at the path.
+        ValueError: not an embedding model, a gallery of another embedding size, or a k or
+            crop_fraction out of its range.
+
+    Example:
+        >>> path = to_saved_model(model, "exports/cars/1")  # doctest: +SKIP
+        >>> loaded = tf.saved_model.load(path)  # doctest: +SKIP
+        >>> loaded.signatures["serving_default"](image_bytes=[jpeg])["embedding"]  # doctest: +SKIP
+    """
+    path = Path(path)
+    expect_embedding_model(model)
+    if path.exists():
+        raise FileExistsError(f"Expected a new folder; {path} is there already. Give another.")
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    embed_bytes = _embedding_of_bytes(model, crop_fraction)
+    archive.add_endpoint(
+        "serving_default",
+        lambda image_bytes: {"embedding": embed_bytes(image_bytes)},
+        [_IMAGE_BYTES],
+    )
+    for dtype in (tf.uint8, tf.float32):
+        spec = tf.TensorSpec((None, None, None, model.input_shape[-1]), dtype, "pixels")
+        embed_pixels = _embedding_of_pixels(model, crop_fraction)
+        archive.add_endpoint(f"pixels_{dtype.name}", embed_pixels, [spec])
+    if gallery is not None:
+        _add_search(archive, embed_bytes, gallery, k, model.output_shape[-1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and renamed: a server that watches the folder never loads half a model.
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=path.parent) as aside:
+        archive.write_out(f"{aside}/model", verbose=False)
+        Path(aside, "model").rename(path)
+    return path
+
+
+def _embedding_of_bytes(
+    model: keras.Model, crop_fraction: float
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    image_size = model.input_shape[1:3]
+
+    def read(contents: tf.Tensor) -> tf.Tensor:
+        image = evaluation_image(decode_image(contents), image_size, crop_fraction)
+        return tf.ensure_shape(image, (*image_size, 3))
+
+    def embed(image_bytes: tf.Tensor) -> tf.Tensor:
+        # Files are of unlike sizes, so each is read by itself; map_fn reads several at a time.
+        pixels = tf.map_fn(read, expect_rows(image_bytes), fn_output_signature=tf.float32)
+        return model(pixels, training=False)
+
+    return embed
+
+
+def _embedding_of_pixels(
+    model: keras.Model, crop_fraction: float
+) -> Callable[[tf.Tensor], Outputs]:
+    image_size = model.input_shape[1:3]
+
+    def embed(pixels: tf.Tensor) -> Outputs:
+        pixels = expect_rows(pixels)
+        images = tf.cond(
+            tf.reduce_all(tf.shape(pixels)[1:3] == tf.constant(image_size)),
+            lambda: tf.cast(pixels, tf.float32),
+            lambda: evaluation_image(pixels, image_size, crop_fraction),
+        )
+        return {"embedding": model(tf.ensure_shape(images, model.input_shape), training=False)}
+
+    return embed
+
+
+def _add_search(
+    archive: keras.export.ExportArchive,
+    embed_bytes: Callable[[tf.Tensor], tf.Tensor],
+    gallery: Gallery,
+    k: int,
+    size: int,
+) -> None:
+    if gallery.embeddings.shape[1] != size:
+        raise ValueError(
+            f"Expected a gallery of embeddings of the model's {size} numbers; received "
+            f"{gallery.embeddings.shape[1]}; embed the gallery with this model."
+        )
+    expect_k(k, len(gallery))
+    index = GalleryIndex(gallery)
+    archive.track(index)
+    archive.add_endpoint(
+        "neighbours_of_images",
+        lambda image_bytes: index(embed_bytes(image_bytes), k),
+        [_IMAGE_BYTES],
+    )
+    archive.add_endpoint(
+        "neighbours_of_embeddings",
+        lambda embedding: index(embedding, k),
+        [tf.TensorSpec((None, size), tf.float32, "embedding")],
+    )

@@ -1,0 +1,128 @@
+"""TFLite files of an embedding model, for phones: float32, float16, dynamic range, int8."""
+
+import contextlib
+import io
+import tempfile
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, get_args
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pa_keras.exporters.pixels import InputDtype, pixels_to_embedding, write_sidecar
+
+Quantization = Literal["none", "float16", "dynamic", "int8"]
+_SIGNATURE = "serving_default"
+
+
+def to_tflite(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    quantization: Quantization = "none",
+    calibration_images: Iterable[np.ndarray] | None = None,
+    input_dtype: InputDtype = "float32",
+    batch_size: int | None = None,
+    crop_fraction: float = 0.875,
+) -> Path:
+    """Exports an embedding model: "images" (B, H, W, 3), 0..255, to "embedding" float32 (B, D).
+
+    Builtin operations alone, so that a plain LiteRT interpreter runs it. In every quantization the
+    pixels go in as they are and the embedding comes out in float32 and of unit length: int8 steps
+    of 1/128 would be coarse beside the components of a unit vector.
+
+    Args:
+        model: embedding model of float32 layers.
+        path: .tflite to write; it is replaced. A sidecar .json beside it tells how to prepare
+            images.
+        quantization: "none" (default); "float16" weights; "dynamic", int8 weights and activations
+            that are quantized as they come; "int8" weights and activations, calibrated.
+        calibration_images: for "int8", images (H, W, 3), 0..255, after the evaluation
+            preprocessing; some hundreds of the training set.
+        input_dtype: of the pixels, "float32" (default) or "uint8".
+        batch_size: images in a call, for delegates that want to know. Default None: any number.
+        crop_fraction: of the evaluation preprocessing, for the sidecar, in (0, 1].
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: "int8" without litert-quantizer.
+        ValueError: not an embedding model, an argument out of its range, "int8" without
+            calibration images or others with them.
+
+    Example:
+        >>> to_tflite(model, "cars.tflite", quantization="float16")  # doctest: +SKIP
+        PosixPath('cars.tflite')
+    """
+    path = Path(path)
+    if quantization not in get_args(Quantization):
+        raise ValueError(
+            f"Expected a quantization of {', '.join(get_args(Quantization))}; received "
+            f"{quantization!r}."
+        )
+    if (calibration_images is None) == (quantization == "int8"):
+        raise ValueError(
+            "Expected calibration_images for int8, and for it alone; received "
+            f"{'none' if calibration_images is None else 'some'} for {quantization!r}."
+        )
+    content = _converted(model, batch_size, input_dtype, quantization)
+    if calibration_images is not None:
+        rows = [image.astype(input_dtype) for image in np.rint(np.stack(list(calibration_images)))]
+        content = _calibrated(content, rows, batch_size or 1)
+    path.write_bytes(content)
+    write_sidecar(
+        path, model, crop_fraction=crop_fraction, batch_size=batch_size, input_dtype=input_dtype
+    )
+    return path
+
+
+def _converted(
+    model: keras.Model, batch_size: int | None, input_dtype: InputDtype, quantization: Quantization
+) -> bytes:
+    """A TFLite model, in float32 where int8 is asked for, since that needs calibration."""
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    embed = pixels_to_embedding(model, batch_size, input_dtype)
+    archive.add_endpoint(_SIGNATURE, embed, embed.input_signature)
+    with tempfile.TemporaryDirectory() as folder:
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if quantization in ("float16", "dynamic"):
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantization == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        return converter.convert()
+
+
+def _calibrated(content: bytes, images: list[np.ndarray], batch_size: int) -> bytes:
+    """The model in int8 by the LiteRT quantizer: closer to float than the converter's own int8."""
+    try:
+        from litert_quantizer import algorithm_manager, qtyping, quantizer, recipe
+    except ImportError as error:
+        raise ImportError(
+            "Expected litert-quantizer to quantize to int8; install it: "
+            'pip install "pa_keras[tflite]".'
+        ) from error
+    quantize = quantizer.Quantizer(bytearray(content), recipe.static_wi8_ai8())
+    names, nothing = qtyping.TFLOperationName, algorithm_manager.AlgorithmName.NO_QUANTIZE
+    for name in (names.INPUT, names.OUTPUT):
+        quantize.update_quantization_recipe(".*", name, algorithm_key=nothing)
+    # The division by the length stays in float32; its result is the function's own.
+    for scope in ("unit_length", "StatefulPartitionedCall"):
+        quantize.update_quantization_recipe(scope, names.ALL_SUPPORTED, algorithm_key=nothing)
+    batches = [
+        {"images": np.stack(images[start : start + batch_size])}
+        for start in range(0, len(images) - batch_size + 1, batch_size)
+    ]
+    # It prints a summary, which the agreement report has better.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`")
+        # The bias of a channel whose weights are all but zero does not fit 32 bits in their steps.
+        warnings.filterwarnings("ignore", "invalid value encountered in cast")
+        found = quantize.calibrate({_SIGNATURE: batches})
+        return bytes(quantize.quantize(found).quantized_model)

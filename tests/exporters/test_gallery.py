@@ -1,0 +1,92 @@
+"""What is searched: ids and labels, and that only the model's own embeddings are taken."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pa_keras.exporters.gallery import Gallery, expect_k, ids_of, read_gallery
+
+EMBEDDINGS = np.eye(3, 4, dtype=np.float32)
+
+
+def write(path, **changes):
+    content = {
+        "embeddings": EMBEDDINGS,
+        "labels": np.array([0, 1, 1], np.int32),
+        "class_names": np.array(["cat", "dög"]),
+        "paths": np.array(["/data/cat/1.jpg", "/data/dog/1.jpg", "/data/dog/2.jpg"]),
+        "checksum": "abc",
+        "crop_fraction": 0.875,
+    } | changes
+    np.savez(path, **{name: value for name, value in content.items() if value is not None})
+    return path
+
+
+def test_reads_what_embed_wrote(tmp_path):
+    gallery = read_gallery(write(tmp_path / "a.npz"), "abc", 0.875, "int8")
+    np.testing.assert_array_equal(gallery.embeddings, EMBEDDINGS)
+    assert list(gallery.ids) == ["cat/1.jpg", "dog/1.jpg", "dog/2.jpg"]
+    assert list(gallery.class_names) == ["cat", "dög"]
+    assert (gallery.labels.tolist(), gallery.dtype, len(gallery)) == ([0, 1, 1], "int8", 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checksum": "of another"}, "another one made .* checksum differs"),
+        ({"crop_fraction": 1.0}, "crop_fraction 0.875; .* was with 1.0"),
+        ({"checksum": None}, "is none .*checksum"),
+        ({"labels": np.array([0])}, "an id and a label for each of 3"),
+    ],
+)
+def test_refuses_another_models_gallery(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        read_gallery(write(tmp_path / "a.npz", **changes), "abc", 0.875)
+
+
+def test_refuses_what_is_no_npz(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_gallery(tmp_path / "none.npz", "abc", 0.875)
+    for content in (b"", b"no archive", b"PK\x03\x04 cut"):
+        (tmp_path / "bad.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"bad\.npz is none"):
+            read_gallery(tmp_path / "bad.npz", "abc", 0.875)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dtype": "float16"}, "float32, bfloat16, int8; received 'float16'"),
+        ({"embeddings": np.zeros((0, 4))}, "neither of them 0"),
+        ({"embeddings": np.zeros(4)}, r"shape \(N, D\)"),
+        ({"ids": ["a"]}, "1 ids and 3 labels"),
+    ],
+)
+def test_gallery_refused(changes, message):
+    arguments = {
+        "embeddings": EMBEDDINGS,
+        "ids": ["a", "b", "c"],
+        "labels": np.zeros(3, int),
+        "class_names": ["x"],
+    }
+    with pytest.raises(ValueError, match=message):
+        Gallery(**arguments | changes)
+
+
+@pytest.mark.parametrize("k", [0, -1, 4])
+def test_k_beyond_the_gallery(k):
+    with pytest.raises(ValueError, match=f"gallery's size, 3; received {k}"):
+        expect_k(k, 3)
+
+
+NAMES = st.text("ab.é ", min_size=1).filter(lambda name: name.strip("."))
+
+
+@given(st.lists(st.lists(NAMES, min_size=1, max_size=3), min_size=1, max_size=5))
+def test_ids_say_which_file_below_the_shared_folder(parts):
+    paths = ["/" + "/".join(each) for each in parts]
+    ids = ids_of(paths)
+    shared = {path.removesuffix(each) for path, each in zip(paths, ids, strict=True)}
+    assert len(shared) == 1
+    assert shared.pop().endswith("/")
