@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import jsonargparse
 import yaml
@@ -54,7 +54,7 @@ def parse(
 ) -> tuple[Config, jsonargparse.Namespace]:
     """Reads the command line; settings on it stand above those of --config.
 
-    Dashes and underscores in names are the same.
+    Dashes and underscores in names are the same. A list is `--name a b`, a switch `--name`.
 
     Args:
         parser: of `make_parser`.
@@ -69,7 +69,7 @@ def parse(
     Raises:
         SystemExit: with code 2 and a message, for a setting that is unknown or of a wrong type.
     """
-    arguments = _with_lists([_normal(argument) for argument in arguments], config_class)
+    arguments = _with_values([_normal(argument) for argument in arguments], config_class)
     if shipped:
         arguments = _with_shipped_configs(arguments)
     try:
@@ -164,27 +164,33 @@ def _normal(argument: str) -> str:
     return "--" + name[2:].replace("-", "_") + equals + value
 
 
-def _with_lists(arguments: Sequence[str], config_class: type) -> list[str]:
-    """The arguments with `--name a b` as `--name=[a, b]` where that setting is a list."""
-    lists = set(_list_settings(config_class))
+def _with_values(arguments: Sequence[str], config_class: type) -> list[str]:
+    """The arguments with `--name a b` as `--name=[a, b]` where that setting is a list, and a
+    switch without a value as `--name=true`.
+    """
+    types = dict(_types(config_class))
     result: list[str] = []
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
+        kind = types.get(argument[2:])
         values = list(itertools.takewhile(lambda value: not value.startswith("--"), rest))
-        if argument[2:] in lists and values and not values[0].startswith(("[", "(")):
+        if get_origin(kind) is tuple and values and not values[0].startswith(("[", "(")):
             rest = rest[len(values) :]
             argument = f"{argument}=[{', '.join(values)}]"
+        elif (kind is bool or bool in get_args(kind)) and not values:
+            argument = f"{argument}=true"
         result.append(argument)
     return result
 
 
-def _list_settings(config_class: type, prefix: str = "") -> Iterator[str]:
+def _types(config_class: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The type of each setting by its dotted name."""
     for field in dataclasses.fields(config_class):
         if dataclasses.is_dataclass(field.type):
-            yield from _list_settings(field.type, f"{prefix}{field.name}.")
-        elif get_origin(field.type) is tuple:
-            yield prefix + field.name
+            yield from _types(field.type, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, field.type
 
 
 def _with_shipped_configs(arguments: Sequence[str]) -> list[str]:

@@ -84,7 +84,7 @@ def _expect_formats(config: ExportConfig) -> None:
 
 
 def _name_of(config: ExportConfig) -> str:
-    return Path(config.run).resolve().name if config.run else Path(config.model or "").stem
+    return Path(config.run).resolve().name if config.run else Path(config.model or "model").stem
 
 
 def _load_gallery(

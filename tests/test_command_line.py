@@ -40,6 +40,33 @@ def test_dashes_are_underscores(no_shipped_configs):
     assert parse("--data-dir=/my-photos", "--data.image-size=64").data_dir == "/my-photos"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--evaluation.ks", "1", "10"], (1, 10)),
+        (["--evaluation.ks", "5"], (5,)),
+        (["--evaluation.ks=[2, 3]"], (2, 3)),
+        (["--evaluation.ks", "[2, 3]"], (2, 3)),
+        (["--evaluation.ks", "1", "2", "--seed", "3"], (1, 2)),
+    ],
+)
+def test_lists(no_shipped_configs, arguments, expected):
+    assert parse(*arguments).evaluation.ks == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--data.crop-to-boxes"], True),
+        (["--data.crop_to_boxes", "--seed", "1"], True),
+        (["--data.crop_to_boxes", "false"], False),
+        (["--data.crop_to_boxes=true"], True),
+    ],
+)
+def test_switches(no_shipped_configs, arguments, expected):
+    assert parse(*arguments).data.crop_to_boxes is expected
+
+
 def test_a_shipped_config_goes_by_its_name_or_by_its_dataset(no_shipped_configs):
     (no_shipped_configs / "glyphs.yaml").write_text("dataset: glyphs\nseed: 11\n")
     (no_shipped_configs / "other.yaml").write_text("dataset: folder\nseed: 12\n")

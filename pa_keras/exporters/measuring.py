@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from pa_keras.datasets import Images
 from pa_keras.exporters.agreement import Agreement, keeps_bound
@@ -81,11 +82,13 @@ def _embed_all(
         images.paths, batch_size=_BATCH_SIZE, image_size=image_size, crop_fraction=crop_fraction
     )
     parts: list[list[np.ndarray]] = [[] for _ in artefacts]
-    for number, pixels in enumerate(batches):
-        paths = images.paths[number * _BATCH_SIZE : (number + 1) * _BATCH_SIZE]
-        batch = {"pixels": pixels.numpy(), "image_bytes": _contents(paths)}
-        for part, artefact in zip(parts, artefacts, strict=True):
-            part.append(artefact.embed(batch[artefact.takes]))
+    with tqdm(total=len(images), desc="comparing", unit=" images", disable=None) as bar:
+        for number, pixels in enumerate(batches):
+            paths = images.paths[number * _BATCH_SIZE : (number + 1) * _BATCH_SIZE]
+            batch = {"pixels": pixels.numpy(), "image_bytes": _contents(paths)}
+            for part, artefact in zip(parts, artefacts, strict=True):
+                part.append(artefact.embed(batch[artefact.takes]))
+            bar.update(len(paths))
     return [np.concatenate(part) for part in parts]
 
 

@@ -16,6 +16,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
+from pa_keras.exporters import Gallery, to_saved_model
+from pa_keras.models import embedding_model
+
 RECIPE = Path(__file__).parents[2] / "export" / "tf_serving"
 DIMENSION = 4
 SERVER = shutil.which("tensorflow_model_server")
@@ -31,35 +34,13 @@ def module_of(path):
 service_module = module_of(Path(__file__).with_name("prediction_service.py"))
 
 
-class Embedder(tf.Module):
-    """A SavedModel with the signatures of `to_saved_model`, by TensorFlow alone."""
-
-    def __init__(self):
-        self.kernel = tf.Variable(tf.random.stateless_normal((3, DIMENSION), (0, 1)))
-
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "image_bytes")])
-    def embed(self, image_bytes):
-        def mean(each):
-            image = tf.io.decode_image(each, 3, expand_animations=False)
-            return tf.reduce_mean(tf.cast(image, tf.float32), [0, 1])
-
-        means = tf.map_fn(mean, image_bytes, fn_output_signature=tf.TensorSpec((3,)))
-        return {"embedding": tf.math.l2_normalize(means @ self.kernel, -1)}
-
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "image_bytes")])
-    def neighbours(self, image_bytes):
-        similarities, found = tf.math.top_k(self.embed(image_bytes)["embedding"], 2)
-        ids = tf.strings.join([tf.constant("id "), tf.strings.as_string(found)])
-        labels = tf.gather(tf.constant(["a", "b", "c", "\u00e9"]), found)
-        return {"ids": ids, "labels": labels, "similarities": similarities}
-
-
 @pytest.fixture(scope="module")
 def base_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "cars"
-    module = Embedder()
-    signatures = {"serving_default": module.embed, "neighbours_of_images": module.neighbours}
-    tf.saved_model.save(module, str(path / "1"), signatures)
+    model = embedding_model("conv4", DIMENSION, (20, 24), weights=None, seed=0)
+    embeddings = np.eye(DIMENSION, dtype=np.float32)
+    gallery = Gallery(embeddings, list("abcd"), np.arange(DIMENSION), ["x", "y", "z", "\u00e9"])
+    to_saved_model(model, path / "1", gallery=gallery, k=2)
     return path
 
 

@@ -1,0 +1,166 @@
+"""`export` as a user types it, on a model of random weights and a folder of small images."""
+
+import hashlib
+import json
+
+import keras
+import pytest
+import tensorflow as tf
+import yaml
+
+from pa_keras import embed, export
+from pa_keras.exporters import agreement
+from pa_keras.models import checksum, embedding_model
+
+FORMATS = ("saved_model", "tflite", "tflite_float16", "tflite_dynamic", "tflite_int8", "onnx")
+
+
+@pytest.fixture
+def run_folder(photos, tmp_path):
+    keras.utils.set_random_seed(1)
+    folder = tmp_path / "runs" / "photos-1"
+    (folder / "state").mkdir(parents=True)
+    embedding_model("conv4", 8, (20, 20), weights=None).save(folder / "best.keras")
+    config = {
+        "dataset": "folder",
+        "data_dir": str(photos),
+        "data": {"crop_fraction": 1.0, "test_fraction": 0.5, "crop_to_boxes": False},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "result.json").write_text(json.dumps({"metrics": {"recall_at_1": 0.5}}))
+    return folder
+
+
+def run(*arguments):
+    export.main([str(argument) for argument in arguments])
+
+
+def failure(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+    return str(stopped.value.code)
+
+
+def digests(folder):
+    return {
+        path: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def card(out, name="photos-1", version=1):
+    return json.loads((out / f"{name}-{version}" / "model_card.json").read_text())
+
+
+def test_every_format(run_folder, photos, tmp_path, capsys):
+    before = digests(run_folder)
+    out = tmp_path / "out"
+    run(
+        "--run", run_folder, "--formats", *FORMATS, "--out", out, "--gallery", photos, "--k", 3,
+        "--gallery-dtype", "int8", "--batch-sizes", 1, 4, "--allow-disagreement",
+    )  # fmt: skip
+    assert digests(run_folder) == before
+    assert sorted(each.name for each in (out / "photos-1-1").iterdir()) == [
+        "batching_parameters.txt", "model.onnx", "model.onnx.json", "model.tflite",
+        "model.tflite.json", "model_card.json", "model_card.md", "model_dynamic.tflite",
+        "model_dynamic.tflite.json", "model_float16.tflite", "model_float16.tflite.json",
+        "model_int8.tflite", "model_int8.tflite.json", "models.config",
+    ]  # fmt: skip
+    assert (out / "photos-1/1/assets.extra/tf_serving_warmup_requests").stat().st_size
+    printed = capsys.readouterr().out
+    assert f"{out}/photos-1/1: saved_model, tflite" in printed
+    found = card(out)
+    artefacts = {each["kind"]: each for each in found["agreement"]["artefacts"]}
+    assert tuple(artefacts) == ("keras", *FORMATS)
+    assert artefacts["saved_model"]["cosine_min"] > 1 - 1e-6
+    assert artefacts["onnx"]["cosine_min"] > 0.9999
+    assert found["agreement"]["images"] == 30
+    assert found["metrics"] == {"recall_at_1": 0.5}
+    assert (found["run"], found["gallery"]["size"], found["gallery"]["k"]) == ("photos-1", 60, 3)
+    model = keras.saving.load_model(run_folder / "best.keras")
+    assert found["model_checksum"] == checksum(model)
+    markdown = (out / "photos-1-1/model_card.md").read_text()
+    assert "60 vectors in int8" in markdown and "| saved_model | 1.0000000" in markdown
+    answer = tf.saved_model.load(out / "photos-1" / "1").signatures["neighbours_of_images"](
+        image_bytes=tf.constant([(photos / "class 7" / "2.png").read_bytes()])
+    )
+    assert answer["ids"].numpy()[0, 0] == b"class 7/2.png"
+    assert answer["labels"].numpy()[0, 0] == b"class 7"
+
+
+def test_a_model_file_and_a_gallery_of_embed(run_folder, photos, tmp_path):
+    model, npz, out = run_folder / "best.keras", tmp_path / "photos.npz", tmp_path / "out"
+    data = ["--dataset", "folder", "--data-dir", photos]
+    embed.main(["--model", str(model), "--images", str(photos), "--out", str(npz)])
+    run("--model", model, *data, "--out", out, "--gallery", npz, "--name", "photos")
+    assert (out / "photos" / "1" / "saved_model.pb").exists()
+    assert (card(out, "photos")["run"], card(out, "photos")["input"]["crop_fraction"]) == (
+        None, 0.875,
+    )  # fmt: skip
+    message = failure(
+        "--model", model, *data, "--out", out, "--gallery", npz, "--k", 61, "--name", "b"
+    )
+    assert "gallery's size, 60; received 61" in message
+    message = failure("--run", run_folder, "--out", out, "--gallery", npz)
+    assert "crop_fraction 1.0" in message and "was with 0.875" in message
+    other = tmp_path / "other.keras"
+    embedding_model("conv4", 8, (20, 20), weights=None).save(other)
+    message = failure("--model", other, *data, "--out", out, "--gallery", npz)
+    assert "checksum differs" in message
+    assert sorted(each.name for each in out.iterdir()) == ["photos", "photos-1"]
+
+
+def test_nothing_is_overwritten(run_folder, tmp_path):
+    out = tmp_path / "out"
+    run("--run", run_folder, "--out", out)
+    before = digests(out)
+    assert "Give --version 2, or --force" in failure("--run", run_folder, "--out", out)
+    assert digests(out) == before
+    run("--run", run_folder, "--out", out, "--version", 2)
+    assert before.items() <= digests(out).items()
+    run("--run", run_folder, "--out", out, "--formats", "onnx", "--force")
+    assert not (out / "photos-1" / "1").exists()
+    assert (out / "photos-1-1" / "model.onnx").exists()
+
+
+def test_disagreement_writes_nothing_unless_allowed(run_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(agreement._LEAST_COSINE, "onnx", 1.1)
+    out, arguments = tmp_path / "out", ["--run", run_folder, "--formats", "onnx"]
+    message = failure(*arguments, "--out", out)
+    assert "received onnx with a least cosine of" in message and "--allow-disagreement" in message
+    assert not list(out.iterdir())
+    run(*arguments, "--out", out, "--allow-disagreement")
+    assert "**disagrees**" in capsys.readouterr().out
+    assert card(out)["agreement"]["artefacts"][1]["agrees"] is False
+
+
+def test_the_report_takes_whole_classes(run_folder, tmp_path):
+    run("--run", run_folder, "--out", tmp_path, "--report-images", 13)
+    assert card(tmp_path)["agreement"]["images"] == 18  # three classes of six
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--formats", "onnx", "onnx"], "each once; received onnx, onnx"),
+        (["--formats", "onnx", "--gallery", "photos"], "Expected saved_model among the formats"),
+        (["--calibration-images", "0"], "calibration_images of 1 or more; received 0"),
+        (["--version", "0"], "version of 1 or more; received 0"),
+        (["--name", "a/b"], "without slashes"),
+        (["--report-images", "0"], "num_images of 1 or more; received 0"),
+        (["--batch-sizes", "8", "1"], "batch_sizes of 1 or more, increasing"),
+        (["--crop-fraction", "2"], "crop_fraction in (0, 1]"),
+    ],
+)
+def test_settings_that_are_refused(run_folder, tmp_path, arguments, message):
+    assert message in failure("--run", run_folder, "--out", tmp_path / "out", *arguments)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_run_without_a_best_model(run_folder, tmp_path):
+    (run_folder / "best.keras").unlink()
+    message = failure("--run", run_folder, "--out", tmp_path / "out")
+    assert "let it train on with --resume" in message
+    assert "folder of a run" in failure("--run", tmp_path, "--out", tmp_path / "out")
+    assert "either a run or a model" in failure("--out", tmp_path / "out")
