@@ -1,4 +1,4 @@
-"""The installed wheel does its main job in a folder of its own: draw, train, evaluate, embed."""
+"""The installed wheel does its main job in a folder of its own, from drawing to the export."""
 
 import json
 import subprocess
@@ -32,3 +32,9 @@ if abs(again - recall) > 1e-3:
     sys.exit(f"Expected the Recall@1 of the run, {recall}, again; received {again}.")
 folder = Path(datasets.load("glyphs").queries.paths[0]).parents[1]
 command("pa_keras.embed", "--run", run, "--images", str(folder), "--out", f"{run}.npz")
+command(
+    "pa_keras.export", "--run", run, "--out", f"exports-{run}", "--gallery", f"{run}.npz",
+    "--gallery-dtype", "int8", "--report-images", "200",
+)  # fmt: skip
+if not Path(f"exports-{run}", run, "1", "saved_model.pb").exists():
+    sys.exit("Expected a SavedModel of the run.")

@@ -172,7 +172,7 @@ def _prove(
         dataset = sample_classes(dataset, config.report_images)
     logger.info("Comparing with Keras on %d test images.", len(dataset.queries))
     agreements = exporters.measure_agreement(
-        exporters.keras_artefact(model),
+        exporters.keras_artefact(model, _model_file(config).stat().st_size),
         [exporters.load_artefact(path_of(staged, kind), kind) for kind in config.formats],
         dataset.queries,
         dataset.gallery,
@@ -207,6 +207,12 @@ def _readable(config: ExportConfig, images: "Images") -> "Images":
     from pa_keras.pipelines import check_images
 
     return images.take(check_images(images.paths, config.on_bad_image or "error").good)
+
+
+def _model_file(config: ExportConfig) -> Path:
+    from pa_keras.training.run_folder import RunFolder
+
+    return RunFolder(Path(config.run)).best_model if config.run else Path(config.model or "")
 
 
 def _metrics_of(run: str | None) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import keras
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from pa_keras.exporters.pixels import pixels_to_embedding, write_sidecar
 
@@ -28,23 +29,41 @@ def to_onnx(
         The path.
 
     Raises:
-        ImportError: tf2onnx is not installed.
-        ValueError: not an embedding model, or a batch_size below 1.
+        ImportError: onnx or tf2onnx is not installed.
+        ValueError: not an embedding model, a batch_size below 1, or a network of operations that
+            ONNX does not have.
 
     Example:
         >>> to_onnx(model, "cars.onnx")  # doctest: +SKIP
         PosixPath('cars.onnx')
     """
     try:
+        import onnx
         import tf2onnx
     except ImportError as error:
         raise ImportError(
-            'Expected tf2onnx to write ONNX; install it: pip install "pa_keras[onnx]".'
+            'Expected onnx and tf2onnx to write ONNX; install it: pip install "pa_keras[onnx]".'
         ) from error
     path = Path(path)
-    embed = pixels_to_embedding(model, batch_size)
-    tf2onnx.convert.from_function(
-        embed, input_signature=embed.input_signature, opset=_OPSET, output_path=str(path)
+    # Frozen first: tf2onnx takes constants that a function has captured, such as the means of a
+    # Normalization layer, for inputs.
+    frozen = convert_variables_to_constants_v2(
+        pixels_to_embedding(model, batch_size).get_concrete_function()
     )
+    (images,), (embedding,) = frozen.inputs, frozen.outputs
+    graph, _ = tf2onnx.convert.from_graph_def(
+        frozen.graph.as_graph_def(),
+        input_names=[images.name],
+        output_names=[embedding.name],
+        tensors_to_rename={images.name: "images", embedding.name: "embedding"},
+        opset=_OPSET,
+    )
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ValueError(
+            f"Expected a network of operations that ONNX has; {error}. Export another format."
+        ) from error
+    onnx.save(graph, path)
     write_sidecar(path, model, crop_fraction=crop_fraction, batch_size=batch_size)
     return path

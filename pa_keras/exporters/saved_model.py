@@ -63,8 +63,8 @@ def to_saved_model(
     expect_embedding_model(model)
     if path.exists():
         raise FileExistsError(f"Expected a new folder; {path} is there already. Give another.")
+    # Variables are found by the endpoints: `track` would save those of Keras a second time.
     archive = keras.export.ExportArchive()
-    archive.track(model)
     embed_bytes = _embedding_of_bytes(model, crop_fraction)
     archive.add_endpoint(
         "serving_default",
@@ -94,6 +94,7 @@ def _embedding_of_bytes(
         image = evaluation_image(decode_image(contents), image_size, crop_fraction)
         return tf.ensure_shape(image, (*image_size, 3))
 
+    @tf.function(input_signature=[_IMAGE_BYTES])  # one graph for both signatures that read files
     def embed(image_bytes: tf.Tensor) -> tf.Tensor:
         # Files are of unlike sizes, so each is read by itself; map_fn reads several at a time.
         pixels = tf.map_fn(read, expect_rows(image_bytes), fn_output_signature=tf.float32)
@@ -133,7 +134,6 @@ def _add_search(
         )
     expect_k(k, len(gallery))
     index = GalleryIndex(gallery)
-    archive.track(index)
     archive.add_endpoint(
         "neighbours_of_images",
         lambda image_bytes: index(embed_bytes(image_bytes), k),

@@ -69,10 +69,14 @@ def to_tflite(
             "Expected calibration_images for int8, and for it alone; received "
             f"{'none' if calibration_images is None else 'some'} for {quantization!r}."
         )
-    content = _converted(model, batch_size, input_dtype, quantization)
+    # For a batch known to be 1 the converter takes the sum of the two poolings apart, into a layer
+    # whose bias is another layer's result, which the quantizer refuses: it is told afterwards.
+    alone = quantization == "int8" and batch_size == 1
+    content = _converted(model, None if alone else batch_size, input_dtype, quantization)
     if calibration_images is not None:
         rows = [image.astype(input_dtype) for image in np.rint(np.stack(list(calibration_images)))]
         content = _calibrated(content, rows, batch_size or 1)
+    content = _with_batch_of_one(content) if alone else content
     path.write_bytes(content)
     write_sidecar(
         path, model, crop_fraction=crop_fraction, batch_size=batch_size, input_dtype=input_dtype
@@ -85,7 +89,6 @@ def _converted(
 ) -> bytes:
     """A TFLite model, in float32 where int8 is asked for, since that needs calibration."""
     archive = keras.export.ExportArchive()
-    archive.track(model)
     embed = pixels_to_embedding(model, batch_size, input_dtype)
     archive.add_endpoint(_SIGNATURE, embed, embed.input_signature)
     with tempfile.TemporaryDirectory() as folder:
@@ -126,3 +129,13 @@ def _calibrated(content: bytes, images: list[np.ndarray], batch_size: int) -> by
         warnings.filterwarnings("ignore", "invalid value encountered in cast")
         found = quantize.calibrate({_SIGNATURE: batches})
         return bytes(quantize.quantize(found).quantized_model)
+
+
+def _with_batch_of_one(content: bytes) -> bytes:
+    """The model with its open batch size closed: shapes have 1 there, and their signature -1."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    read = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    for tensor in (tensor for graph in read.subgraphs for tensor in graph.tensors):
+        tensor.shapeSignature = None
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(read))

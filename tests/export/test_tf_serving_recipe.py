@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import runpy
 import shutil
 import socket
@@ -17,6 +18,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from pa_keras.exporters import Gallery, to_saved_model
+from pa_keras.exporters.formats import write_served
+from pa_keras.exporters.publishing import ExportPlace
 from pa_keras.models import embedding_model
 
 RECIPE = Path(__file__).parents[2] / "export" / "tf_serving"
@@ -137,6 +140,22 @@ def test_rest_client_needs_python_alone():
     command = [sys.executable, "-c", code, str(RECIPE / "rest_client.py")]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert {"tensorflow", "numpy", "keras", "grpc", "pa_keras"}.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("recipe", ["README.md", "compose.yaml"])
+def test_the_files_that_a_server_is_started_with_are_there(recipe, tmp_path):
+    place = ExportPlace(tmp_path, "cars", 1)
+    place.files.mkdir()
+    model = embedding_model("conv4", DIMENSION, (20, 24), weights=None)
+    write_served(place, model, crop_fraction=1.0, batch_sizes=(1, 2))
+    text = (RECIPE / recipe).read_text().replace("NAME-1", "cars-1")
+    text = re.sub(r"\$\{FILES[^}]*\}", "cars-1", text)
+    options = dict(re.findall(r"--(\w+_file)=/models/(\S+)", text))
+    assert set(options) == {"model_config_file", "batching_parameters_file"}
+    for path in options.values():
+        assert (tmp_path / path).is_file()
+    base_path = re.search(r'base_path: "/models/(.*)"', (place.files / "models.config").read_text())
+    assert (tmp_path / base_path[1] / "1" / "saved_model.pb").is_file()
 
 
 def free_port():

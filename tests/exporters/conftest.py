@@ -14,7 +14,9 @@ SIZE = (40, 48)
 
 @pytest.fixture(scope="session")
 def model():
-    """`conv4` whose batch norm has seen some images, so that folding it is no identity."""
+    """`conv4` as if trained: its batch norms and its bias are not what they begin with, so that
+    whatever a converter makes of them shows.
+    """
     keras.utils.set_random_seed(0)
     built = embedding_model("conv4", 16, SIZE, weights=None, seed=1)
     rng = np.random.default_rng(0)
@@ -29,6 +31,8 @@ def model():
                     rng.uniform(0.5, 1.5, variance.shape),
                 ]
             )
+    kernel, bias = built.get_layer("embedding").get_weights()
+    built.get_layer("embedding").set_weights([kernel, rng.normal(0, 0.5, bias.shape)])
     return built
 
 
