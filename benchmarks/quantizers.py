@@ -23,8 +23,8 @@ from pa_keras.exporters import (
     measure_agreement,
     to_tflite,
 )
+from pa_keras.exporters.formats import calibration_images
 from pa_keras.exporters.pixels import pixels_to_embedding
-from pa_keras.pipelines import evaluation_batches
 from pa_keras.training.trained import crop_fraction_of, load_data, load_trained
 
 
@@ -60,9 +60,7 @@ def main() -> None:
         "image_size": model.input_shape[1:3],
         "crop_fraction": crop_fraction_of(settings, None),
     }
-    drawn = np.random.default_rng(0).permutation(len(data.train))[:200]
-    paths = [data.train.paths[i] for i in drawn]
-    calibration = [batch[0].numpy() for batch in evaluation_batches(paths, batch_size=1, **size)]
+    calibration = calibration_images(data.train, 200, **size)
     some = sample_classes(data, options.images)
     with tempfile.TemporaryDirectory() as folder:
         path = to_tflite(model, Path(folder, "float.tflite"))

@@ -306,14 +306,15 @@ class ExportConfig:
     """Version, 1 or more; a server takes the highest. One that is there is not overwritten."""
 
     force: bool = False
-    """Replace this version if it is there already."""
+    """Replace everything of this version if it is there already; a server that has it loaded
+    keeps the old one until it starts anew."""
 
     gallery: str | None = None
     """Add neighbour signatures to the SavedModel: what to search, as a folder, a manifest, or an
     .npz of pa_keras.embed by the same model."""
 
     gallery_dtype: Literal["float32", "bfloat16", "int8"] = "float32"
-    """How the gallery is kept; smaller is faster, and the report says what it loses."""
+    """How the gallery is kept; the model card says what rounding loses."""
 
     k: int = 10
     """Neighbours in each answer, fixed in the export, 1 to the gallery's size."""
@@ -325,7 +326,7 @@ class ExportConfig:
     """Type of the pixels that TFLite takes, 0..255 in both."""
 
     calibration_images: int = 200
-    """Training images that int8 is calibrated on."""
+    """Training images of the data set that int8 is calibrated on."""
 
     batch_sizes: tuple[int, ...] = (1, 8, 32)
     """Batch sizes that a server pads to, each of them warmed up."""

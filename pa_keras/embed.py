@@ -25,7 +25,7 @@ def _run(config: EmbedConfig) -> None:
     import numpy as np
 
     from pa_keras import datasets
-    from pa_keras.models import checksum
+    from pa_keras.models import checksum, in_float32
     from pa_keras.pipelines import check_images
     from pa_keras.training.evaluation import embed_images
     from pa_keras.training.trained import crop_fraction_of, load_trained
@@ -33,7 +33,8 @@ def _run(config: EmbedConfig) -> None:
     if not config.out.endswith(".npz"):
         raise ValueError(f"Expected --out to end with .npz; received {config.out!r}.")
     command_line.expect_new(config.out)
-    model, settings = load_trained(config.run, config.model)
+    trained, settings = load_trained(config.run, config.model)
+    model = in_float32(trained)  # as exports compute: a gallery is searched by their embeddings
     crop_fraction = crop_fraction_of(settings, config.crop_fraction)
     images = datasets.images_at(config.images)
     images = images.take(check_images(images.paths, config.on_bad_image).good)

@@ -12,8 +12,9 @@ from pa_keras.config import ExportConfig
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
-    from pa_keras.datasets import Dataset, Images
+    from pa_keras.datasets import Dataset
     from pa_keras.exporters import Gallery
     from pa_keras.exporters.publishing import ExportPlace
 
@@ -37,37 +38,57 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(config: ExportConfig) -> None:
     # TensorFlow is imported from here on, so that --help need not wait.
+    from pa_keras.exporters.formats import calibration_images
     from pa_keras.exporters.publishing import ExportPlace, publish, staging
     from pa_keras.models import in_float32
-    from pa_keras.training.trained import crop_fraction_of, load_data, load_trained
+    from pa_keras.training.trained import (
+        crop_fraction_of,
+        load_data,
+        load_trained,
+        on_bad_image_of,
+    )
 
-    _expect_formats(config)
+    _expect_settings(config)
     place = ExportPlace(Path(config.out), config.name or _name_of(config), config.version)
     place.expect_new(config.force)
+    metrics = _metrics_of(config.run)
     trained, settings = load_trained(config.run, config.model)
     model = in_float32(trained)
     if model is not trained:
         logger.info("The model computes in mixed precision; a float32 copy of it is exported.")
     crop_fraction = crop_fraction_of(settings, config.crop_fraction)
-    gallery = _load_gallery(config, model, crop_fraction)
+    on_bad_image = on_bad_image_of(settings, config.on_bad_image)
     dataset = load_data(
         settings,
         dataset=config.dataset,
         data_dir=config.data_dir,
-        on_bad_image=config.on_bad_image,
+        on_bad_image=on_bad_image,
         test_fraction=config.test_fraction,
         crop_to_boxes=config.crop_to_boxes,
     )
+    gallery = _load_gallery(config, model, crop_fraction, on_bad_image)
     with staging(place) as staged:
-        _write(config, staged, model, gallery, crop_fraction, dataset.train)
-        _prove(config, staged, model, gallery, crop_fraction, dataset)
-        publish(staged, place)
+        calibration = None
+        if "tflite_int8" in config.formats:
+            calibration = calibration_images(
+                dataset.train,
+                config.calibration_images,
+                image_size=model.input_shape[1:3],
+                crop_fraction=crop_fraction,
+                on_bad_image=on_bad_image,
+            )
+        _write(config, staged, model, gallery, crop_fraction, calibration)
+        _prove(config, staged, model, gallery, crop_fraction, dataset, metrics)
+        publish(staged, place, config.force)
     where = place.saved_model if "saved_model" in config.formats else place.files
     sys.stdout.write(f"{where}: {', '.join(config.formats)}; see {place.files}/model_card.md\n")
 
 
-def _expect_formats(config: ExportConfig) -> None:
-    """Raises where the formats and the other settings do not go together."""
+def _expect_settings(config: ExportConfig) -> None:
+    """Raises, before any work, where settings are out of their range or do not go together."""
+    from pa_keras.exporters.formats import expect_installed
+    from pa_keras.exporters.serving_files import expect_batch_sizes
+
     if not config.formats or len(set(config.formats)) < len(config.formats):
         raise ValueError(
             f"Expected one format or more, each once; received {', '.join(config.formats)}."
@@ -77,10 +98,12 @@ def _expect_formats(config: ExportConfig) -> None:
             "Expected saved_model among the formats for --gallery, since no other format searches; "
             f"received {', '.join(config.formats)}."
         )
-    if config.calibration_images < 1:
-        raise ValueError(
-            f"Expected calibration_images of 1 or more; received {config.calibration_images}."
-        )
+    for name in ("calibration_images", "tflite_batch_size", "report_images"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"Expected {name} of 1 or more; received {value}.")
+    expect_batch_sizes(config.batch_sizes)
+    expect_installed(config.formats)
 
 
 def _name_of(config: ExportConfig) -> str:
@@ -88,12 +111,13 @@ def _name_of(config: ExportConfig) -> str:
 
 
 def _load_gallery(
-    config: ExportConfig, model: "keras.Model", crop_fraction: float
+    config: ExportConfig, model: "keras.Model", crop_fraction: float, on_bad_image: str
 ) -> "Gallery | None":
     """The gallery of an .npz, or of images that are embedded now."""
     from pa_keras.datasets import images_at
     from pa_keras.exporters.gallery import Gallery, expect_k, ids_of, read_gallery
     from pa_keras.models import checksum
+    from pa_keras.pipelines import check_images
     from pa_keras.training.evaluation import embed_images
 
     if config.gallery is None:
@@ -102,7 +126,8 @@ def _load_gallery(
         found = read_gallery(config.gallery, checksum(model), crop_fraction, config.gallery_dtype)
         expect_k(config.k, len(found))
         return found
-    images = _readable(config, images_at(config.gallery))
+    images = images_at(config.gallery)
+    images = images.take(check_images(images.paths, on_bad_image).good)
     expect_k(config.k, len(images))
     embeddings = embed_images(model, images, crop_fraction)
     ids = ids_of(images.paths)
@@ -115,23 +140,11 @@ def _write(
     model: "keras.Model",
     gallery: "Gallery | None",
     crop_fraction: float,
-    train: "Images",
+    calibration: "list[np.ndarray] | None",
 ) -> None:
     """Writes every format."""
-    import numpy as np
-
     from pa_keras.exporters.formats import write_file, write_served
-    from pa_keras.pipelines import evaluation_batches
 
-    calibration = None
-    if "tflite_int8" in config.formats:
-        drawn = np.random.default_rng(0).permutation(len(train))[: config.calibration_images]
-        paths = _readable(config, train.take(np.sort(drawn))).paths
-        size = model.input_shape[1:3]
-        batches = evaluation_batches(
-            paths, batch_size=1, image_size=size, crop_fraction=crop_fraction
-        )
-        calibration = [batch[0].numpy() for batch in batches]
     for kind in config.formats:
         logger.info("Exporting %s.", kind)
         if kind == "saved_model":
@@ -162,6 +175,7 @@ def _prove(
     gallery: "Gallery | None",
     crop_fraction: float,
     dataset: "Dataset",
+    metrics: dict[str, float],
 ) -> None:
     """Compares every format with Keras, writes the model card, and raises where they disagree."""
     from pa_keras import exporters
@@ -195,18 +209,12 @@ def _prove(
         version=staged.version,
         crop_fraction=crop_fraction,
         run=config.run and Path(config.run).resolve().name,
-        metrics=_metrics_of(config.run),
+        metrics=metrics,
         agreements=agreements,
         num_images=len(dataset.queries),
         gallery=gallery and {**exporters.measure_gallery(gallery), "k": config.k},
     )
     exporters.write_model_card(staged.files, card, agreements)
-
-
-def _readable(config: ExportConfig, images: "Images") -> "Images":
-    from pa_keras.pipelines import check_images
-
-    return images.take(check_images(images.paths, config.on_bad_image or "error").good)
 
 
 def _model_file(config: ExportConfig) -> Path:
@@ -220,7 +228,15 @@ def _metrics_of(run: str | None) -> dict[str, float]:
     from pa_keras.training.run_folder import RunFolder
 
     path = RunFolder(Path(run or "")).result
-    return json.loads(path.read_text())["metrics"] if run and path.exists() else {}
+    if not run or not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())["metrics"]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"Expected the metrics of the run in {path}; received {error!r}. Delete the file, or "
+            "let fit --resume write it anew."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -107,18 +107,21 @@ def with_proxies(
 
 
 def checksum(model: keras.Model) -> str:
-    """SHA-256 of a model's weights, 64 hexadecimal digits: which model some embeddings are of.
+    """SHA-256 of a model's input size and weights: which model some embeddings are of.
 
     Saving and loading does not change it; another epoch of training does.
 
     Args:
         model: any built model.
 
+    Returns:
+        64 hexadecimal digits.
+
     Example:
         >>> len(checksum(embedding_model("conv4", 64, (64, 64), weights=None)))
         64
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(str(model.input_shape).encode())
     for variable in model.weights:
         digest.update(f"{tuple(variable.shape)} {variable.dtype}".encode())
         digest.update(variable.numpy().tobytes())
@@ -132,7 +135,9 @@ def expect_embedding_model(model: keras.Model) -> None:
             "Expected an embedding model; received the model to train, with proxies. Give "
             "model.get_layer('embedding_model') of it."
         )
-    if len(model.input_shape) != 4 or None in model.input_shape[1:] or len(model.output_shape) != 2:
+    image_shape = model.input_shape[1:]
+    is_rgb = len(image_shape) == 3 and None not in image_shape and image_shape[-1] == 3
+    if not is_rgb or len(model.output_shape) != 2:
         raise ValueError(
             "Expected a model of images (batch, height, width, 3), of a fixed size, to embeddings "
             f"(batch, D); received {model.input_shape} to {model.output_shape}."

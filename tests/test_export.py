@@ -1,7 +1,9 @@
 """`export` as a user types it, on a model of random weights and a folder of small images."""
 
 import hashlib
+import importlib.util
 import json
+import sys
 
 import keras
 import pytest
@@ -50,7 +52,7 @@ def digests(folder):
 
 
 def card(out, name="photos-1", version=1):
-    return json.loads((out / f"{name}-{version}" / "model_card.json").read_text())
+    return json.loads((out / f"{name}.files" / str(version) / "model_card.json").read_text())
 
 
 def test_every_format(run_folder, photos, tmp_path, capsys):
@@ -61,7 +63,7 @@ def test_every_format(run_folder, photos, tmp_path, capsys):
         "--gallery-dtype", "int8", "--batch-sizes", 1, 4, "--allow-disagreement",
     )  # fmt: skip
     assert digests(run_folder) == before
-    assert sorted(each.name for each in (out / "photos-1-1").iterdir()) == [
+    assert sorted(each.name for each in (out / "photos-1.files" / "1").iterdir()) == [
         "batching_parameters.txt", "model.onnx", "model.onnx.json", "model.tflite",
         "model.tflite.json", "model_card.json", "model_card.md", "model_dynamic.tflite",
         "model_dynamic.tflite.json", "model_float16.tflite", "model_float16.tflite.json",
@@ -80,7 +82,7 @@ def test_every_format(run_folder, photos, tmp_path, capsys):
     assert (found["run"], found["gallery"]["size"], found["gallery"]["k"]) == ("photos-1", 60, 3)
     model = keras.saving.load_model(run_folder / "best.keras")
     assert found["model_checksum"] == checksum(model)
-    markdown = (out / "photos-1-1/model_card.md").read_text()
+    markdown = (out / "photos-1.files/1/model_card.md").read_text()
     assert "60 vectors in int8" in markdown and "| saved_model | 1.0000000" in markdown
     answer = tf.saved_model.load(out / "photos-1" / "1").signatures["neighbours_of_images"](
         image_bytes=tf.constant([(photos / "class 7" / "2.png").read_bytes()])
@@ -108,7 +110,7 @@ def test_a_model_file_and_a_gallery_of_embed(run_folder, photos, tmp_path):
     embedding_model("conv4", 8, (20, 20), weights=None).save(other)
     message = failure("--model", other, *data, "--out", out, "--gallery", npz)
     assert "checksum differs" in message
-    assert sorted(each.name for each in out.iterdir()) == ["photos", "photos-1"]
+    assert sorted(each.name for each in out.iterdir()) == ["photos", "photos.files"]
 
 
 def test_nothing_is_overwritten(run_folder, tmp_path):
@@ -121,7 +123,7 @@ def test_nothing_is_overwritten(run_folder, tmp_path):
     assert before.items() <= digests(out).items()
     run("--run", run_folder, "--out", out, "--formats", "onnx", "--force")
     assert not (out / "photos-1" / "1").exists()
-    assert (out / "photos-1-1" / "model.onnx").exists()
+    assert (out / "photos-1.files" / "1" / "model.onnx").exists()
 
 
 def test_disagreement_writes_nothing_unless_allowed(run_folder, tmp_path, monkeypatch, capsys):
@@ -147,8 +149,10 @@ def test_the_report_takes_whole_classes(run_folder, tmp_path):
         (["--formats", "onnx", "--gallery", "photos"], "Expected saved_model among the formats"),
         (["--calibration-images", "0"], "calibration_images of 1 or more; received 0"),
         (["--version", "0"], "version of 1 or more; received 0"),
-        (["--name", "a/b"], "without slashes"),
-        (["--report-images", "0"], "num_images of 1 or more; received 0"),
+        (["--name", "a/b"], "letters, digits, _ and -"),
+        (["--report-images", "0"], "report_images of 1 or more; received 0"),
+        (["--tflite-batch-size", "0"], "tflite_batch_size of 1 or more; received 0"),
+        (["--gallery", "nowhere"], "nowhere"),
         (["--batch-sizes", "8", "1"], "batch_sizes of 1 or more, increasing"),
         (["--crop-fraction", "2"], "crop_fraction in (0, 1]"),
     ],
@@ -156,6 +160,39 @@ def test_the_report_takes_whole_classes(run_folder, tmp_path):
 def test_settings_that_are_refused(run_folder, tmp_path, arguments, message):
     assert message in failure("--run", run_folder, "--out", tmp_path / "out", *arguments)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_bad_images_are_left_out_where_the_run_did(run_folder, photos, tmp_path):
+    for number in range(10):
+        (photos / f"class {number}" / "bad.png").write_bytes(b"no image")
+    arguments = ["--run", run_folder, "--gallery", photos, "--calibration-images", 99]
+    arguments += ["--formats", "saved_model", "tflite_int8", "--allow-disagreement"]
+    assert "received 5 of 35 that" in failure(*arguments, "--out", tmp_path / "a")
+    config = yaml.safe_load((run_folder / "config.yaml").read_text())
+    config["data"]["on_bad_image"] = "skip"
+    (run_folder / "config.yaml").write_text(yaml.safe_dump(config))
+    run(*arguments, "--out", tmp_path / "b")
+    assert card(tmp_path / "b")["gallery"]["size"] == 60
+
+
+def test_a_spoilt_result_is_met_before_the_work(run_folder, tmp_path):
+    for content in ("{}", '{"metrics": ', "[]"):
+        (run_folder / "result.json").write_text(content)
+        assert "Expected the metrics of the run in" in failure(
+            "--run", run_folder, "--out", tmp_path / "out"
+        )
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_is_met_before_the_work(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "tf2onnx" else find_spec(name)
+    )
+    message = failure("--run", run_folder, "--out", tmp_path / "out", "--formats", "onnx")
+    assert 'Expected tf2onnx for this format; install it: pip install "pa_keras[onnx]"' in message
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_without_a_best_model(run_folder, tmp_path):

@@ -4,7 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from pa_keras.models import embedding_model, set_trainable, with_proxies
+from pa_keras.models import (
+    checksum,
+    embedding_model,
+    expect_embedding_model,
+    in_float32,
+    set_trainable,
+    with_proxies,
+)
 
 SIZE = (16, 16)
 
@@ -133,3 +140,45 @@ def test_a_feature_map_is_no_embedding():
     embedder = embedding_model("conv4", 8, SIZE, weights=None)
     with pytest.raises(ValueError, match="Pool the features before Proxies"):
         with_proxies(embedder.get_layer("backbone"), 4)
+
+
+def test_the_checksum_tells_models_apart(tmp_path):
+    model = embedding_model("conv4", 8, SIZE, weights=None)
+    before = checksum(model)
+    model.save(tmp_path / "model.keras")
+    assert checksum(keras.models.load_model(tmp_path / "model.keras")) == before
+    larger = embedding_model("conv4", 8, (32, 16), weights=None)
+    larger.set_weights(model.get_weights())
+    assert checksum(larger) != before
+    kernel, bias = model.get_layer("embedding").get_weights()
+    kernel[0, 0] += 1e-6
+    model.get_layer("embedding").set_weights([kernel, bias])
+    assert checksum(model) != before
+
+
+@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+def test_a_float32_copy_of_a_mixed_precision_model(policy, name):
+    policy(name)
+    mixed = embedding_model("conv4", 8, SIZE, weights=None)
+    policy("float32")
+    copy = in_float32(mixed)
+    assert {layer.compute_dtype for layer in copy._flatten_layers()} == {"float32"}
+    plain = embedding_model("conv4", 8, SIZE, weights=None)
+    plain.set_weights(mixed.get_weights())
+    np.testing.assert_array_equal(copy(pixels(3), training=False), plain(pixels(3), training=False))
+    assert in_float32(plain) is plain
+
+
+def test_what_is_no_embedding_model():
+    embedder = embedding_model("conv4", 8, SIZE, weights=None)
+    expect_embedding_model(embedder)
+    with pytest.raises(ValueError, match="with proxies"):
+        expect_embedding_model(with_proxies(embedder, 4))
+    with pytest.raises(ValueError, match=r"fixed size, to embeddings .* received \(None, 16, 16"):
+        expect_embedding_model(embedder.get_layer("backbone"))
+    for shape in ((None, None, 3), (16, 16, 1), (16,)):
+        images = keras.Input(shape)
+        axes = tuple(range(1, len(shape)))
+        model = keras.Model(images, keras.ops.mean(images, axes) if axes else images)
+        with pytest.raises(ValueError, match="of a fixed size"):
+            expect_embedding_model(model)

@@ -65,6 +65,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.out.suffix != ".npz":
         sys.exit(f"error: expected OUT to end with .npz; received {options.out}")
+    if options.batch_size < 1:
+        sys.exit(f"error: expected --batch-size of 1 or more; received {options.batch_size}")
     files = sorted(each for each in options.folder.rglob("*") if each.suffix.lower() in SUFFIXES)
     if not files:
         sys.exit(f"error: no images in {options.folder}")

@@ -44,8 +44,13 @@ def predict(
         timeout: seconds.
 
     Raises:
+        ValueError: an empty batch.
         grpc.RpcError: the server refuses the request; `details()` says why.
     """
+    if not all(len(values) for values in inputs.values()):
+        raise ValueError(
+            "Expected a batch of 1 or more; a server may not live through an empty one."
+        )
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = signature

@@ -35,8 +35,14 @@ def predict(
         timeout: seconds.
 
     Raises:
+        ValueError: no images.
         RuntimeError: the server refuses the request; the message is the server's.
     """
+    if not images:
+        raise ValueError(
+            "Expected one image or more; a server may not live through an empty batch."
+        )
+    server = server if "://" in server else f"http://{server}"
     instances = [{"image_bytes": {"b64": base64.b64encode(each).decode()}} for each in images]
     path = f"/v1/models/{model}" + (f"/versions/{version}" if version else "") + ":predict"
     request = urllib.request.Request(

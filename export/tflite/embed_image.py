@@ -32,6 +32,8 @@ def prepare(image: Image.Image, sidecar: dict) -> np.ndarray:
     left, top = (resized[0] - width) // 2, (resized[1] - height) // 2
     across, down = image.width / resized[0], image.height / resized[1]
     box = (left * across, top * down, (left + width) * across, (top + height) * down)
+    if image.mode.startswith("I"):  # 16 bits: their high byte, where Pillow would cut off at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
     pixels = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, box)
     return np.asarray(pixels, wanted["dtype"])
 
@@ -64,11 +66,10 @@ def main() -> None:
     try:
         sidecar = json.loads(Path(f"{options.model}.json").read_text())
         pixels = np.stack([prepare(Image.open(path), sidecar) for path in options.images])
+        embeddings = embed(options.model, pixels, options.threads)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    for path, embedding in zip(
-        options.images, embed(options.model, pixels, options.threads), strict=True
-    ):
+    for path, embedding in zip(options.images, embeddings, strict=True):
         line = {"image": str(path), "embedding": embedding.tolist()}
         sys.stdout.write(json.dumps(line) + "\n")
 

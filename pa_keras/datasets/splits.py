@@ -100,7 +100,8 @@ def sample_classes(dataset: Dataset, num_images: int, seed: int = 0) -> Dataset:
 
     Args:
         dataset: to take queries, and of the same classes the gallery, from.
-        num_images: queries are at least so many, if there are, and of 2 classes or more; 1 or more.
+        num_images: queries are at least so many, or all, and of 2 classes or more; 1 or more. Of
+            fewer than all, those without a right answer come last.
         seed: of the choice. Default 0.
 
     Raises:
@@ -109,6 +110,8 @@ def sample_classes(dataset: Dataset, num_images: int, seed: int = 0) -> Dataset:
     if num_images < 1:
         raise ValueError(f"Expected num_images of 1 or more; received {num_images}.")
     queries, gallery = dataset.queries, dataset.gallery
+    if num_images >= len(queries):
+        return dataset
     searched = queries if gallery is None else gallery
     answerable = np.unique(queries.labels[dataset.answerable()])
     others = np.setdiff1d(searched.labels, answerable)

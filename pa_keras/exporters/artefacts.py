@@ -1,5 +1,6 @@
 """Exported files as functions to embeddings, each run by what its users run it with."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Literal
 import keras
 import numpy as np
 import tensorflow as tf
+
+from pa_keras.exporters.pixels import expect_packages
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ def load_artefact(path: Path, kind: str) -> Artefact:
         ImportError: the interpreter of that format is not installed.
     """
     if kind == "saved_model":
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        files = [file for file in path.rglob("*") if file.is_file()]
+        # Without the warm-up records, which a server reads once.
+        size = sum(file.stat().st_size for file in files if file.parent.name != "assets.extra")
         return Artefact(kind, size, "image_bytes", _saved_model(path))
     embed = _onnx(path) if kind == "onnx" else _tflite(path)
     return Artefact(kind, path.stat().st_size, "pixels", embed)
@@ -73,14 +78,10 @@ def _saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise ImportError(
-            "Expected LiteRT to check TFLite files with; install it: "
-            'pip install "pa_keras[tflite]".'
-        ) from error
-    interpreter = Interpreter(str(path), num_threads=2)
+    expect_packages("tflite", "ai_edge_litert")
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     (entry,) = interpreter.get_input_details()
     is_fixed = entry["shape_signature"][0] > 0
     dtype = entry["dtype"]
@@ -107,13 +108,9 @@ def _tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(
-            "Expected onnxruntime to check ONNX files with; install it: "
-            'pip install "pa_keras[onnx]".'
-        ) from error
+    expect_packages("onnx", "onnxruntime")
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda pixels: session.run(["embedding"], {name: pixels})[0]

@@ -2,18 +2,62 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
 
+from pa_keras.datasets import Images
 from pa_keras.exporters.gallery import Gallery
 from pa_keras.exporters.onnx import to_onnx
-from pa_keras.exporters.pixels import InputDtype
+from pa_keras.exporters.pixels import InputDtype, expect_packages
 from pa_keras.exporters.publishing import ExportPlace
 from pa_keras.exporters.saved_model import to_saved_model
 from pa_keras.exporters.serving_files import write_batching_parameters, write_models_config
 from pa_keras.exporters.tflite import to_tflite
 from pa_keras.exporters.warmup import placeholder_image, write_warmup
+from pa_keras.pipelines import check_images, evaluation_batches
+
+
+def expect_installed(kinds: Iterable[str]) -> None:
+    """Raises an ImportError, before any work, unless formats can be written and checked here.
+
+    Args:
+        kinds: as of `path_of`.
+    """
+    for kind in kinds:
+        if kind == "onnx":
+            expect_packages("onnx", "onnx", "tf2onnx", "onnxruntime")
+        elif kind.startswith("tflite"):
+            expect_packages("tflite", "ai_edge_litert", "litert_quantizer")
+
+
+def calibration_images(
+    train: Images,
+    number: int,
+    *,
+    image_size: tuple[int, int],
+    crop_fraction: float = 0.875,
+    on_bad_image: Literal["error", "skip"] = "error",
+) -> list[np.ndarray]:
+    """Random training images as the evaluation sees them, for int8.
+
+    Args:
+        train: images to draw from.
+        number: how many, 1 or more; fewer where there are fewer.
+        image_size: (height, width) in pixels.
+        crop_fraction: of the evaluation preprocessing.
+        on_bad_image: "error" raises for one that does not decode; "skip" leaves it out.
+
+    Returns:
+        float32 (height, width, 3) each, 0..255.
+    """
+    drawn = train.take(np.sort(np.random.default_rng(0).permutation(len(train))[:number]))
+    good = drawn.take(check_images(drawn.paths, on_bad_image).good)
+    batches = evaluation_batches(
+        good.paths, batch_size=1, image_size=image_size, crop_fraction=crop_fraction
+    )
+    return [batch[0].numpy() for batch in batches]
 
 
 def path_of(place: ExportPlace, kind: str) -> Path:

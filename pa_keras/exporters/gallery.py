@@ -25,7 +25,8 @@ class Gallery:
         dtype: how the embeddings are kept in the export. Default "float32".
 
     Raises:
-        ValueError: nothing to search, lengths that differ, or an unknown dtype.
+        ValueError: nothing to search, lengths that differ, an embedding that is not finite, a label
+            without a class name, or an unknown dtype.
     """
 
     embeddings: np.ndarray
@@ -49,6 +50,13 @@ class Gallery:
             raise ValueError(
                 f"Expected an id and a label for each of {shape[0]} embeddings; received "
                 f"{len(self.ids)} ids and {len(self.labels)} labels."
+            )
+        if not np.isfinite(self.embeddings).all():
+            raise ValueError("Expected finite gallery embeddings; received NaN or infinity.")
+        if np.min(self.labels) < 0 or np.max(self.labels) >= len(self.class_names):
+            raise ValueError(
+                f"Expected labels in [0, {len(self.class_names)}), the number of class names; "
+                f"received {np.min(self.labels)} to {np.max(self.labels)}."
             )
 
     def __len__(self) -> int:

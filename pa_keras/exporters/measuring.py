@@ -63,7 +63,7 @@ def measure_agreement(
         cosines = np.concatenate([_cosines(a, b) for a, b in zip(own, expected, strict=True)])
         own_recall = _recall(own, queries, gallery)
         lost = 100 * (recall - own_recall)
-        bound, agrees = keeps_bound(artefact.kind, float(cosines.min()), lost)
+        bound, agrees = keeps_bound(artefact.kind, float(cosines.min()), lost, len(queries))
         times = [_milliseconds(artefact, sample, size) for size in (1, _BATCH_SIZE)]
         result.append(
             Agreement(

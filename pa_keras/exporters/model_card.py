@@ -1,5 +1,6 @@
 """The model card: what an export is, where it comes from, and how it was proved."""
 
+import contextlib
 import datetime
 import json
 from collections.abc import Sequence
@@ -9,10 +10,14 @@ from typing import Any
 
 import keras
 
+import pa_keras
 from pa_keras.exporters.agreement import Agreement, as_table
 from pa_keras.models import checksum
 
-_PACKAGES = ("pa_keras", "tensorflow", "keras", "numpy")
+_PACKAGES = (
+    "tensorflow", "keras", "numpy", "ai-edge-litert", "litert-quantizer", "onnx", "tf2onnx",
+    "onnxruntime",
+)  # fmt: skip
 
 
 def model_card(
@@ -58,8 +63,17 @@ def model_card(
         "agreement": {"images": num_images, "artefacts": [a.as_json() for a in agreements]},
         "gallery": gallery,
         "model_checksum": checksum(model),
-        "versions": {package: metadata.version(package) for package in _PACKAGES},
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of what makes and checks exports, where it is installed."""
+    versions = {"pa_keras": pa_keras.__version__}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
 
 
 def write_model_card(folder: Path, card: dict[str, Any], agreements: Sequence[Agreement]) -> None:
@@ -71,7 +85,7 @@ def write_model_card(folder: Path, card: dict[str, Any], agreements: Sequence[Ag
         agreements: for the table in the Markdown.
     """
     (folder / "model_card.json").write_text(json.dumps(card, indent=2) + "\n")
-    (folder / "model_card.md").write_text(_markdown(card, agreements))
+    (folder / "model_card.md").write_text(_markdown(card, agreements), encoding="utf-8")
 
 
 def _cost(gallery: dict[str, Any]) -> str:
@@ -113,6 +127,9 @@ def _markdown(card: dict[str, Any], agreements: Sequence[Agreement]) -> str:
         f"Agreement with the Keras model on {card['agreement']['images']} test images:",
         "",
         as_table(agreements),
+        "",
+        "Milliseconds are an image's, here; those of saved_model include decoding and "
+        "preprocessing, the others do not. The MB of saved_model include the gallery.",
         "",
     ]
     return "\n".join(lines)

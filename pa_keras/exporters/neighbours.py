@@ -65,8 +65,7 @@ class GalleryIndex(tf.Module):
         """Similarities float32 (B, k) and gallery rows int32 (B, k); arguments as of a call."""
         blocks = max(1, self._size // max(_LEAST_BLOCK, k))
         block_size = -(-self._size // blocks)
-        finite = tf.debugging.check_numerics(expect_rows(embeddings), "Expected finite embeddings")
-        queries = tf.math.l2_normalize(finite, axis=1)
+        queries = _unit_length(embeddings)
 
         def of_block(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             # The last block begins early enough to be whole; what it repeats does not count.
@@ -132,6 +131,16 @@ def measure_gallery(gallery: Gallery, seed: int = 0) -> dict[str, Any]:
         lost = 100 * float(np.mean(right[0][counts > 1]) - np.mean(right[1][counts > 1]))
     same = float((own == exact).mean())
     return {**found, "same_nearest": same, "recall_at_1_lost": lost}
+
+
+def _unit_length(embeddings: tf.Tensor) -> tf.Tensor:
+    """The embeddings divided by their lengths, whatever these are, but not 0."""
+    finite = tf.debugging.check_numerics(expect_rows(embeddings), "Expected finite embeddings")
+    # By the largest component first: the square of a small or a large one is 0 or infinite.
+    largest = tf.reduce_max(tf.abs(finite), axis=1, keepdims=True)
+    check = tf.debugging.assert_positive(largest, "Expected embeddings that are not all zeros.")
+    with tf.control_dependencies([check]):
+        return tf.math.l2_normalize(finite / largest, axis=1)
 
 
 def _rounded(embeddings: np.ndarray, dtype: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from pa_keras.exporters.pixels import pixels_to_embedding, write_sidecar
+from pa_keras.exporters.pixels import expect_packages, pixels_to_embedding, write_sidecar
 
 _OPSET = 18
 
@@ -37,13 +37,10 @@ def to_onnx(
         >>> to_onnx(model, "cars.onnx")  # doctest: +SKIP
         PosixPath('cars.onnx')
     """
-    try:
-        import onnx
-        import tf2onnx
-    except ImportError as error:
-        raise ImportError(
-            'Expected onnx and tf2onnx to write ONNX; install it: pip install "pa_keras[onnx]".'
-        ) from error
+    expect_packages("onnx", "onnx", "tf2onnx")
+    import onnx
+    import tf2onnx
+
     path = Path(path)
     # Frozen first: tf2onnx takes constants that a function has captured, such as the means of a
     # Normalization layer, for inputs.

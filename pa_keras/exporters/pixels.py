@@ -1,5 +1,6 @@
 """What TFLite and ONNX files share: pixels in, embeddings out, and a sidecar that says which."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,16 @@ import tensorflow as tf
 from pa_keras.models import expect_embedding_model
 
 InputDtype = Literal["float32", "uint8"]
+
+
+def expect_packages(extra: str, *modules: str) -> None:
+    """Raises an ImportError that names the extra to install, unless the modules are there."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"Expected {', '.join(missing)} for this format; install it: "
+            f'pip install "pa_keras[{extra}]".'
+        )
 
 
 def pixels_to_embedding(

@@ -1,18 +1,23 @@
 """Where exports go, and that none appears half written or over another."""
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from pa_keras.exporters.serving_files import expect_name
 
 
 @dataclass(frozen=True)
 class ExportPlace:
     """The names of one version's files in an export folder.
 
-        <out>/<name>/<version>/     the SavedModel, as TF Serving wants it
-        <out>/<name>-<version>/     everything else of this version
+        <out>/<name>/<version>/         the SavedModel, as TF Serving wants it
+        <out>/<name>.files/<version>/   everything else of this version
+
+    A name has no dot, so that no two names share a folder.
 
     Args:
         out: the export folder.
@@ -32,22 +37,24 @@ class ExportPlace:
     @property
     def files(self) -> Path:
         """The folder of everything else."""
-        return self.out / f"{self.name}-{self.version}"
+        return self.out / f"{self.name}.files" / str(self.version)
 
     def expect_new(self, force: bool = False) -> None:
         """Raises before any work is done.
 
         Raises:
-            ValueError: a version below 1, or a name that is no plain folder name.
+            ValueError: a version below 1, or a name that does not fit a server's URLs.
+            NotADirectoryError: there is a file where a folder should be.
             FileExistsError: this version is there, and `force` is not set.
         """
         if self.version < 1:
             raise ValueError(f"Expected a version of 1 or more; received {self.version}.")
-        if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
-            raise ValueError(
-                f"Expected a name without slashes or a leading dot; received {self.name!r}. Give "
-                "another --name."
-            )
+        expect_name(self.name)
+        for folder in (self.out, self.saved_model.parent, self.files.parent):
+            if folder.exists() and not folder.is_dir():
+                raise NotADirectoryError(
+                    f"Expected a folder to export to; {folder} is a file. Give another --out."
+                )
         there = [path for path in (self.saved_model, self.files) if path.exists()]
         if there and not force:
             raise FileExistsError(
@@ -56,13 +63,9 @@ class ExportPlace:
             )
 
     def _next_version(self) -> int:
-        numbers = [int(path.name) for path in self.saved_model.parent.glob("[0-9]*")]
-        numbers += [
-            int(number)
-            for path in self.out.glob(f"{self.name}-*")
-            if (number := path.name.removeprefix(f"{self.name}-")).isdecimal()
-        ]
-        return max(numbers, default=0) + 1
+        folders = (self.saved_model.parent, self.files.parent)
+        names = [path.name for folder in folders for path in folder.glob("*")]
+        return max((int(name) for name in names if name.isdecimal()), default=0) + 1
 
 
 @contextlib.contextmanager
@@ -75,24 +78,40 @@ def staging(place: ExportPlace) -> Iterator[ExportPlace]:
     place.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=place.out) as folder:
         staged = ExportPlace(Path(folder), place.name, place.version)
-        staged.files.mkdir()
+        staged.files.mkdir(parents=True)
         staged.saved_model.parent.mkdir()
         yield staged
 
 
-def publish(staged: ExportPlace, place: ExportPlace) -> None:
+def publish(staged: ExportPlace, place: ExportPlace, force: bool = False) -> None:
     """Moves what was staged to its place; a server that watches never sees half a version.
+
+    Should a move fail, what stood there before is put back.
 
     Args:
         staged: of `staging`.
-        place: where it goes; what is there is replaced.
+        place: where it goes.
+        force: whether this version may be replaced, all of it.
+
+    Raises:
+        FileExistsError: another export has published this version meanwhile.
     """
-    for source, target in (
-        (staged.files, place.files),
-        (staged.saved_model, place.saved_model),
-    ):
-        if target.exists():  # the caller has asked for --force
-            target.rename(staged.out / f"replaced-{target.name}")
-        if source.exists():
+    place.expect_new(force)
+    moves = ((staged.files, place.files), (staged.saved_model, place.saved_model))
+    kept = {target: target.with_name(f".replaced-{target.name}") for _, target in moves}
+    try:
+        for source, target in moves:
             target.parent.mkdir(exist_ok=True)
-            source.rename(target)
+            if target.exists():
+                target.rename(kept[target])
+            if source.exists():
+                source.rename(target)
+    except BaseException:  # Ctrl-C too
+        for source, target in moves:
+            if kept[target].exists():
+                if target.exists():
+                    target.rename(source)
+                kept[target].rename(target)
+        raise
+    for old in kept.values():
+        shutil.rmtree(old, ignore_errors=True)

@@ -110,6 +110,8 @@ def _embedding_of_pixels(
 
     def embed(pixels: tf.Tensor) -> Outputs:
         pixels = expect_rows(pixels)
+        if pixels.dtype.is_floating:
+            pixels = tf.debugging.check_numerics(pixels, "Expected finite pixels")
         images = tf.cond(
             tf.reduce_all(tf.shape(pixels)[1:3] == tf.constant(image_size)),
             lambda: tf.cast(pixels, tf.float32),

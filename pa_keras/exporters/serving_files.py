@@ -1,6 +1,7 @@
 """The text files that a TensorFlow Serving server starts from: its models and its batching."""
 
 import posixpath
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,8 +68,8 @@ def write_models_config(
         The path.
 
     Raises:
-        ValueError: the name is empty or has a slash, the folder is relative, or a version is
-            below 1.
+        ValueError: the name has other characters than letters, digits, _ and -, the folder is
+            relative, or a version is below 1.
 
     Example:
         >>> write_models_config("models.config", "cars", "/models/cars")  # doctest: +SKIP
@@ -77,11 +78,7 @@ def write_models_config(
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
-    if not name or "/" in name:
-        raise ValueError(
-            f"Expected the name of a model; received {name!r}; use letters, digits, _ and -, "
-            "since the name is a part of the server's URLs."
-        )
+    expect_name(name)
     if not posixpath.isabs(base_path) and "://" not in base_path:
         raise ValueError(
             f"Expected base_path as the server sees it, absolute or a URI; received {base_path!r}; "
@@ -99,6 +96,15 @@ def write_models_config(
     if versions:
         model.model_version_policy.specific.versions.extend(versions)
     return _write(path, text_format.MessageToString(config))
+
+
+def expect_name(name: str) -> None:
+    """Raises a ValueError unless a model's name has letters, digits, _ and - alone."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError(
+            f"Expected a model's name of letters, digits, _ and -, since it is a part of the "
+            f"server's URLs; received {name!r}. Give another --name."
+        )
 
 
 def expect_batch_sizes(batch_sizes: Sequence[int]) -> None:

@@ -11,8 +11,14 @@ from typing import Literal, get_args
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert_phase import ConverterError
 
-from pa_keras.exporters.pixels import InputDtype, pixels_to_embedding, write_sidecar
+from pa_keras.exporters.pixels import (
+    InputDtype,
+    expect_packages,
+    pixels_to_embedding,
+    write_sidecar,
+)
 
 Quantization = Literal["none", "float16", "dynamic", "int8"]
 _SIGNATURE = "serving_default"
@@ -52,7 +58,7 @@ def to_tflite(
     Raises:
         ImportError: "int8" without litert-quantizer.
         ValueError: not an embedding model, an argument out of its range, "int8" without
-            calibration images or others with them.
+            calibration images for a batch or others with them, a network that TFLite does not have.
 
     Example:
         >>> to_tflite(model, "cars.tflite", quantization="float16")  # doctest: +SKIP
@@ -69,12 +75,20 @@ def to_tflite(
             "Expected calibration_images for int8, and for it alone; received "
             f"{'none' if calibration_images is None else 'some'} for {quantization!r}."
         )
+    images = () if calibration_images is None else calibration_images
+    rows = [np.rint(image).astype(input_dtype) for image in images]
+    if quantization == "int8":
+        expect_packages("tflite", "litert_quantizer")
+        if len(rows) < (batch_size or 1):
+            raise ValueError(
+                f"Expected calibration images for a batch of {batch_size or 1}; received "
+                f"{len(rows)}. Give some hundreds."
+            )
     # For a batch known to be 1 the converter takes the sum of the two poolings apart, into a layer
     # whose bias is another layer's result, which the quantizer refuses: it is told afterwards.
     alone = quantization == "int8" and batch_size == 1
     content = _converted(model, None if alone else batch_size, input_dtype, quantization)
-    if calibration_images is not None:
-        rows = [image.astype(input_dtype) for image in np.rint(np.stack(list(calibration_images)))]
+    if quantization == "int8":
         content = _calibrated(content, rows, batch_size or 1)
     content = _with_batch_of_one(content) if alone else content
     path.write_bytes(content)
@@ -99,18 +113,19 @@ def _converted(
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        return converter.convert()
+        try:
+            return converter.convert()
+        except ConverterError as error:
+            raise ValueError(
+                "Expected a network of TFLite's builtin operations; the converter says: "
+                f"{str(error).strip().splitlines()[0]} Export another format."
+            ) from error
 
 
 def _calibrated(content: bytes, images: list[np.ndarray], batch_size: int) -> bytes:
     """The model in int8 by the LiteRT quantizer: closer to float than the converter's own int8."""
-    try:
-        from litert_quantizer import algorithm_manager, qtyping, quantizer, recipe
-    except ImportError as error:
-        raise ImportError(
-            "Expected litert-quantizer to quantize to int8; install it: "
-            'pip install "pa_keras[tflite]".'
-        ) from error
+    from litert_quantizer import algorithm_manager, qtyping, quantizer, recipe
+
     quantize = quantizer.Quantizer(bytearray(content), recipe.static_wi8_ai8())
     names, nothing = qtyping.TFLOperationName, algorithm_manager.AlgorithmName.NO_QUANTIZE
     for name in (names.INPUT, names.OUTPUT):

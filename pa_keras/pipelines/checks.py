@@ -11,12 +11,11 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from pa_keras.pipelines.decoding import decode_image, is_jpeg
+from pa_keras.pipelines.decoding import MOST_SAMPLES, decode_image, is_jpeg
 
 logger = logging.getLogger(__name__)
 
 _LISTED = 20  # bad files in a message
-_JPEG_SAMPLES = 2**29  # height x width x components; TensorFlow decodes only what is below
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -115,7 +114,7 @@ def _decode(contents: tf.Tensor) -> tf.Tensor:
         lambda: tf.zeros((3,), tf.int64),
     )
     tf.debugging.assert_less(
-        tf.reduce_prod(shape), tf.constant(_JPEG_SAMPLES, tf.int64), "too large for TensorFlow"
+        tf.reduce_prod(shape), tf.constant(MOST_SAMPLES, tf.int64), "too large for TensorFlow"
     )
     return decode_image(contents, jpeg_ratio=8)
 

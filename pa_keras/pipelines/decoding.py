@@ -7,6 +7,7 @@ refuses WebP with alpha, crashes on one that moves, and shows palette BMPs as th
 
 import tensorflow as tf
 
+MOST_SAMPLES = 2**29  # height x width x components; TensorFlow decodes JPEGs below it alone
 _WEBP_MOVES = 0x02  # flags in byte 20 of an extended WebP
 _WEBP_ALPHA = 0x10
 
@@ -63,6 +64,15 @@ def decode_jpeg_window(contents: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
     )
 
 
+def _expect_bytes(contents: tf.Tensor, least: int, kind: str) -> tf.Tensor:
+    """The bytes of a file as uint8 (N,), which are at least so many."""
+    check = tf.debugging.assert_greater_equal(
+        tf.strings.length(contents), least, f"Expected a whole {kind} file; it is cut short."
+    )
+    with tf.control_dependencies([check]):
+        return tf.io.decode_raw(contents, tf.uint8)
+
+
 def _starts_with(contents: tf.Tensor, magic: bytes) -> tf.Tensor:
     return tf.equal(tf.strings.substr(contents, 0, len(magic)), magic)
 
@@ -73,7 +83,7 @@ def _decode_other(contents: tf.Tensor) -> tf.Tensor:
 
 def _decode_gif(contents: tf.Tensor) -> tf.Tensor:
     """Decodes the first frame, in its place on black if it is smaller than the canvas."""
-    data = tf.io.decode_raw(contents, tf.uint8)
+    data = _expect_bytes(contents, 24, "GIF")  # the headers of the file and of a frame
     flags = tf.cast(data[10], tf.int32)
     palette = tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
     start = _gif_first_frame(data, 13 + palette)
@@ -84,6 +94,13 @@ def _decode_gif(contents: tf.Tensor) -> tf.Tensor:
     frame = frame[:height, :width]  # TensorFlow makes it as large as the largest frame
     canvas_width = tf.maximum(_integer(data, 6, tf.uint16), left + width)
     canvas_height = tf.maximum(_integer(data, 8, tf.uint16), top + height)
+    # The canvas is what the file says, however few bytes it has: a limit, as JPEG's in TensorFlow.
+    samples = 3 * tf.cast(canvas_width, tf.int64) * tf.cast(canvas_height, tf.int64)
+    check = tf.debugging.assert_less(
+        samples, tf.constant(MOST_SAMPLES, tf.int64), "Expected a smaller GIF"
+    )
+    with tf.control_dependencies([check]):
+        frame = tf.identity(frame)
     return tf.image.pad_to_bounding_box(frame, top, left, canvas_height, canvas_width)
 
 
@@ -103,7 +120,7 @@ def _gif_first_frame(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
-    data = tf.io.decode_raw(contents, tf.uint8)
+    data = _expect_bytes(contents, 21, "WebP")
     flags = tf.cast(data[20], tf.int32)
     moves = tf.reduce_all(data[12:16] == tuple(b"VP8X")) & (flags & _WEBP_MOVES > 0)
     # TensorFlow 2.20 writes four channels of an animation into the room for three, and so
@@ -119,7 +136,7 @@ def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
-    data = tf.io.decode_raw(contents, tf.uint8)
+    data = _expect_bytes(contents, 54, "BMP")
     bits = _integer(data, 28, tf.uint16)
     return tf.cond(
         bits <= 8,

@@ -34,6 +34,7 @@ def evaluation_image(
         [224, 224, 3]
     """
     expect_crop_fraction(crop_fraction)
+    image = tf.convert_to_tensor(image)
     height, width = image_size
     cover_height, cover_width = round(height / crop_fraction), round(width / crop_fraction)
     size = tf.cast(tf.shape(image)[-3:-1], tf.int64)

@@ -95,5 +95,10 @@ def crop_fraction_of(settings: dict[str, Any], given: float | None) -> float:
     return float(_first_given(given, settings.get("data", {}).get("crop_fraction"), 0.875))
 
 
+def on_bad_image_of(settings: dict[str, Any], given: str | None) -> str:
+    """As given, "error" or "skip", else as the run did, else "error"."""
+    return _first_given(given, settings.get("data", {}).get("on_bad_image"), "error")
+
+
 def _first_given(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from pa_keras.datasets import Dataset, Images, hold_out_classes, label_images, split_by_class
+from pa_keras.datasets import (
+    Dataset,
+    Images,
+    hold_out_classes,
+    label_images,
+    sample_classes,
+    split_by_class,
+)
 from pa_keras.datasets.images import natural_key
 from pa_keras.datasets.splits import split_as_given
 
@@ -161,3 +168,36 @@ def test_split_as_given_labels_queries_and_gallery_alike():
     assert dataset.queries.class_names == ("name 2", "name 3")
     with pytest.raises(ValueError, match="received query, train. Add what is missing"):
         split_as_given("x", images, ["train"] * 4 + ["query"] * 4)
+
+
+def labelled(labels, name="i"):
+    names = tuple(f"class {i}" for i in range(20))
+    return Images(tuple(f"/{name}{i}" for i in range(len(labels))), labels, names)
+
+
+def test_sample_classes_takes_whole_classes_until_there_are_enough():
+    images = labelled(np.repeat(np.arange(20), 5))
+    dataset = Dataset("some", images, images)
+    sizes = set()
+    for number, expected in ((1, 10), (10, 10), (11, 15), (99, 100), (100, 100), (999, 100)):
+        some = sample_classes(dataset, number).queries
+        classes, counts = np.unique(some.labels, return_counts=True)
+        assert len(some) == expected and set(counts) == {5}
+        assert some.class_names == images.class_names
+        sizes.add(tuple(classes))
+    assert sample_classes(dataset, 30).queries.paths == sample_classes(dataset, 30).queries.paths
+    other = sample_classes(dataset, 30, seed=1).queries
+    assert other.paths != sample_classes(dataset, 30).queries.paths
+    with pytest.raises(ValueError, match="num_images of 1 or more; received 0"):
+        sample_classes(dataset, 0)
+
+
+def test_sample_classes_of_queries_and_gallery():
+    queries = labelled(np.repeat(np.arange(20), 2), "q")
+    gallery = labelled(np.repeat(np.arange(12), 3), "g")  # eight classes cannot be found
+    dataset = Dataset("some", labelled(np.repeat(np.arange(20), 2)), queries, gallery)
+    some = sample_classes(dataset, 8)
+    assert len(some.queries) == 8 and some.answerable().all()
+    assert set(some.gallery.labels) == set(some.queries.labels)
+    assert len(some.gallery) == 12
+    assert sample_classes(dataset, 40) is dataset

@@ -48,6 +48,8 @@ def images(tmp_path_factory):
     blobs.save(folder / "4.png")
     wide.resize((4000, 31)).save(folder / "5.png")
     wide.convert("L").save(folder / "6.png")
+    deep = np.asarray(wide.convert("L"), np.uint16) * 257
+    Image.fromarray(deep).save(folder / "7.png")
     return sorted(folder.iterdir())
 
 
@@ -100,5 +102,10 @@ def test_what_cannot_be_read_is_a_message(model, images, tmp_path, script):
     assert output.returncode == 1
     assert "error: cannot identify image file" in output.stderr
     assert "Traceback" not in output.stderr
+    (tmp_path / "broken.tflite").write_bytes(b"no model")
+    (tmp_path / "broken.tflite.json").write_text(Path(f"{path}.json").read_text())
+    if kind == "tflite":
+        output = run(script, tmp_path / "broken.tflite", images[0])
+        assert output.returncode == 1 and "Traceback" not in output.stderr
     output = run(script, tmp_path / "other.tflite", images[0])
     assert output.returncode == 1 and "other.tflite.json" in output.stderr

@@ -1,6 +1,7 @@
 """The clients of export/tf_serving over real loopback connections, and a real server's if any."""
 
 import importlib.util
+import io
 import json
 import re
 import runpy
@@ -15,6 +16,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from pa_keras.exporters import Gallery, to_saved_model
@@ -63,13 +65,17 @@ def images(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
-@pytest.fixture(scope="module")
-def expected(service, images):
+def expected_answers(service, images):
     contents = np.array([each.read_bytes() for each in images], object)
     return {
         name: service.run(name, {"image_bytes": contents})
         for name in ("serving_default", "neighbours_of_images")
     }
+
+
+@pytest.fixture(scope="module")
+def expected(service, images):
+    return expected_answers(service, images)
 
 
 def run(script, *arguments):
@@ -108,21 +114,68 @@ def test_clients_as_a_user_runs_them(service, images, expected):
     assert "404" in refused.stderr and "Servable not found" in refused.stderr
 
 
-@pytest.mark.parametrize("bad", [b"", b"no image", b"\xff\xd8\xff\xe0 cut"])
-def test_grpc_survives_bytes_that_are_no_image(service, images, expected, bad):
-    client = module_of(RECIPE / "grpc_client.py")
-    good = images[0].read_bytes()
+def predict_over_grpc(service, *requests):
+    """The answers, or the errors, of requests that one server gets one after another."""
+    client, answers = module_of(RECIPE / "grpc_client.py"), []
     with (
         service_module.grpc_server(service) as address,
         grpc.insecure_channel(address) as channel,
     ):
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        with pytest.raises(grpc.RpcError) as raised:
-            client.predict(stub, "cars", {"image_bytes": [good, bad]})
-        assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-        answer = client.predict(stub, "cars", {"image_bytes": [good]})
-    embedding = expected["serving_default"]["embedding"][:1]
-    np.testing.assert_allclose(answer["embedding"], embedding, atol=1e-6)
+        for signature, inputs in requests:
+            try:
+                answers.append(client.predict(stub, "cars", inputs, signature))
+            except grpc.RpcError as error:
+                answers.append(error)
+    return answers
+
+
+def test_grpc_survives_bad_requests(service, images, expected):
+    good = images[0].read_bytes()
+    bad = [
+        ("serving_default", {"image_bytes": [good, b""]}),
+        ("serving_default", {"image_bytes": [b"no image"]}),
+        ("serving_default", {"image_bytes": [good[: len(good) // 2]]}),
+        ("neighbours_of_images", {"image_bytes": [b"\xff\xd8\xff\xe0 cut"]}),
+        ("neighbours_of_embeddings", {"embedding": np.ones((1, DIMENSION + 1), "float32")}),
+        ("neighbours_of_embeddings", {"embedding": np.full((1, DIMENSION), np.nan, "float32")}),
+        ("pixels_uint8", {"pixels": np.zeros((1, 20, 24, 4), "uint8")}),
+    ]
+    *refused, answer = predict_over_grpc(
+        service, *bad, ("serving_default", {"image_bytes": [good]})
+    )
+    for error in refused:
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert error.details()
+    np.testing.assert_allclose(
+        answer["embedding"], expected["serving_default"]["embedding"][:1], atol=1e-6
+    )
+
+
+def test_grpc_takes_every_kind_of_image(service):
+    rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 256, (30, 40, 3), "uint8"))
+    narrow = Image.fromarray(rng.integers(0, 256, (20, 20_000, 3), "uint8"))
+    contents = []
+    for each, kind, options in (
+        (image.convert("CMYK"), "JPEG", {}),
+        (image, "GIF", {"save_all": True, "append_images": [image.rotate(180)]}),
+        (image.resize((1, 1)), "PNG", {}),
+        (narrow, "JPEG", {}),
+    ):
+        stream = io.BytesIO()
+        each.save(stream, kind, **options)
+        contents.append(stream.getvalue())
+    (answer,) = predict_over_grpc(service, ("serving_default", {"image_bytes": contents}))
+    np.testing.assert_allclose(np.linalg.norm(answer["embedding"], axis=1), 1, atol=1e-5)
+
+
+def test_clients_do_not_send_an_empty_batch(service):
+    with pytest.raises(ValueError, match="batch of 1 or more"):
+        predict_over_grpc(service, ("serving_default", {"image_bytes": []}))
+    predict = runpy.run_path(str(RECIPE / "rest_client.py"))["predict"]
+    with pytest.raises(ValueError, match="one image or more"):
+        predict("http://127.0.0.1:1", "cars", [])
 
 
 def test_rest_survives_bytes_that_are_no_image(service, images, expected):
@@ -130,7 +183,8 @@ def test_rest_survives_bytes_that_are_no_image(service, images, expected):
     with service_module.rest_server(service) as address:
         with pytest.raises(RuntimeError, match=r"answered 400: .*error"):
             predict(address, "cars", [b"no image"])
-        answer = predict(address, "cars", [images[0].read_bytes()])
+        without_scheme = address.removeprefix("http://")
+        answer = predict(without_scheme, "cars", [images[0].read_bytes()])
     embedding = expected["serving_default"]["embedding"][:1]
     np.testing.assert_allclose(answer, embedding, atol=1e-6)
 
@@ -145,11 +199,11 @@ def test_rest_client_needs_python_alone():
 @pytest.mark.parametrize("recipe", ["README.md", "compose.yaml"])
 def test_the_files_that_a_server_is_started_with_are_there(recipe, tmp_path):
     place = ExportPlace(tmp_path, "cars", 1)
-    place.files.mkdir()
+    place.files.mkdir(parents=True)
     model = embedding_model("conv4", DIMENSION, (20, 24), weights=None)
     write_served(place, model, crop_fraction=1.0, batch_sizes=(1, 2))
-    text = (RECIPE / recipe).read_text().replace("NAME-1", "cars-1")
-    text = re.sub(r"\$\{FILES[^}]*\}", "cars-1", text)
+    text = (RECIPE / recipe).read_text().replace("NAME.files", "cars.files")
+    text = re.sub(r"\$\{FILES[^}]*\}", "cars.files/1", text)
     options = dict(re.findall(r"--(\w+_file)=/models/(\S+)", text))
     assert set(options) == {"model_config_file", "batching_parameters_file"}
     for path in options.values():
@@ -165,16 +219,32 @@ def free_port():
 
 
 @pytest.mark.skipif(SERVER is None, reason="no tensorflow_model_server on PATH")
-def test_clients_against_the_real_server(base_path, images, expected):
+def test_clients_against_the_real_server(tmp_path, images):
+    """The server starts from the files of the export, batching among them."""
+    place = ExportPlace(tmp_path, "cars", 1)
+    place.files.mkdir(parents=True)
+    model = embedding_model("conv4", DIMENSION, (20, 24), weights=None, seed=0)
+    gallery = Gallery(np.eye(DIMENSION, dtype="float32"), list("abcd"), np.zeros(4, int), ["x"])
+    write_served(place, model, crop_fraction=1.0, batch_sizes=(1, 4), gallery=gallery, k=2)
+    config = place.files / "models.config"
+    config.write_text(config.read_text().replace("/models/cars", str(place.saved_model.parent)))
+    expected = expected_answers(service_module.PredictionService(place.saved_model, "cars"), images)
     rest, rpc = free_port(), free_port()
-    command = [SERVER, f"--port={rpc}", f"--rest_api_port={rest}", "--model_name=cars"]
-    process = subprocess.Popen([*command, f"--model_base_path={base_path}"])
+    command = [
+        SERVER, f"--port={rpc}", f"--rest_api_port={rest}", f"--model_config_file={config}",
+        "--enable_batching", f"--batching_parameters_file={place.files}/batching_parameters.txt",
+    ]  # fmt: skip
+    process = subprocess.Popen(command)
     try:
         for _ in range(60):
             with socket.socket() as each:
                 if each.connect_ex(("127.0.0.1", rest)) == 0:
                     break
             time.sleep(1)
+        check_clients(f"127.0.0.1:{rpc}", f"http://127.0.0.1:{rest}", images, expected)
+        bad = tmp_path / "bad.jpg"
+        bad.write_bytes(b"no image")
+        assert run("grpc_client.py", f"127.0.0.1:{rpc}", "cars", bad).returncode == 1
         check_clients(f"127.0.0.1:{rpc}", f"http://127.0.0.1:{rest}", images, expected)
     finally:
         process.terminate()

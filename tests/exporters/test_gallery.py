@@ -61,6 +61,9 @@ def test_refuses_what_is_no_npz(tmp_path):
         ({"embeddings": np.zeros((0, 4))}, "neither of them 0"),
         ({"embeddings": np.zeros(4)}, r"shape \(N, D\)"),
         ({"ids": ["a"]}, "1 ids and 3 labels"),
+        ({"labels": np.array([0, 1, 0])}, r"labels in \[0, 1\), .* received 0 to 1"),
+        ({"labels": np.array([0, -1, 0])}, "received -1 to 0"),
+        ({"embeddings": np.full((3, 4), np.nan)}, "finite gallery embeddings"),
     ],
 )
 def test_gallery_refused(changes, message):

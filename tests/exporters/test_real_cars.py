@@ -3,15 +3,13 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pa_keras import datasets
 from pa_keras.exporters import keras_artefact, load_artefact, measure_agreement
-from pa_keras.exporters.formats import path_of, write_file, write_served
+from pa_keras.exporters.formats import calibration_images, path_of, write_file, write_served
 from pa_keras.exporters.publishing import ExportPlace
 from pa_keras.models import embedding_model
-from pa_keras.pipelines import evaluation_batches
 
 CARS = Path(os.environ.get("PA_KERAS_DATA", "?"), "cars196")
 FILES = ("tflite", "tflite_float16", "tflite_dynamic", "tflite_int8", "onnx")
@@ -27,9 +25,7 @@ def test_every_format_keeps_its_bound(tmp_path):
     place = ExportPlace(tmp_path, "cars", 1)
     place.files.mkdir()
     write_served(place, model, crop_fraction=1.0, batch_sizes=(1, 2))
-    drawn = np.random.default_rng(0).permutation(len(data.train))[:200]
-    paths = [data.train.paths[i] for i in drawn]
-    calibration = [batch[0].numpy() for batch in evaluation_batches(paths, batch_size=1, **size)]
+    calibration = calibration_images(data.train, 200, **size)
     for kind in FILES:
         write_file(place, model, kind, crop_fraction=1.0, calibration_images=calibration)
     some = datasets.sample_classes(data, 1200)

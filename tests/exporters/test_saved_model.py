@@ -164,6 +164,27 @@ def test_a_batch_of_none(saved, name, inputs):
         call(saved, name, **inputs)
 
 
+def test_a_small_gif_that_claims_a_huge_canvas(saved):
+    """65,535 x 65,535 would be 12.9 GB."""
+    gif = b"GIF89a\xff\xff\xff\xff\x80\0\0" + b"\0\0\0\xff\xff\xff"
+    gif += b",\0\0\0\0\1\0\1\0\0\2\2\x44\1\0;"
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected a smaller GIF"):
+        embed_bytes(saved, gif)
+
+
+def test_pixels_that_are_not_finite(saved):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected finite pixels"):
+        call(saved, "pixels_float32", pixels=tf.fill((1, 40, 48, 3), np.nan))
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"), [(b"GIF89a", "GIF"), (b"BM", "BMP"), (b"RIFF\0\0\0\0WEBP", "WebP")]
+)
+def test_a_header_that_is_cut_short_is_named(saved, start, kind):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"Expected a whole {kind} file"):
+        embed_bytes(saved, start)
+
+
 def test_pixels_without_rows(saved):
     with pytest.raises(tf.errors.InvalidArgumentError):
         call(saved, "pixels_uint8", pixels=tf.zeros((1, 0, 5, 3), tf.uint8))

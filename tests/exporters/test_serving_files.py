@@ -234,8 +234,8 @@ def test_models_config(tmp_path, versions):
 @pytest.mark.parametrize(
     ("name", "base_path", "versions", "message"),
     [
-        ("", "/models/cars", (), "name of a model"),
-        ("a/b", "/models/cars", (), "name of a model"),
+        ("", "/models/cars", (), "letters, digits"),
+        ("a/b", "/models/cars", (), "letters, digits"),
         ("cars", "models/cars", (), "base_path"),
         ("cars", "/models/cars", (0,), "versions of 1"),
     ],

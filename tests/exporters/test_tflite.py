@@ -2,8 +2,10 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from pa_keras.exporters import load_artefact, to_tflite
@@ -103,6 +105,15 @@ def test_fixed_batch_and_bytes(model, scenes, tmp_path, quantization, batch_size
     assert sidecar["output"]["shape"] == [batch_size, 16]
 
 
+def test_an_operation_that_tflite_does_not_have(tmp_path):
+    images = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(images)
+    model = keras.Model(images, keras.layers.Lambda(lambda x: tf.math.lgamma(x))(pooled))
+    with pytest.raises(ValueError, match="Expected a network of TFLite's builtin operations"):
+        to_tflite(model, tmp_path / "a.tflite")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -111,6 +122,11 @@ def test_fixed_batch_and_bytes(model, scenes, tmp_path, quantization, batch_size
         ({"calibration_images": [np.zeros((40, 48, 3))]}, "received some for 'none'"),
         ({"batch_size": 0}, "batch_size of 1 or more, or None; received 0"),
         ({"input_dtype": "int8"}, "float32 or uint8; received 'int8'"),
+        ({"quantization": "int8", "calibration_images": []}, "for a batch of 1; received 0"),
+        (
+            {"quantization": "int8", "calibration_images": [np.zeros(9)], "batch_size": 2},
+            "for a batch of 2; received 1",
+        ),
     ],
 )
 def test_refused(model, tmp_path, options, message):

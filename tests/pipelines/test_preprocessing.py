@@ -25,6 +25,18 @@ def jpeg(pixels):
     return file.getvalue()
 
 
+@pytest.mark.parametrize("shape", [(30, 44), (48, 40), (9, 200)])
+def test_a_batch_is_as_its_images(shape):
+    batch = np.random.default_rng(0).integers(0, 256, (3, *shape, 3), np.uint8)
+    expected = [evaluation_image(image, SIZE) for image in batch]
+    np.testing.assert_array_equal(evaluation_image(batch, SIZE), expected)
+    traced = tf.function(
+        lambda images: evaluation_image(images, SIZE),
+        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)],
+    )
+    np.testing.assert_array_equal(traced(batch), expected)
+
+
 @pytest.mark.parametrize("shape", [(300, 400), (400, 300), (64, 200), (40, 40), (24, 30)])
 @pytest.mark.parametrize("image_size", [(64, 64), (56, 40)])
 @pytest.mark.parametrize("crop_fraction", [0.875, 1.0])
