@@ -52,7 +52,8 @@ def calibration_images(
     Returns:
         float32 (height, width, 3) each, 0..255.
     """
-    drawn = train.take(np.sort(np.random.default_rng(0).permutation(len(train))[:number]))
+    # In random order: the quantizer averages ranges as it goes, so that the last images count most.
+    drawn = train.take(np.random.default_rng(0).permutation(len(train))[:number])
     good = drawn.take(check_images(drawn.paths, on_bad_image).good)
     batches = evaluation_batches(
         good.paths, batch_size=1, image_size=image_size, crop_fraction=crop_fraction

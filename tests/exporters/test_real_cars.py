@@ -23,12 +23,12 @@ def test_every_format_keeps_its_bound(tmp_path):
     size = {"image_size": (160, 160), "crop_fraction": 1.0}
     model = embedding_model("efficientnet_lite0", 512, (160, 160), seed=0)
     place = ExportPlace(tmp_path, "cars", 1)
-    place.files.mkdir()
+    place.files.mkdir(parents=True)
     write_served(place, model, crop_fraction=1.0, batch_sizes=(1, 2))
     calibration = calibration_images(data.train, 200, **size)
     for kind in FILES:
         write_file(place, model, kind, crop_fraction=1.0, calibration_images=calibration)
-    some = datasets.sample_classes(data, 1200)
+    some = datasets.sample_classes(data, 2400)
     artefacts = [load_artefact(path_of(place, kind), kind) for kind in ("saved_model", *FILES)]
     found = measure_agreement(keras_artefact(model), artefacts, some.queries, **size)
     assert [each.kind for each in found if not each.agrees] == []
