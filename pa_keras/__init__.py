@@ -11,9 +11,18 @@ __version__ = "0.1.0"
 
 # Imported at first use (PEP 562), so that `import pa_keras` and `--help` do not wait for Keras.
 _HOMES = {
+    "ArcFaceLoss": "pa_keras.losses",
+    "ContrastiveLoss": "pa_keras.losses",
+    "CosFaceLoss": "pa_keras.losses",
+    "LiftedStructureLoss": "pa_keras.losses",
+    "MultiSimilarityLoss": "pa_keras.losses",
+    "NPairLoss": "pa_keras.losses",
+    "NormalizedSoftmaxLoss": "pa_keras.losses",
     "Proxies": "pa_keras.layers",
     "ProxyAnchorLoss": "pa_keras.losses",
+    "ProxyNCALoss": "pa_keras.losses",
     "RecallAtK": "pa_keras.training",
+    "TripletLoss": "pa_keras.losses",
     "embedding_model": "pa_keras.models",
     "nearest_neighbours": "pa_keras.retrieval",
     "proxy_anchor": "pa_keras.losses",

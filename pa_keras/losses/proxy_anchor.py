@@ -3,11 +3,11 @@
 from typing import Any
 
 import keras
-import numpy.typing as npt
 import tensorflow as tf
 from keras import ops
 
-TensorLike = tf.Tensor | npt.ArrayLike
+from pa_keras.losses.inputs import TensorLike, check_cosines, check_label_dtype, own_class
+from pa_keras.losses.terms import log_one_plus_sum_exp
 
 
 def proxy_anchor(
@@ -45,10 +45,10 @@ def proxy_anchor(
     Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, eq. (4).
     """
     _check_settings(margin, alpha)
-    labels, similarities = _check_inputs(labels, similarities)
-    positive, valid = _positive_mask(labels, similarities)
-    positive_terms = _log_one_plus_sum_exp(-alpha * (similarities - margin), positive)
-    negative_terms = _log_one_plus_sum_exp(alpha * (similarities + margin), ~positive)
+    labels, similarities = check_cosines(labels, similarities)
+    positive, valid = own_class(labels, similarities)
+    positive_terms = log_one_plus_sum_exp(-alpha * (similarities - margin), positive, axis=0)
+    negative_terms = log_one_plus_sum_exp(alpha * (similarities + margin), ~positive, axis=0)
     num_present = ops.sum(ops.cast(ops.any(positive, axis=0), "float32"))
     terms = positive_terms * (similarities.shape[1] / num_present) + negative_terms
     # XLA drops assertions: a bad label must then give NaN, never a plausible number.
@@ -112,7 +112,7 @@ class ProxyAnchorLoss(keras.losses.Loss):
             )
         y_true = ops.convert_to_tensor(y_true)
         # Keras casts labels to float32 next, which would hide what they were.
-        _check_label_dtype(y_true)
+        check_label_dtype(y_true)
         return super().__call__(y_true, ops.convert_to_tensor(y_pred))
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
@@ -129,77 +129,6 @@ class ProxyAnchorLoss(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         config = {"margin": self.margin, "alpha": self.alpha, "num_classes": self.num_classes}
         return {**super().get_config(), **config}
-
-
-def _log_one_plus_sum_exp(exponents: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
-    """log(1 + sum over a column's members of exp(exponents)), shape (C,); log(1) without members.
-
-    softplus of the log-sum-exp keeps full precision both where the sum is far below 1 and where
-    its exponential would overflow.
-    """
-    occupied = ops.any(members, axis=0)
-    exponents = ops.where(members, exponents, -float("inf"))
-    # A shift cancels out of the value, so it must not receive a gradient.
-    shift = ops.stop_gradient(ops.where(occupied, ops.max(exponents, axis=0), 0.0))
-    total = ops.where(occupied, ops.sum(ops.exp(exponents - shift), axis=0), 1.0)
-    return ops.where(occupied, ops.softplus(ops.log(total) + shift), 0.0)
-
-
-def _positive_mask(labels: tf.Tensor, similarities: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """(B, C) booleans, true where the row is of the proxy's class, and whether all is valid."""
-    num_classes = similarities.shape[1]
-    if len(labels.shape) == 2:
-        positive = labels > 0
-        valid = ops.all(ops.sum(ops.cast(positive, "int32"), axis=1) == 1)
-        problem = "Expected one-hot labels with a single positive class in each row"
-    else:
-        positive = labels[:, None] == ops.arange(num_classes, dtype=labels.dtype)[None, :]
-        valid = ops.all((labels >= 0) & (labels < num_classes))
-        problem = f"Expected labels in [0, {num_classes}), the number of proxies"
-    if tf.executing_eagerly():
-        if not bool(valid):
-            raise ValueError(f"{problem}; received {ops.convert_to_numpy(labels)}.")
-        return positive, valid
-    with tf.control_dependencies([tf.debugging.Assert(valid, [problem, labels])]):
-        return positive, tf.identity(valid)
-
-
-def _check_inputs(labels: TensorLike, similarities: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
-    labels = ops.convert_to_tensor(labels)
-    similarities = ops.convert_to_tensor(similarities)
-    if not similarities.dtype.is_floating or len(similarities.shape) != 2:
-        raise ValueError(
-            "Expected similarities as floating cosines of shape (batch, num_classes); received "
-            f"{similarities.dtype.name} of shape {tuple(similarities.shape)}."
-        )
-    if similarities.shape[1] is None or similarities.shape[1] < 2:
-        raise ValueError(
-            "Expected similarities to at least 2 proxies, a number known when the step is traced; "
-            f"received shape {tuple(similarities.shape)}."
-        )
-    _check_label_dtype(labels)
-    if len(labels.shape) == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    one_hot = len(labels.shape) == 2 and labels.shape[1] == similarities.shape[1]
-    if not one_hot and (len(labels.shape) != 1 or not labels.dtype.is_integer):
-        raise ValueError(
-            "Expected labels as integers of shape (batch,) or one-hot of shape (batch, "
-            f"{similarities.shape[1]}); received {labels.dtype.name} of shape "
-            f"{tuple(labels.shape)}."
-        )
-    if not one_hot:
-        # A narrow dtype, such as uint8, may not hold the number of classes.
-        labels = ops.cast(labels, "int64")
-    return labels, ops.cast(similarities, "float32")
-
-
-def _check_label_dtype(labels: tf.Tensor) -> None:
-    one_hot = len(labels.shape) == 2 and labels.shape[1] != 1
-    if not (labels.dtype.is_integer or one_hot):
-        raise ValueError(
-            "Expected labels of an integer dtype, or one-hot of shape (batch, num_classes); "
-            f"received {labels.dtype.name} of shape {tuple(labels.shape)}."
-        )
 
 
 def _check_settings(margin: float, alpha: float) -> None:

@@ -1,0 +1,83 @@
+"""Values and gradients of PyTorch Metric Learning's losses: python golden_torch.py OUT.json."""
+
+import json
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from pytorch_metric_learning import distances, losses, miners
+
+BATCH, SIZE, CLASSES = 16, 8, 6
+
+
+def inputs() -> dict[str, np.ndarray]:
+    """Clusters that overlap, of lengths other than 1; one class is not in the batch."""
+    rng = np.random.default_rng(0)
+    proxies = rng.normal(size=(CLASSES, SIZE))
+    labels = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 0, 1, 2, 3, 4, 0])
+    embeddings = 0.7 * proxies[labels] + rng.normal(size=(BATCH, SIZE))
+    return {"labels": labels, "embeddings": embeddings, "proxies": proxies}
+
+
+def measured(loss, given: dict, weight: str | None, *, miner=None, factor=1.0, columns=1) -> dict:
+    """The loss, its gradient for the embeddings and, where it has proxies, for these."""
+    embeddings = torch.tensor(given["embeddings"], dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor(given["labels"])
+    parameter = None
+    if weight is not None:
+        parameter = getattr(loss, weight)
+        proxies = np.repeat(given["proxies"], columns, axis=0)
+        parameter.data = torch.tensor(proxies.T if weight != "proxies" else proxies)
+    pairs = miner(embeddings, labels) if miner else None
+    value = factor * loss(embeddings, labels, pairs)
+    value.backward()
+    found = {"value": value.item(), "embeddings": embeddings.grad.tolist()}
+    if parameter is not None:
+        gradient = parameter.grad if weight == "proxies" else parameter.grad.T
+        found["proxies"] = gradient.tolist()
+    return found
+
+
+def main(path: str) -> None:
+    given = inputs()
+    sizes = (CLASSES, SIZE)
+    plain = distances.DotProductSimilarity(normalize_embeddings=False)
+    found = {
+        "contrastive": measured(losses.ContrastiveLoss(0, 0.5), given, None),
+        "contrastive, margins": measured(losses.ContrastiveLoss(0.2, 1.2), given, None),
+        "triplet, all": measured(losses.TripletMarginLoss(0.3), given, None),
+        "triplet, semi_hard": measured(
+            losses.TripletMarginLoss(0.3), given, None,
+            miner=miners.TripletMarginMiner(0.3, type_of_triplets="semihard"),
+        ),
+        "n_pair": measured(losses.NPairsLoss(distance=plain), given, None),
+        "lifted_structure": measured(losses.LiftedStructureLoss(1, 0), given, None),
+        "multi_similarity": measured(losses.MultiSimilarityLoss(2, 50, 0.5), given, None),
+        "multi_similarity, mined": measured(
+            losses.MultiSimilarityLoss(2, 50, 0.5), given, None,
+            miner=miners.MultiSimilarityMiner(0.1),
+        ),
+        "proxy_nca, target": measured(
+            losses.ProxyNCALoss(*sizes, softmax_scale=3), given, "proxies"
+        ),
+        "proxy_anchor": measured(losses.ProxyAnchorLoss(*sizes, 0.1, 32), given, "proxies"),
+        "normalized_softmax": measured(
+            losses.NormalizedSoftmaxLoss(*sizes, temperature=0.05), given, "W"
+        ),
+        "cosface": measured(losses.CosFaceLoss(*sizes, margin=0.35, scale=16), given, "W"),
+        "arcface": measured(losses.ArcFaceLoss(*sizes, margin=28.6, scale=16), given, "W"),
+    }  # fmt: skip
+    content = {
+        "source": f"PyTorch Metric Learning {metadata.version('pytorch-metric-learning')}, "
+        f"torch {torch.__version__}, float64",
+        "inputs": {name: values.tolist() for name, values in given.items()},
+        "losses": found,
+    }
+    Path(path).write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    torch.set_default_dtype(torch.float64)
+    main(sys.argv[1])

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Makes the peers' environments and writes the golden values of the losses from them:
+#
+#   bash benchmarks/peers/make.sh [FOLDER]      default ~/.cache/pa_keras/peers; Python 3.11
+#
+# PyTorch Metric Learning and TensorFlow Addons cannot be installed beside Keras 3 (or need not be),
+# so the tests read what they gave from tests/golden/.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+folder=${1:-$HOME/.cache/pa_keras/peers}
+golden=$here/../../tests/golden
+mkdir -p "$folder" "$golden"
+
+if [ ! -x "$folder/torch/bin/python" ]; then
+    python3.11 -m venv "$folder/torch"
+    "$folder/torch/bin/pip" install --quiet torch==2.13.0 pytorch-metric-learning==2.9.0
+fi
+if [ ! -x "$folder/addons/bin/python" ]; then
+    python3.11 -m venv "$folder/addons"
+    "$folder/addons/bin/pip" install --quiet tensorflow==2.15.1 tensorflow-addons==0.23.0
+fi
+"$folder/torch/bin/python" "$here/golden_torch.py" "$golden/pytorch_metric_learning.json"
+"$folder/addons/bin/python" "$here/golden_addons.py" "$golden/tensorflow_addons.json"

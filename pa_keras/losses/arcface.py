@@ -1,0 +1,97 @@
+"""ArcFace loss (Deng et al., CVPR 2019)."""
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
+from pa_keras.losses.terms import cross_entropy
+
+
+def arcface(
+    labels: TensorLike, similarities: TensorLike, margin: float = 0.5, scale: float = 64.0
+) -> tf.Tensor:
+    r"""One ArcFace loss term per embedding; their mean is the loss.
+
+        l(x) = -log( exp(sigma t) / (exp(sigma t) + sum_{z != y} exp(sigma s(x, p_z))) ),
+        t = cos(theta + m)           if theta <= pi - m,   theta = arccos s(x, p_y)
+            cos(theta) - m sin(m)    otherwise, so that t falls all the way
+
+    Args:
+        labels: class of each row: integers in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
+        similarities: floating cosines of shape (B, C), C >= 2, as `pa_keras.layers.Proxies` gives.
+        margin: m, an angle in radians, [0, pi). Default 0.5.
+        scale: sigma, > 0. Default 64.
+
+    Returns:
+        float32 (B,). NaN where a label is out of range and nothing could be raised (under XLA).
+
+    Raises:
+        ValueError: wrong rank, width or dtype, a setting out of its range, or (eagerly) a label out
+            of range.
+        tf.errors.InvalidArgumentError: a label out of range, in a graph.
+
+    Source: Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR
+    2019, eq. (3); the second case is that of the authors' code.
+    """
+    expect_positive("scale", scale)
+    if not 0 <= margin < math.pi:
+        raise ValueError(f"Expected margin in [0, pi), an angle in radians; received {margin}.")
+    labels, similarities = check_cosines(labels, similarities)
+    own, valid = own_class(labels, similarities)
+    # cos(theta + m) without arccos, whose gradient at 1 is infinite.
+    cosine = ops.clip(similarities, -1 + 1e-7, 1 - 1e-7)
+    turned = cosine * math.cos(margin) - ops.sqrt(1 - ops.square(cosine)) * math.sin(margin)
+    straight = similarities - margin * math.sin(margin)
+    target = ops.where(cosine >= -math.cos(margin), turned, straight)
+    logits = scale * ops.where(own, target, similarities)
+    return ops.where(valid, cross_entropy(logits, own), float("nan"))
+
+
+@keras.saving.register_keras_serializable("pa_keras")
+class ArcFaceLoss(keras.losses.Loss):
+    """ArcFace loss of class ids and cosines; the formula is at `arcface`.
+
+    The model must end with a `pa_keras.layers.Proxies` layer, whose proxies are the rows of the
+    classifier. Random batches.
+
+    Args:
+        margin: m, an angle in radians, [0, pi). Default 0.5.
+        scale: sigma, > 0. Default 64.
+        reduction: as in Keras. Default "sum_over_batch_size", the mean over the batch.
+        name: name of the loss.
+
+    Raises:
+        ValueError: as `arcface`.
+
+    Example:
+        >>> loss = ArcFaceLoss(margin=0.0, scale=1.0)
+        >>> round(float(loss([0, 1], [[1.0, 0.0], [0.0, 1.0]])), 4)
+        0.3133
+
+    Source: Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR
+    2019, eq. (3); the second case is that of the authors' code.
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.5,
+        scale: float = 64.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "arcface",
+    ) -> None:
+        expect_positive("scale", scale)
+        if not 0 <= margin < math.pi:
+            raise ValueError(f"Expected margin in [0, pi), an angle in radians; received {margin}.")
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        self.margin = margin
+        self.scale = scale
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        return arcface(class_ids(y_true), y_pred, self.margin, self.scale)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "margin": self.margin, "scale": self.scale}

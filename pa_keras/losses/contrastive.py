@@ -1,0 +1,135 @@
+"""Contrastive loss (Hadsell et al., CVPR 2006)."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from pa_keras.losses.inputs import TensorLike, check_embeddings, class_ids, pairs_of
+from pa_keras.losses.terms import distances, share, unit
+
+
+def contrastive(
+    labels: TensorLike,
+    embeddings: TensorLike,
+    negative_margin: float = 0.5,
+    positive_margin: float = 0.0,
+    squared: bool = False,
+    average_nonzero: bool = True,
+) -> tf.Tensor:
+    r"""One contrastive term per embedding; their mean is the loss.
+
+        L = mean over positive pairs of [d_ij - m_p]_+
+          + mean over negative pairs of [m_n - d_ij]_+
+
+    with d the Euclidean distance of unit vectors. Hadsell et al. and TensorFlow Addons square both
+    hinges (`squared`); PyTorch Metric Learning and the Proxy-Anchor authors do not, and average
+    each side over its terms above 0 (`average_nonzero`).
+
+    Args:
+        labels: class of each row, integers (B,) or (B, 1).
+        embeddings: floating (B, D); they are divided by their lengths here.
+        negative_margin: m_n, a distance, (0, 2]. Default 0.5.
+        positive_margin: m_p, a distance, at least 0. Default 0.
+        squared: whether each hinge is squared. Default False.
+        average_nonzero: whether a mean is over the terms above 0 alone. Default True.
+
+    Returns:
+        float32 (B,). NaN without pairs where nothing could be raised (under XLA).
+
+    Raises:
+        ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a
+            positive or a negative pair.
+        tf.errors.InvalidArgumentError: a batch without such pairs, in a graph.
+
+    Example:
+        >>> terms = contrastive([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+        >>> terms.shape
+        TensorShape([3])
+
+    Source: Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006,
+    eq. (4); sampling: balanced batches.
+    """
+    _check_settings(negative_margin, positive_margin)
+    labels, embeddings = check_embeddings(labels, embeddings)
+    positive, negative, valid = pairs_of(labels)
+    apart = distances(unit(embeddings))
+    terms = tf.constant(0.0)
+    for members, hinges in (
+        (positive, ops.relu(apart - positive_margin)),
+        (negative, ops.relu(negative_margin - apart)),
+    ):
+        counted = members & (hinges > 0) if average_nonzero else members
+        terms = terms + share(ops.square(hinges) if squared else hinges, counted)
+    return ops.where(valid, terms, float("nan"))
+
+
+@keras.saving.register_keras_serializable("pa_keras")
+class ContrastiveLoss(keras.losses.Loss):
+    """Contrastive loss of class ids and embeddings; the formula is at `contrastive`.
+
+    The model must end with embeddings, without `Proxies`. Batches must be balanced
+    (`images_per_class` of 2 or more).
+
+    Args:
+        negative_margin: m_n, a distance, (0, 2]. Default 0.5.
+        positive_margin: m_p, a distance, at least 0. Default 0.
+        squared: whether each hinge is squared. Default False.
+        average_nonzero: whether a mean is over the terms above 0 alone. Default True.
+        reduction: as in Keras. Default "sum_over_batch_size".
+        name: name of the loss.
+
+    Raises:
+        ValueError: as `contrastive`.
+
+    Example:
+        >>> loss = ContrastiveLoss(negative_margin=1.0)
+        >>> round(float(loss([0, 0, 1], [[1.0, 0.0], [1.0, 0.0], [0.8, 0.6]])), 4)
+        0.3675
+
+    Source: Hadsell et al., CVPR 2006, eq. (4).
+    """
+
+    def __init__(
+        self,
+        negative_margin: float = 0.5,
+        positive_margin: float = 0.0,
+        squared: bool = False,
+        average_nonzero: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "contrastive",
+    ) -> None:
+        _check_settings(negative_margin, positive_margin)
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        self.negative_margin = negative_margin
+        self.positive_margin = positive_margin
+        self.squared = squared
+        self.average_nonzero = average_nonzero
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        return contrastive(
+            class_ids(y_true),
+            y_pred,
+            self.negative_margin,
+            self.positive_margin,
+            self.squared,
+            self.average_nonzero,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "negative_margin": self.negative_margin,
+            "positive_margin": self.positive_margin,
+            "squared": self.squared,
+            "average_nonzero": self.average_nonzero,
+        }
+
+
+def _check_settings(negative_margin: float, positive_margin: float) -> None:
+    if not 0 < negative_margin <= 2 or positive_margin < 0:
+        raise ValueError(
+            "Expected negative_margin in (0, 2] and positive_margin of 0 or more, distances of "
+            f"unit vectors; received {negative_margin} and {positive_margin}."
+        )

@@ -1,0 +1,102 @@
+"""Lifted structure loss (Oh Song et al., CVPR 2016)."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from pa_keras.losses.inputs import (
+    TensorLike,
+    check_embeddings,
+    class_ids,
+    expect_positive,
+    pairs_of,
+)
+from pa_keras.losses.terms import distances, share, unit
+
+
+def lifted_structure(
+    labels: TensorLike, embeddings: TensorLike, margin: float = 1.0, normalize: bool = True
+) -> tf.Tensor:
+    r"""One lifted structure term per embedding; their mean is the loss.
+
+        L = 1/(2 |P|) sum_{(i, j) in P} [J_ij]_+^2,
+        J_ij = d_ij + log( sum_{k in N_i} exp(m - d_ik) + sum_{l in N_j} exp(m - d_jl) )
+
+    with P the positive pairs, N_i the embeddings of other classes than i's, d the Euclidean
+    distance. The paper and TensorFlow Addons do not normalise the embeddings; PyTorch Metric
+    Learning does.
+
+    Args:
+        labels: class of each row, integers (B,) or (B, 1).
+        embeddings: floating (B, D).
+        margin: m, a distance, > 0. Default 1.
+        normalize: whether embeddings are divided by their lengths. Default True.
+
+    Returns:
+        float32 (B,). NaN without pairs where nothing could be raised (under XLA).
+
+    Raises:
+        ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a
+            positive or a negative pair.
+        tf.errors.InvalidArgumentError: a batch without such pairs, in a graph.
+
+    Example:
+        >>> lifted_structure([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape
+        TensorShape([3])
+
+    Source: Oh Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 2016,
+    eq. (4); sampling: balanced batches.
+    """
+    expect_positive("margin", margin)
+    labels, embeddings = check_embeddings(labels, embeddings)
+    positive, negative, valid = pairs_of(labels)
+    apart = distances(unit(embeddings) if normalize else embeddings)
+    lifted = ops.logsumexp(ops.where(negative, margin - apart, -float("inf")), axis=1)
+    pairs = apart + ops.logaddexp(lifted[:, None], lifted[None, :])
+    terms = share(0.5 * ops.square(ops.relu(pairs)), positive)
+    return ops.where(valid, terms, float("nan"))
+
+
+@keras.saving.register_keras_serializable("pa_keras")
+class LiftedStructureLoss(keras.losses.Loss):
+    """Lifted structure loss of class ids and embeddings; the formula is at `lifted_structure`.
+
+    The model must end with embeddings, without `Proxies`. Batches must be balanced
+    (`images_per_class` of 2 or more).
+
+    Args:
+        margin: m, a distance, > 0. Default 1.
+        normalize: whether embeddings are divided by their lengths. Default True.
+        reduction: as in Keras. Default "sum_over_batch_size".
+        name: name of the loss.
+
+    Raises:
+        ValueError: as `lifted_structure`.
+
+    Example:
+        >>> loss = LiftedStructureLoss()
+        >>> round(float(loss([0, 0, 1, 1], [[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])), 4)
+        0.0746
+
+    Source: Oh Song et al., CVPR 2016, eq. (4).
+    """
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        normalize: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "lifted_structure",
+    ) -> None:
+        expect_positive("margin", margin)
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        self.margin = margin
+        self.normalize = normalize
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        return lifted_structure(class_ids(y_true), y_pred, self.margin, self.normalize)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "margin": self.margin, "normalize": self.normalize}

@@ -1,0 +1,110 @@
+"""Every loss and its gradients against PyTorch Metric Learning and TensorFlow Addons.
+
+The golden files are written by `benchmarks/peers/make.sh`; their "source" says by which versions.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pa_keras import losses
+from pa_keras.layers import Proxies
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+TORCH = json.loads((GOLDEN / "pytorch_metric_learning.json").read_text())
+ADDONS = json.loads((GOLDEN / "tensorflow_addons.json").read_text())
+
+# Name in the golden file, our loss, and what to multiply ours by where the definitions differ.
+PAIRS_OF_TORCH = [
+    ("contrastive", losses.ContrastiveLoss(), 1),
+    ("contrastive, margins", losses.ContrastiveLoss(1.2, 0.2), 1),
+    ("triplet, all", losses.TripletLoss(0.3, "all"), 1),
+    ("triplet, semi_hard", losses.TripletLoss(0.3, "semi_hard"), 1),
+    ("n_pair", losses.NPairLoss(), 1),
+    ("lifted_structure", losses.LiftedStructureLoss(1.0), 1),
+    ("multi_similarity", losses.MultiSimilarityLoss(epsilon=None), 1),
+    ("multi_similarity, mined", losses.MultiSimilarityLoss(), 1),
+]
+OF_PROXIES = [
+    ("proxy_nca, target", losses.ProxyNCALoss(3.0, target_in_denominator=True), 1),
+    ("proxy_anchor", losses.ProxyAnchorLoss(), 1),
+    # Its dot product is of the embeddings as they are, hence with unit vectors there.
+    ("normalized_softmax", losses.NormalizedSoftmaxLoss(), 1),
+    ("cosface", losses.CosFaceLoss(scale=16.0), 1),
+    ("arcface", losses.ArcFaceLoss(math.radians(28.6), 16.0), 1),
+]
+PAIRS_OF_ADDONS = [
+    ("triplet, semi_hard_nearest", losses.TripletLoss(0.3, "semi_hard_nearest"), "embeddings"),
+    ("triplet, hard", losses.TripletLoss(0.3, "hard"), "embeddings"),
+    ("lifted_structure, as they are", losses.LiftedStructureLoss(normalize=False), "embeddings"),
+    ("n_pair", losses.NPairLoss(), "unit"),
+]
+
+
+def close(found, expected):
+    """To 1e-5 of the largest component, as float32 allows."""
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def value_and_gradient(loss, labels, embeddings, wrap=lambda f: f):
+    embeddings = tf.constant(embeddings, tf.float32)
+
+    @wrap
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = loss(tf.constant(labels), x)
+        return value, tape.gradient(value, x)
+
+    return [each.numpy() for each in step(embeddings)]
+
+
+WRAPS = {
+    "eager": lambda f: f,
+    "graph": tf.function,
+    "xla": lambda f: tf.function(f, jit_compile=True),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+@pytest.mark.parametrize(("name", "loss", "factor"), PAIRS_OF_TORCH, ids=lambda x: str(x)[:24])
+def test_pair_losses_of_pytorch_metric_learning(name, loss, factor, wrap):
+    given, expected = TORCH["inputs"], TORCH["losses"][name]
+    value, gradient = value_and_gradient(loss, given["labels"], given["embeddings"], wrap)
+    assert factor * value == pytest.approx(expected["value"], rel=1e-5)
+    close(factor * gradient, expected["embeddings"])
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+@pytest.mark.parametrize(("name", "loss", "inputs"), PAIRS_OF_ADDONS, ids=lambda x: str(x)[:24])
+def test_pair_losses_of_tensorflow_addons(name, loss, inputs, wrap):
+    given, expected = ADDONS["inputs"], ADDONS["losses"][name]
+    value, gradient = value_and_gradient(loss, given["labels"], given[inputs], wrap)
+    assert value == pytest.approx(expected["value"], rel=1e-5)
+    close(gradient, expected["embeddings"])
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "xla"])
+@pytest.mark.parametrize(("name", "loss", "factor"), OF_PROXIES, ids=lambda x: str(x)[:24])
+def test_proxy_losses_of_pytorch_metric_learning(name, loss, factor, compiled):
+    given, expected = TORCH["inputs"], TORCH["losses"][name]
+    x = tf.constant(given["embeddings"], tf.float32)
+    layer = Proxies(len(given["proxies"]))
+    layer.build(x.shape)
+    layer.proxies.assign(given["proxies"])
+
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = factor * loss(tf.constant(given["labels"]), layer(x))
+        return value, *tape.gradient(value, [x, layer.proxies.value])
+
+    value, of_embeddings, of_proxies = tf.function(step, jit_compile=True)() if compiled else step()
+    assert float(value) == pytest.approx(expected["value"], rel=1e-5)
+    close(of_embeddings.numpy(), expected["embeddings"])
+    close(of_proxies.numpy(), expected["proxies"])
