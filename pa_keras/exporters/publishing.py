@@ -86,7 +86,7 @@ def staging(place: ExportPlace) -> Iterator[ExportPlace]:
 def publish(staged: ExportPlace, place: ExportPlace, force: bool = False) -> None:
     """Moves what was staged to its place; a server that watches never sees half a version.
 
-    Should a move fail, what stood there before is put back.
+    Should a move fail, everything is put back as it was.
 
     Args:
         staged: of `staging`.
@@ -99,18 +99,21 @@ def publish(staged: ExportPlace, place: ExportPlace, force: bool = False) -> Non
     place.expect_new(force)
     moves = ((staged.files, place.files), (staged.saved_model, place.saved_model))
     kept = {target: target.with_name(f".replaced-{target.name}") for _, target in moves}
+    is_staged = {target: source.exists() for source, target in moves}
     try:
         for source, target in moves:
             target.parent.mkdir(exist_ok=True)
             if target.exists():
+                # What a killed export left there is older than what stands here now.
+                shutil.rmtree(kept[target], ignore_errors=True)
                 target.rename(kept[target])
-            if source.exists():
+            if is_staged[target]:
                 source.rename(target)
     except BaseException:  # Ctrl-C too
         for source, target in moves:
-            if kept[target].exists():
-                if target.exists():
-                    target.rename(source)
+            if is_staged[target] and not source.exists():
+                target.rename(source)
+            if kept[target].exists() and not target.exists():
                 kept[target].rename(target)
         raise
     for old in kept.values():

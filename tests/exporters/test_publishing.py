@@ -111,6 +111,36 @@ def test_a_failed_replacement_puts_the_old_one_back(tmp_path, monkeypatch, faili
     assert (place.files / "model.onnx").read_text() == "old"
 
 
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_failed_first_export_leaves_no_half(tmp_path, monkeypatch, failing):
+    place = ExportPlace(tmp_path, "cars", 1)
+    rename, calls = Path.rename, []
+
+    def interrupted(self, target):
+        calls.append(target)
+        if len(calls) == failing:
+            raise OSError("no space left")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(OSError, match="no space left"):
+        export(place, "new")
+    assert tree(tmp_path) == []
+    export(place, "again")
+    assert (place.saved_model / "saved_model.pb").read_text() == "again"
+
+
+def test_what_a_killed_export_left_is_in_nobodys_way(tmp_path):
+    place = ExportPlace(tmp_path, "cars", 1)
+    export(place, "old")
+    for folder in (place.saved_model.parent, place.files.parent):
+        (folder / ".replaced-1").mkdir()
+        (folder / ".replaced-1" / "older").write_text("a")
+    export(place, "new", force=True)
+    assert tree(tmp_path) == ["cars.files/1/model.onnx", "cars/1/saved_model.pb"]
+    assert (place.saved_model / "saved_model.pb").read_text() == "new"
+
+
 @pytest.mark.parametrize("path", ["out", "out/cars", "out/cars.files"])
 def test_a_file_where_a_folder_should_be(tmp_path, path):
     (tmp_path / path).parent.mkdir(exist_ok=True)
