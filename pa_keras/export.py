@@ -181,12 +181,13 @@ def _prove(
     from pa_keras import exporters
     from pa_keras.datasets import sample_classes
     from pa_keras.exporters.formats import path_of
+    from pa_keras.training.trained import model_path
 
     if config.report_images is not None:
         dataset = sample_classes(dataset, config.report_images)
     logger.info("Comparing with Keras on %d test images.", len(dataset.queries))
     agreements = exporters.measure_agreement(
-        exporters.keras_artefact(model, _model_file(config).stat().st_size),
+        exporters.keras_artefact(model, model_path(config.run, config.model).stat().st_size),
         [exporters.load_artefact(path_of(staged, kind), kind) for kind in config.formats],
         dataset.queries,
         dataset.gallery,
@@ -215,12 +216,6 @@ def _prove(
         gallery=gallery and {**exporters.measure_gallery(gallery), "k": config.k},
     )
     exporters.write_model_card(staged.files, card, agreements)
-
-
-def _model_file(config: ExportConfig) -> Path:
-    from pa_keras.training.run_folder import RunFolder
-
-    return RunFolder(Path(config.run)).best_model if config.run else Path(config.model or "")
 
 
 def _metrics_of(run: str | None) -> dict[str, float]:

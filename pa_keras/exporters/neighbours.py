@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pa_keras.exporters.gallery import Gallery
-from pa_keras.retrieval import search
+from pa_keras.retrieval import matches, num_relevant, recall_at_k, search
 from pa_keras.retrieval.exact import without_own
 
 _LEAST_BLOCK = 8192  # gallery rows at a time: their float32 copy stays in the processor's cache
@@ -124,11 +124,14 @@ def measure_gallery(gallery: Gallery, seed: int = 0) -> dict[str, Any]:
     own, _ = without_own(rows.numpy(), similarities.numpy(), drawn)
     truth = search(queries, gallery.embeddings, 2, method="exact")
     exact, _ = without_own(truth.indices, truth.similarities, drawn)
-    counts = np.bincount(labels)[labels[drawn]]
+    answerable = num_relevant(labels)[drawn] > 0
     lost = None
-    if (counts > 1).any():
-        right = [labels[each[:, 0]] == labels[drawn] for each in (exact, own)]
-        lost = 100 * float(np.mean(right[0][counts > 1]) - np.mean(right[1][counts > 1]))
+    if answerable.any():
+        right, of_dtype = (
+            recall_at_k(matches(each, labels[drawn], labels)[answerable], 1).mean()
+            for each in (exact, own)
+        )
+        lost = 100 * float(right - of_dtype)
     same = float((own == exact).mean())
     return {**found, "same_nearest": same, "recall_at_1_lost": lost}
 

@@ -34,6 +34,10 @@ def arcface(
             of range.
         tf.errors.InvalidArgumentError: a label out of range, in a graph.
 
+    Example:
+        >>> arcface([0, 1], [[1.0, 0.0], [0.0, 1.0]], margin=0.0, scale=1.0).shape
+        TensorShape([2])
+
     Source: Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR
     2019, eq. (3); the second case is that of the authors' code.
     """

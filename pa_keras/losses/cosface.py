@@ -32,6 +32,10 @@ def cosface(
             of range.
         tf.errors.InvalidArgumentError: a label out of range, in a graph.
 
+    Example:
+        >>> cosface([0, 1], [[1.0, 0.0], [0.0, 1.0]], margin=0.0, scale=1.0).shape
+        TensorShape([2])
+
     Source: Wang et al., CosFace: Large Margin Cosine Loss for Deep Face Recognition, CVPR
     2018, eq. (4).
     """

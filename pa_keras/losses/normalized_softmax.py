@@ -30,6 +30,10 @@ def normalized_softmax(
             of range.
         tf.errors.InvalidArgumentError: a label out of range, in a graph.
 
+    Example:
+        >>> normalized_softmax([0, 1], [[1.0, 0.0], [0.0, 1.0]], temperature=1.0).shape
+        TensorShape([2])
+
     Source: Zhai and Wu, Classification is a Strong Baseline for Deep Metric Learning, BMVC
     2019, eq. (2).
     """

@@ -35,11 +35,9 @@ def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[
             "--run DIR, or --model FILE.keras."
         )
     settings: dict[str, Any] = {}
-    path = Path(model or "")
     if run is not None:
-        folder = existing_run_folder(run)
-        settings = yaml.safe_load(folder.config.read_text())
-        path = folder.best_model
+        settings = yaml.safe_load(existing_run_folder(run).config.read_text())
+    path = model_path(run, model)
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected a trained model in {path}; there is none. A run has one after its first "
@@ -48,6 +46,11 @@ def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[
     loaded = keras.saving.load_model(path, compile=False)
     expect_embedding_model(loaded)
     return loaded, settings
+
+
+def model_path(run: str | None, model: str | None) -> Path:
+    """The file that `load_trained` opens: the best model of the run, or the model's own."""
+    return Path(model or "") if run is None else existing_run_folder(run).best_model
 
 
 def load_data(
