@@ -22,6 +22,8 @@ _HOMES = {
     "ProxyAnchorLoss": "pa_keras.losses",
     "ProxyNCALoss": "pa_keras.losses",
     "RecallAtK": "pa_keras.training",
+    "SoftTripleLoss": "pa_keras.losses",
+    "SoftTripleRegularizer": "pa_keras.layers",
     "TripletLoss": "pa_keras.losses",
     "embedding_model": "pa_keras.models",
     "nearest_neighbours": "pa_keras.retrieval",

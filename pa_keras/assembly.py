@@ -7,18 +7,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pa_keras import datasets
+from pa_keras import datasets, loss_choice
 from pa_keras.config import FitConfig
 from pa_keras.datasets import Dataset, Images
-from pa_keras.losses import ProxyAnchorLoss
-from pa_keras.models import embedding_model, with_proxies
+from pa_keras.models import embedding_model
 from pa_keras.pipelines import (
     ImageCache,
     evaluation_batches,
     steps_per_epoch,
     training_batches,
 )
-from pa_keras.training import RecallAtK, decayed, two_rate_adamw
+from pa_keras.training import RecallAtK, decayed
 from pa_keras.training import callbacks as run_callbacks
 from pa_keras.training.data import load_checked
 from pa_keras.training.evaluation import expect_ks
@@ -35,16 +34,30 @@ def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str
         test_fraction=config.data.test_fraction,
         crop_to_boxes=config.data.crop_to_boxes,
     )
-    match config.training.selection:
-        case "held_out":
-            train, held_out = datasets.hold_out_classes(
-                dataset.train, config.training.held_out_fraction, seed=config.seed
+    selection = dataset if config.training.selection == "reference_protocol" else None
+    train = dataset.train
+    if config.training.selection == "held_out":
+        train, held_out = datasets.hold_out_classes(
+            train, config.training.held_out_fraction, seed=config.seed
+        )
+        selection = datasets.Dataset("held out", train, held_out)
+    train = _corrupted(config, train)
+    loss_choice.check_pairs(config, train.labels)
+    return dataclasses.replace(dataset, train=train), selection, skipped
+
+
+def _corrupted(config: FitConfig, train: Images) -> Images:
+    """The training images with the noise that was asked for; what is measured on stays clean."""
+    data = config.data
+    if data.outliers:
+        if data.outliers_dir is None:
+            raise ValueError(
+                "Expected a folder of foreign images for data.outliers; add "
+                "--data.outliers_dir DIR."
             )
-            dataset = dataclasses.replace(dataset, train=train)
-            return dataset, datasets.Dataset("held out", train, held_out), skipped
-        case "reference_protocol":
-            return dataset, dataset, skipped
-    return dataset, None, skipped
+        foreign = datasets.images_at(data.outliers_dir).paths
+        train = datasets.replace_by_outliers(train, foreign, data.outliers, config.seed)
+    return datasets.flip_labels(train, data.label_noise, config.seed)
 
 
 def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras.Model]:
@@ -64,7 +77,7 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
         )
 
     trained = embedder(training_size, settings.weights)
-    model = with_proxies(trained, num_classes)
+    model = loss_choice.make_training_model(config, trained, num_classes)
     if training_size == evaluation_size:
         return model, trained
     # Built from the same weights: some networks scale pixels otherwise without them.
@@ -112,12 +125,11 @@ def make_optimizer(
             settings.decay_factor,
         )
 
-    return two_rate_adamw(
+    return loss_choice.make_optimizer(
+        config,
         model,
         rate(settings.learning_rate),
         rate(settings.learning_rate * settings.proxies_multiplier),
-        settings.weight_decay,
-        settings.clip_value,
     )
 
 
@@ -160,17 +172,12 @@ def check(
     expect_ks(config.evaluation.ks)
     make_evaluation_batches(config, dataset.queries)
     make_batches(config, dataset.train, "none", 0)
-    make_loss(config, dataset.train.num_classes)
+    loss_choice.make_loss(config, dataset.train.num_classes)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
     for phase in phases(config.training.epochs, config.training.warmup_epochs):
         make_optimizer(config, model, steps, phase.first_epoch)
     if selection is not None:
         make_recall(config, selection, model, {})
-
-
-def make_loss(config: FitConfig, num_classes: int) -> keras.losses.Loss:
-    """The loss, which checks the width of what it is given."""
-    return ProxyAnchorLoss(**vars(config.loss_options), num_classes=num_classes)
 
 
 def make_evaluation_batches(config: FitConfig, images: Images) -> tf.data.Dataset:
@@ -198,7 +205,8 @@ def make_recall(
         every=config.evaluation.every,
         method=config.evaluation.search,
         embedding_model=embedder,
-        values={k: v for k, v in last_row.items() if k.startswith("recall_at_")},
+        map_at_r=config.evaluation.map_at_r,
+        values={k: v for k, v in last_row.items() if k.startswith(("recall_at_", "map_at_r"))},
     )
 
 

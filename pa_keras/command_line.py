@@ -1,8 +1,10 @@
 """What the commands share: reading settings, logging, and errors a user can act on."""
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
+import io
 import itertools
 import json
 import logging
@@ -78,12 +80,35 @@ def parse(
         if shipped and not parsed.config and base.exists():
             parsed = parser.parse_args([f"--config={base}", *arguments])
     except argparse.ArgumentError as error:
-        hint = _hint(parser, arguments)
+        hint = _hint(parser, arguments) + _choice_hint(config_class, arguments)
         sys.stderr.write(f"{parser.prog}: {error}\n{hint}See {parser.prog} --help.\n")
         raise SystemExit(2) from None
     values = parser.instantiate(parsed)
     names = config_class.__dataclass_fields__
     return config_class(**{name: values[name] for name in names}), parsed
+
+
+def config_from(config_class: type[Config], files: Sequence[str], settings: dict) -> Config:
+    """A config of YAML files and of nested settings that stand above them.
+
+    Args:
+        config_class: as of `make_parser`.
+        files: paths, or names of shipped experiments, the later above the earlier.
+        settings: as a YAML file would hold them; dotted names are allowed.
+
+    Raises:
+        ValueError: an unknown setting, a wrong type, or a file that is not there.
+    """
+    parser = make_parser(config_class, "settings", "")
+    arguments = [f"--config={file}" for file in files]
+    for name, value in dotted(settings).items():
+        arguments.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            return parse(parser, config_class, _with_shipped_configs(arguments))[0]
+    except SystemExit:
+        raise ValueError(messages.getvalue().removesuffix("See settings --help.\n")) from None
 
 
 def as_yaml(config: Config) -> str:
@@ -98,6 +123,7 @@ def run_from(
     program: str,
     description: str,
     run: Callable[[Config], None],
+    shipped: bool = False,
 ) -> None:
     """The whole of a command that needs nothing but its config.
 
@@ -107,9 +133,11 @@ def run_from(
         program: such as "python -m pa_keras.embed".
         description: stands at the head of --help.
         run: does the work.
+        shipped: as of `parse`. Default False.
     """
     parser = make_parser(config_class, program, description)
-    config, _ = parse(parser, config_class, sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    config, _ = parse(parser, config_class, arguments, shipped)
     log_to()
     run_command(lambda: run(config))
 
@@ -212,10 +240,8 @@ def _hint(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> str:
     """A line for each unknown setting on the command line or in a config, with its nearest name."""
     known = [name for name, _ in parser.get_defaults().items()] + ["help"]
     given = [a[2:].partition("=")[0] for a in arguments if a.startswith("--")]
-    files = [a.removeprefix("--config=") for a in arguments]
-    for file in files:
-        if file.endswith((".yaml", ".yml")) and Path(file).is_file():
-            given += _settings_in(Path(file))
+    for file in _config_files(arguments):
+        given += _settings_in(file)
     groups = {name.rpartition(".")[0] for name in known}
     lines = []
     for name in given:
@@ -229,16 +255,48 @@ def _hint(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> str:
     return "".join(lines)
 
 
-def _settings_in(file: Path) -> list[str]:
+def _choice_hint(config_class: type, arguments: Sequence[str]) -> str:
+    """A line for each value that is none of its setting's choices but near to one."""
+    given = dict(_pairs(arguments))
+    for file in _config_files(arguments):
+        given = {**_settings_in(file), **given}
+    lines = []
+    for name, kind in _types(config_class):
+        value = given.get(name)
+        choices = [c for each in (kind, *get_args(kind)) for c in get_args(each)]
+        choices = [choice for choice in choices if isinstance(choice, str)]
+        if isinstance(value, str) and choices and value not in choices:
+            nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
+            lines += [f"{name}: there is no {value}. Did you mean {each}?\n" for each in nearest]
+    return "".join(lines)
+
+
+def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Names and values of the command line, given as `--name=value` or as `--name value`."""
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            yield name, value if equals else following
+
+
+def _config_files(arguments: Sequence[str]) -> list[Path]:
+    paths = [Path(argument.removeprefix("--config=")) for argument in arguments]
+    return [path for path in paths if path.suffix in (".yaml", ".yml") and path.is_file()]
+
+
+def _settings_in(file: Path) -> dict[str, Any]:
+    """The settings of a YAML file by their dotted names."""
     try:
         settings = yaml.safe_load(file.read_text())
     except yaml.YAMLError:  # the parser has said so
-        return []
-    return _dotted(settings) if isinstance(settings, dict) else []
+        return {}
+    return dotted(settings) if isinstance(settings, dict) else {}
 
 
-def _dotted(settings: dict, prefix: str = "") -> list[str]:
-    names = []
+def dotted(settings: dict, prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names, such as {"data.image_size": 224}."""
+    names: dict[str, Any] = {}
     for name, value in settings.items():
-        names += _dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+        is_group = isinstance(value, dict)
+        names |= dotted(value, f"{prefix}{name}.") if is_group else {f"{prefix}{name}": value}
     return names

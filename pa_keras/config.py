@@ -5,7 +5,7 @@ these classes: they unpack them into plain arguments.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass
@@ -27,6 +27,15 @@ class DataConfig:
     on_bad_image: Literal["error", "skip"] = "error"
     """An image that cannot be decoded: stop before training, or leave it out and list it."""
 
+    label_noise: float = 0.0
+    """Share of the training labels that are changed to another class, [0, 1): a study of noise."""
+
+    outliers: float = 0.0
+    """Share of the training images that are replaced by foreign ones, [0, 1): another study."""
+
+    outliers_dir: str | None = None
+    """The foreign images: a folder of images or of class folders, or a manifest."""
+
     cache: Literal["none", "files", "pixels"] = "none"
     """Keep nothing, the files' bytes, or the decoded pixels of the training images in memory."""
 
@@ -38,11 +47,16 @@ class BatchConfig:
     batch_size: int = 90
     """Images in a training batch."""
 
+    sampling: Literal["auto", "random", "balanced"] = "auto"
+    """random: all images shuffled; balanced: the same number of images of each of some classes;
+    auto: balanced for losses of pairs and where one of the next two is given, else random."""
+
     classes_per_batch: int | None = None
-    """Balanced batches: classes in each; give images_per_class too. None: random shuffle."""
+    """Balanced batches: classes in each. Default: batch_size / images_per_class."""
 
     images_per_class: int | None = None
-    """Balanced batches: images of each class. classes_per_batch x images_per_class = batch_size."""
+    """Balanced batches: images of each class. Default: the loss's own number, or the next smaller
+    one that divides batch_size."""
 
 
 @dataclass
@@ -83,15 +97,76 @@ class ModelConfig:
     """Batch normalization: trained, wholly frozen, or with trained scale and shift only."""
 
 
+LossName = Literal[
+    "proxy_anchor",
+    "proxy_nca",
+    "soft_triple",
+    "normalized_softmax",
+    "cosface",
+    "arcface",
+    "contrastive",
+    "triplet",
+    "n_pair",
+    "lifted_structure",
+    "multi_similarity",
+]
+
+
 @dataclass
 class LossOptions:
-    """Settings of the loss."""
+    """Settings of the loss; each loss has some of them. null: the loss's own default."""
 
-    margin: float = 0.1
-    """delta, a difference of cosines, [-1, 1]."""
+    margin: float | None = None
+    """proxy_anchor (delta 0.1), soft_triple (0.01), cosface (0.35): cosines; arcface (0.5):
+    radians; triplet (0.1), lifted_structure (1): distances."""
 
-    alpha: float = 32.0
-    """Scale: how sharply the hardest examples dominate, > 0."""
+    alpha: float | None = None
+    """proxy_anchor: scale (32); multi_similarity: scale of the positives (2)."""
+
+    beta: float | None = None
+    """multi_similarity: scale of the negatives (50)."""
+
+    base: float | None = None
+    """multi_similarity: lambda, a cosine (0.5)."""
+
+    epsilon: float | None = None
+    """multi_similarity: of its mining, a difference of cosines (0.1); 3 keeps every pair."""
+
+    scale: float | None = None
+    """proxy_nca: of squared distances (32); soft_triple (20), cosface (64), arcface (64)."""
+
+    target_in_denominator: bool | None = None
+    """proxy_nca: whether the target proxy is in the denominator (false, as in the paper)."""
+
+    temperature: float | None = None
+    """normalized_softmax: sigma (0.05)."""
+
+    gamma: float | None = None
+    """soft_triple: temperature among the centers of a class (0.1)."""
+
+    centers_per_class: int | None = None
+    """soft_triple: K (10)."""
+
+    centers_strength: float | None = None
+    """soft_triple: tau of the regularizer that merges the centers of a class (0.2)."""
+
+    mining: Literal["semi_hard", "semi_hard_nearest", "hard", "all"] | None = None
+    """triplet: which triplets (semi_hard)."""
+
+    negative_margin: float | None = None
+    """contrastive: distance beyond which a negative costs nothing (0.5)."""
+
+    positive_margin: float | None = None
+    """contrastive: distance below which a positive costs nothing (0)."""
+
+    squared: bool | None = None
+    """contrastive: whether the hinges are squared (false)."""
+
+    average_nonzero: bool | None = None
+    """contrastive: whether the means are over the terms above 0 alone (true)."""
+
+    normalize: bool | None = None
+    """lifted_structure: whether embeddings are divided by their lengths (true)."""
 
 
 @dataclass
@@ -102,7 +177,7 @@ class OptimizerConfig:
     """Peak learning rate of the backbone and the embedding layer."""
 
     proxies_multiplier: float = 100.0
-    """The proxies learn at learning_rate times this."""
+    """The proxies of any loss that has some learn at learning_rate times this."""
 
     weight_decay: float = 1e-4
     """Decoupled weight decay, for all weights."""
@@ -151,6 +226,9 @@ class EvaluationConfig:
     ks: tuple[int, ...] = (1, 2, 4, 8)
     """The K of Recall@K."""
 
+    map_at_r: bool = False
+    """Measure MAP@R at each epoch too; as many neighbours are searched as a class has images."""
+
     every: int = 1
     """Epochs from one evaluation to the next; the first and the last epoch always have one."""
 
@@ -182,7 +260,7 @@ class FitConfig:
     run_dir: str | None = None
     """New folder for everything this run writes. Default: runs/<dataset>-<n>."""
 
-    loss: Literal["proxy_anchor"] = "proxy_anchor"
+    loss: LossName = "proxy_anchor"
     """The loss; its settings are in loss_options."""
 
     seed: int = 0
@@ -355,3 +433,33 @@ class ExportConfig:
 
     on_bad_image: Literal["error", "skip"] | None = None
     """An image that cannot be decoded: stop, or leave it out. Default: as the run did, or stop."""
+
+
+@dataclass
+class CompareConfig:
+    """A comparison: some runs of fit that differ in a few settings, each with several seeds."""
+
+    out: str
+    """Folder for the table and the pictures; a call with the same settings replaces them."""
+
+    runs: list[dict[str, Any]]
+    """The lines of the table. Each has a name, and the settings of fit in which it differs."""
+
+    base: str = "glyphs"
+    """Settings that all runs share: an experiment of fit by its name, or a YAML file."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of fit that stand above those of base."""
+
+    vary: dict[str, list[Any]] = field(default_factory=dict)
+    """A study: one or two settings of fit by their dotted names, and the values of each."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds; every run is trained with each."""
+
+    data_dir: str | None = None
+    """Folder of the images, or the manifest's path. Default: that of base."""
+
+    cache: str = "runs/compared"
+    """Folder of the trained runs. Comparisons share it: a run of the same settings is trained
+    once."""

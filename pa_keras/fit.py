@@ -28,8 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line.make_parser(
         FitConfig,
         PROGRAM,
-        "Trains an embedding model with Proxy-Anchor loss and measures Recall@K on classes that "
-        "it never saw. Without any setting it draws its own images and takes a few minutes. "
+        "Trains an embedding model, with Proxy-Anchor or another loss, and measures Recall@K on "
+        "classes that it never saw. Without any setting it draws its own images and takes a few "
+        "minutes. "
         "--config also takes the name of an experiment that ships with the package: "
         + ", ".join(sorted(path.stem for path in command_line.config_folder().glob("*.yaml"))),
     )
@@ -50,11 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _start(config: FitConfig, dry_run: bool) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
-    from pa_keras import assembly
+    from pa_keras import assembly, loss_choice
     from pa_keras.training.run_folder import expect_new_run, new_run_folder
 
     if not dry_run:
         expect_new_run(config.run_dir)
+    config = loss_choice.resolved(config)
     dataset, selection, skipped = assembly.load_data(config)
     model, embedder = assembly.make_models(config, dataset.train.num_classes)
     assembly.check(config, dataset, selection, model)
@@ -75,7 +77,7 @@ def _start(config: FitConfig, dry_run: bool) -> None:
 def _resume(
     run_dir: str | None, arguments: list[str], parser: "jsonargparse.ArgumentParser"
 ) -> None:
-    from pa_keras import assembly
+    from pa_keras import assembly, loss_choice
     from pa_keras.training.callbacks import finished_epochs
     from pa_keras.training.run_folder import existing_run_folder
 
@@ -90,6 +92,7 @@ def _resume(
             "Expected a resumed run to keep its settings; received others for "
             f"{', '.join(changed)}. Leave them out, or start a new run with another --run-dir."
         )
+    config = loss_choice.resolved(config)
     folder.drop_metrics_after(finished_epochs(folder.state))
     dataset, selection, _ = assembly.load_data(config)
     model, embedder = assembly.make_models(config, dataset.train.num_classes)
@@ -104,7 +107,7 @@ def _train(
     model: "keras.Model",
     embedder: "keras.Model",
 ) -> None:
-    from pa_keras import assembly
+    from pa_keras import assembly, loss_choice
     from pa_keras.pipelines import fill_cache, steps_per_epoch
     from pa_keras.training import phases
 
@@ -119,7 +122,7 @@ def _train(
             steps,
             phases.phases(config.training.epochs, config.training.warmup_epochs),
             lambda phase: assembly.make_optimizer(config, model, steps, phase.first_epoch),
-            assembly.make_loss(config, dataset.train.num_classes),
+            loss_choice.make_loss(config, dataset.train.num_classes),
             assembly.make_callbacks(config, folder, selection, model, embedder, steps),
             folder.state,
             config.model.batch_norm,

@@ -80,18 +80,25 @@ def _embed(features: keras.KerasTensor, embedding_size: int, seed: int | None) -
 
 
 def with_proxies(
-    embedding_model: keras.Model, num_classes: int, seed: int | None = None
+    embedding_model: keras.Model,
+    num_classes: int,
+    centers_per_class: int | None = None,
+    regularizer: keras.regularizers.Regularizer | None = None,
+    seed: int | None = None,
 ) -> keras.Model:
-    """The model to train: the embedding model and one learned proxy a class on top.
+    """The model to train: the embedding model and the learned proxies of the classes on top.
 
     Args:
         embedding_model: model to (B, D) embeddings; it stays a layer of the result under its own
             name and shares its weights, so after training it is the model to keep.
         num_classes: C, classes of the training set, at least 2.
+        centers_per_class: K, as of `Proxies`. Default None: one proxy a class.
+        regularizer: of the proxies. Default None.
         seed: seed of the initial proxies. Default None: another start every time.
 
     Returns:
-        Model of the same input to cosines (B, C), float32; its layer "proxies" holds the proxies.
+        Model of the same input to cosines (B, C), or (B, C, K), float32; its layer "proxies" holds
+        the proxies.
 
     Raises:
         ValueError: num_classes below 2; an output that is not (batch, embedding_size).
@@ -102,8 +109,8 @@ def with_proxies(
         (None, 98)
     """
     images = keras.Input(embedding_model.input_shape[1:], name="images")
-    cosines = Proxies(num_classes, seed=seed, name="proxies")(embedding_model(images))
-    return keras.Model(images, cosines, name="with_proxies")
+    proxies = Proxies(num_classes, centers_per_class, regularizer, seed=seed, name="proxies")
+    return keras.Model(images, proxies(embedding_model(images)), name="with_proxies")
 
 
 def checksum(model: keras.Model) -> str:

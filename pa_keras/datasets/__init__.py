@@ -8,6 +8,7 @@ import numpy as np
 
 from pa_keras.datasets.cache import cache_folder
 from pa_keras.datasets.cars196 import load_cars196
+from pa_keras.datasets.corruption import flip_labels, replace_by_outliers
 from pa_keras.datasets.folder import folder_images, load_folder
 from pa_keras.datasets.images import Dataset, Images, label_images
 from pa_keras.datasets.manifest import load_manifest, read_manifest
@@ -19,12 +20,14 @@ __all__ = [
     "Dataset",
     "Images",
     "cache_folder",
+    "flip_labels",
     "folder_images",
     "hold_out_classes",
     "images_at",
     "label_images",
     "load",
     "read_manifest",
+    "replace_by_outliers",
     "sample_classes",
     "split_by_class",
 ]

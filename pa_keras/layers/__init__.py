@@ -1,5 +1,6 @@
 """Layers that training needs on top of an embedding model."""
 
 from pa_keras.layers.proxies import Proxies
+from pa_keras.layers.soft_triple_regularizer import SoftTripleRegularizer
 
-__all__ = ["Proxies"]
+__all__ = ["Proxies", "SoftTripleRegularizer"]

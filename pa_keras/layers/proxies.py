@@ -1,4 +1,4 @@
-"""The layer that holds one learned proxy a class."""
+"""The layer that holds one learned proxy a class, or several."""
 
 import math
 from typing import Any
@@ -20,16 +20,23 @@ class Proxies(keras.layers.Layer):
     (num_classes, embedding_size), start from N(0, sqrt(2 / num_classes)): their length does not
     change a cosine, but it sets how far one optimizer step turns them.
 
+    With `centers_per_class` K the weight is (num_classes, K, embedding_size) and the cosines are
+    (B, C, K), as `SoftTripleLoss` takes them.
+
     Args:
         num_classes: C, at least 2.
+        centers_per_class: K, at least 1. Default None: one proxy a class, without that axis.
+        regularizer: of the proxies, such as `SoftTripleRegularizer`. Default None.
         seed: seed of the initial proxies. Default None: another start every time.
         name: name of the layer.
 
     Call:
-        embeddings (B, D), any floating dtype, normalised here -> cosines (B, C), float32.
+        embeddings (B, D), any floating dtype, normalised here -> cosines (B, C), or (B, C, K),
+        float32.
 
     Raises:
-        ValueError: num_classes below 2; embeddings that are not of rank 2.
+        ValueError: num_classes below 2 or centers_per_class below 1; embeddings that are not of
+            rank 2.
 
     Example:
         >>> cosines = Proxies(98)(keras.random.normal((4, 512)))
@@ -42,6 +49,8 @@ class Proxies(keras.layers.Layer):
     def __init__(
         self,
         num_classes: int,
+        centers_per_class: int | None = None,
+        regularizer: keras.regularizers.Regularizer | None = None,
         seed: int | None = None,
         name: str = "proxies",
         **base_options: Any,
@@ -50,7 +59,13 @@ class Proxies(keras.layers.Layer):
         super().__init__(name=name, autocast=False, **{**base_options, "dtype": "float32"})
         if num_classes < 2:
             raise ValueError(f"Expected num_classes of 2 or more; received {num_classes}.")
+        if centers_per_class is not None and centers_per_class < 1:
+            raise ValueError(
+                f"Expected centers_per_class of 1 or more, or None; received {centers_per_class}."
+            )
         self.num_classes = num_classes
+        self.centers_per_class = centers_per_class
+        self.regularizer = keras.regularizers.get(regularizer)
         self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -61,22 +76,36 @@ class Proxies(keras.layers.Layer):
             )
         self.proxies = self.add_weight(
             name="proxies",
-            shape=(self.num_classes, input_shape[-1]),
+            shape=(*self._places, input_shape[-1]),
             initializer=keras.initializers.RandomNormal(
                 stddev=math.sqrt(2 / self.num_classes), seed=self.seed
             ),
+            regularizer=self.regularizer,
         )
 
     def call(self, embeddings: Tensor) -> Tensor:
-        return ops.matmul(
-            _unit(ops.cast(embeddings, "float32")), ops.transpose(_unit(self.proxies))
-        )
+        proxies = ops.reshape(_unit(self.proxies), (-1, self.proxies.shape[-1]))
+        cosines = ops.matmul(_unit(ops.cast(embeddings, "float32")), ops.transpose(proxies))
+        return ops.reshape(cosines, (-1, *self._places))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
-        return (input_shape[0], self.num_classes)
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], *self._places)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_classes": self.num_classes, "seed": self.seed}
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "centers_per_class": self.centers_per_class,
+            "regularizer": keras.regularizers.serialize(self.regularizer),
+            "seed": self.seed,
+        }
+
+    @property
+    def _places(self) -> tuple[int, ...]:
+        """The axes of the proxies before their own: (C,) or (C, K)."""
+        if self.centers_per_class is None:
+            return (self.num_classes,)
+        return (self.num_classes, self.centers_per_class)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pa_keras.losses.n_pair import NPairLoss, n_pair
 from pa_keras.losses.normalized_softmax import NormalizedSoftmaxLoss, normalized_softmax
 from pa_keras.losses.proxy_anchor import ProxyAnchorLoss, proxy_anchor
 from pa_keras.losses.proxy_nca import ProxyNCALoss, proxy_nca
+from pa_keras.losses.soft_triple import SoftTripleLoss, soft_triple
 from pa_keras.losses.triplet import TripletLoss, triplet
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "NormalizedSoftmaxLoss",
     "ProxyAnchorLoss",
     "ProxyNCALoss",
+    "SoftTripleLoss",
     "TripletLoss",
     "arcface",
     "contrastive",
@@ -31,5 +33,6 @@ __all__ = [
     "normalized_softmax",
     "proxy_anchor",
     "proxy_nca",
+    "soft_triple",
     "triplet",
 ]

@@ -1,4 +1,4 @@
-"""AdamW with a learning rate of their own for the proxies, and decays of both rates."""
+"""AdamW, with a learning rate of their own for the proxies, and decays of both rates."""
 
 import re
 from typing import Literal
@@ -49,14 +49,35 @@ def two_rate_adamw(
             "by with_proxies(embedding_model, num_classes)."
         )
 
-    def adamw(rate: float | schedules.LearningRateSchedule) -> keras.optimizers.Optimizer:
-        return keras.optimizers.AdamW(
-            rate, weight_decay=weight_decay, epsilon=1e-8, clipvalue=clip_value
-        )
+    def with_rate(rate: float | schedules.LearningRateSchedule) -> keras.optimizers.Optimizer:
+        return adamw(rate, weight_decay, clip_value)
 
     # The map's keys are regular expressions for whole paths of variables.
-    own = {re.escape(layer.proxies.path): adamw(proxies_learning_rate) for layer in proxies}
-    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(adamw(learning_rate), own))
+    own = {re.escape(layer.proxies.path): with_rate(proxies_learning_rate) for layer in proxies}
+    return keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(with_rate(learning_rate), own)
+    )
+
+
+def adamw(
+    learning_rate: float | schedules.LearningRateSchedule,
+    weight_decay: float = 1e-4,
+    clip_value: float | None = 10.0,
+) -> keras.optimizers.Optimizer:
+    """AdamW with the settings of `two_rate_adamw` and one rate, for losses without proxies.
+
+    Args:
+        learning_rate: > 0, or a schedule.
+        weight_decay: decoupled, per step and unit of learning rate. Default 1e-4.
+        clip_value: each component of the gradients is clipped to +- this. None: not clipped.
+
+    Example:
+        >>> round(float(adamw(1e-4).learning_rate), 6)
+        0.0001
+    """
+    return keras.optimizers.AdamW(
+        learning_rate, weight_decay=weight_decay, epsilon=1e-8, clipvalue=clip_value
+    )
 
 
 def decayed(

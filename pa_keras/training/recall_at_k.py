@@ -11,7 +11,13 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pa_keras.layers import Proxies
-from pa_keras.retrieval import matches, num_relevant, recall_at_k, search
+from pa_keras.retrieval import (
+    matches,
+    mean_average_precision_at_r,
+    num_relevant,
+    recall_at_k,
+    search,
+)
 from pa_keras.retrieval.search import Method
 from pa_keras.training.embedding import Batch, Embedder
 
@@ -46,6 +52,8 @@ class RecallAtK(keras.callbacks.Callback):
         prefix: put before the names, such as "train_". Default "".
         embedding_model: images -> unit-length embeddings. Default None: the part of the trained
             model before its `Proxies` layer, or the whole model if it has none.
+        map_at_r: whether to write `map_at_r` too, for which as many neighbours are searched as the
+            largest class has images. Default False.
         values: the last values that a run which is resumed has measured, to repeat until its next
             measurement is due. Default None: the first epoch is measured.
 
@@ -73,6 +81,7 @@ class RecallAtK(keras.callbacks.Callback):
         method: Method = "auto",
         prefix: str = "",
         embedding_model: keras.Model | None = None,
+        map_at_r: bool = False,
         values: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
@@ -87,12 +96,14 @@ class RecallAtK(keras.callbacks.Callback):
         self.method = method
         self.prefix = prefix
         self.embedding_model = embedding_model
+        self.map_at_r = map_at_r
         self.seconds = 0.0
         self.note = ""
         self._embedder = None
         self._values = dict(values or {})
         gallery_labels = None if self.gallery is None else self.gallery.labels
-        self._answerable = num_relevant(self.queries.labels, gallery_labels) > 0
+        self._relevant = num_relevant(self.queries.labels, gallery_labels)
+        self._answerable = self._relevant > 0
         if not self._answerable.any():
             raise ValueError(
                 "Expected queries with a right answer in the gallery; received "
@@ -124,6 +135,7 @@ class RecallAtK(keras.callbacks.Callback):
 
     def _measure(self) -> dict[str, float]:
         names = [f"{self.prefix}recall_at_{k}" for k in self.ks]
+        names += [f"{self.prefix}map_at_r"] if self.map_at_r else []
         queries = self.queries.embed(self._embedder)
         gallery = queries if self.gallery is None else self.gallery.embed(self._embedder)
         if not (np.isfinite(queries).all() and np.isfinite(gallery).all()):
@@ -132,11 +144,15 @@ class RecallAtK(keras.callbacks.Callback):
             return dict.fromkeys(names, float("nan"))
         alone = self.gallery is None
         available = len(gallery) - alone
-        found = search(queries, gallery, min(max(self.ks), available), alone, self.method)
+        relevant = self._relevant[self._answerable]
+        wanted = max(*self.ks, relevant.max() if self.map_at_r else 1)
+        found = search(queries, gallery, int(min(wanted, available)), alone, self.method)
         self.note = found.note
         gallery_labels = (self.gallery or self.queries).labels
         right = matches(found.indices, self.queries.labels, gallery_labels)[self._answerable]
         values = [recall_at_k(right, min(k, available)).mean() for k in self.ks]
+        if self.map_at_r:
+            values.append(mean_average_precision_at_r(right, relevant).mean())
         return dict(zip(names, map(float, values), strict=True))
 
 

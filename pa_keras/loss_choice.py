@@ -1,0 +1,170 @@
+"""The loss that a run's settings name: its defaults, its batches, its proxies."""
+
+import dataclasses
+import inspect
+import logging
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from pa_keras import losses
+from pa_keras.config import BatchConfig, FitConfig, LossOptions
+from pa_keras.layers import SoftTripleRegularizer
+from pa_keras.models import with_proxies
+from pa_keras.training import adamw, two_rate_adamw
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A loss and what it needs of the run.
+
+    Args:
+        make: the class of the loss.
+        images_per_class: of the balanced batches that a loss of pairs needs; None: it takes the
+            cosines of proxies, and random batches.
+    """
+
+    make: type[keras.losses.Loss]
+    images_per_class: int | None = None
+
+    @property
+    def is_of_pairs(self) -> bool:
+        """Whether it compares the embeddings of a batch with each other."""
+        return self.images_per_class is not None
+
+
+# 2 and 5 images a class are those of the papers of N-pair and Multi-Similarity; the other losses of
+# pairs have no number of their own, and share that of Multi-Similarity.
+KINDS = {
+    "proxy_anchor": Kind(losses.ProxyAnchorLoss),
+    "proxy_nca": Kind(losses.ProxyNCALoss),
+    "soft_triple": Kind(losses.SoftTripleLoss),
+    "normalized_softmax": Kind(losses.NormalizedSoftmaxLoss),
+    "cosface": Kind(losses.CosFaceLoss),
+    "arcface": Kind(losses.ArcFaceLoss),
+    "contrastive": Kind(losses.ContrastiveLoss, 5),
+    "triplet": Kind(losses.TripletLoss, 5),
+    "n_pair": Kind(losses.NPairLoss, 2),
+    "lifted_structure": Kind(losses.LiftedStructureLoss, 5),
+    "multi_similarity": Kind(losses.MultiSimilarityLoss, 5),
+}
+
+# Settings of SoftTriple that are not its loss's but its proxies'.
+_CENTERS = {"centers_per_class": 10, "centers_strength": 0.2}
+
+
+def resolved(config: FitConfig) -> FitConfig:
+    """The settings with the loss's own defaults, and those of its batches, in place of null.
+
+    Raises:
+        ValueError: a setting that the loss does not have; a sampling that contradicts the others.
+    """
+    known = _defaults(config.loss)
+    given = {k: v for k, v in vars(config.loss_options).items() if v is not None}
+    for name in given:
+        if name not in known:
+            has = ", ".join(known) or "none"
+            raise ValueError(
+                f"Expected a setting of the loss {config.loss}, which has {has}; received "
+                f"loss_options.{name}. Leave it out."
+            )
+    options = dataclasses.replace(config.loss_options, **{**known, **given})
+    return dataclasses.replace(config, loss_options=options, batches=_batches(config))
+
+
+def make_loss(config: FitConfig, num_classes: int) -> keras.losses.Loss:
+    """The loss of `resolved` settings."""
+    make = KINDS[config.loss].make
+    known = inspect.signature(make).parameters
+    options = {k: v for k, v in vars(config.loss_options).items() if v is not None and k in known}
+    if config.loss == "proxy_anchor":
+        options["num_classes"] = num_classes  # it then checks the width of what it is given
+    return make(**options)
+
+
+def make_training_model(config: FitConfig, embedder: keras.Model, num_classes: int) -> keras.Model:
+    """The embedding model, inside one that ends with what the loss of `resolved` settings takes."""
+    if KINDS[config.loss].is_of_pairs:
+        images = keras.Input(embedder.input_shape[1:], name="images")
+        return keras.Model(images, embedder(images), name="with_embeddings")
+    if config.loss == "soft_triple":
+        options = config.loss_options
+        regularizer = SoftTripleRegularizer(options.centers_strength)
+        return with_proxies(embedder, num_classes, options.centers_per_class, regularizer)
+    return with_proxies(embedder, num_classes)
+
+
+def make_optimizer(
+    config: FitConfig,
+    model: keras.Model,
+    rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    proxies_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+) -> keras.optimizers.Optimizer:
+    """AdamW, with a second rate where there are proxies."""
+    settings = config.optimizer
+    if KINDS[config.loss].is_of_pairs:
+        return adamw(rate, settings.weight_decay, settings.clip_value)
+    return two_rate_adamw(model, rate, proxies_rate, settings.weight_decay, settings.clip_value)
+
+
+def check_pairs(config: FitConfig, labels: np.ndarray) -> None:
+    """Warns of classes that are too small for the batches of `resolved` settings.
+
+    Raises:
+        ValueError: a loss of pairs, and no class has two images.
+    """
+    counts = np.bincount(labels)
+    counts = counts[counts > 0]
+    if KINDS[config.loss].is_of_pairs and counts.max() < 2:
+        raise ValueError(
+            f"Expected a class with 2 training images or more for the loss {config.loss}, which "
+            f"compares pairs; received {len(counts)} classes of one image each. Add images, or "
+            "take a loss with proxies, such as proxy_anchor."
+        )
+    wanted = config.batches.images_per_class
+    short = int((counts < (wanted or 0)).sum())
+    if short:
+        logger.warning(
+            "%d of %d classes have fewer than %d images, batches.images_per_class: their images "
+            "repeat within a batch, each time cropped anew.", short, len(counts), wanted,
+        )  # fmt: skip
+
+
+def _defaults(loss: str) -> dict[str, object]:
+    parameters = inspect.signature(KINDS[loss].make).parameters.values()
+    own = {p.name: p.default for p in parameters}
+    names = [field.name for field in dataclasses.fields(LossOptions)]
+    found = {name: own[name] for name in names if name in own}
+    return {**found, **_CENTERS} if loss == "soft_triple" else found
+
+
+def _batches(config: FitConfig) -> BatchConfig:
+    batches = config.batches
+    sizes_given = batches.classes_per_batch is not None or batches.images_per_class is not None
+    of_loss = KINDS[config.loss].images_per_class
+    match batches.sampling:
+        case "random":
+            if sizes_given:
+                raise ValueError(
+                    "Expected neither classes_per_batch nor images_per_class with "
+                    "batches.sampling=random; leave them out, or take balanced."
+                )
+            return batches
+        case "auto" if not sizes_given and of_loss is None:
+            return dataclasses.replace(batches, sampling="random")
+    if sizes_given:
+        images = batches.images_per_class or batches.batch_size // batches.classes_per_batch
+    else:
+        images = _divisor(batches.batch_size, of_loss or 5)
+    classes = batches.classes_per_batch or batches.batch_size // max(1, images)
+    return dataclasses.replace(
+        batches, sampling="balanced", classes_per_batch=classes, images_per_class=images
+    )
+
+
+def _divisor(batch_size: int, largest: int) -> int:
+    """The greatest divisor of the batch up to `largest`, so that it holds whole classes."""
+    return max(n for n in range(1, largest + 1) if batch_size % n == 0)
