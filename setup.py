@@ -27,7 +27,7 @@ setup(
     packages=[*find_packages(include=["pa_keras", "pa_keras.*"]), "pa_keras.configs"],
     # The experiments stand at the top of the repository, and inside the package once installed.
     package_dir={"pa_keras.configs": "configs"},
-    package_data={"pa_keras": ["py.typed"], "pa_keras.configs": ["*.yaml"]},
+    package_data={"pa_keras": ["py.typed"], "pa_keras.configs": ["*.yaml", "compare/*.yaml"]},
     install_requires=[
         "tensorflow~=2.20.0",
         "keras>=3.15,<3.16",

@@ -1,44 +1,177 @@
 """`python -m pa_keras.compare`: losses, or other settings of `fit`, side by side."""
 
+import dataclasses
+import json
 import logging
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pa_keras import command_line
 from pa_keras.config import CompareConfig
+
+if TYPE_CHECKING:
+    from pa_keras.comparison import Curve
+    from pa_keras.run_plan import Run
 
 # Not by __name__, which is __main__ under python -m: its lines would go nowhere.
 logger = logging.getLogger("pa_keras.compare")
 
 PROGRAM = "python -m pa_keras.compare"
 
+Trained = list[tuple["Run", Path]]
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings, trains what is not trained yet, and reports."""
+    folder = command_line.config_folder() / "compare"
     command_line.run_from(
         arguments,
         CompareConfig,
         PROGRAM,
-        "x",
+        "Trains runs of fit that differ in a few settings, such as the loss, from the same initial "
+        "weights on as many batches, each with several seeds; draws Recall@1 against time and "
+        "epochs, and writes a table. Stopped at any point, the same command goes on; started "
+        "twice, it shares the runs out. --config also takes a comparison that ships with the "
+        "package: "
+        + ", ".join(sorted(f"compare/{path.stem}" for path in folder.glob("*.yaml"))),
         _compare,
         shipped=True,
     )
 
 
 def _compare(config: CompareConfig) -> None:
+    # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
     from pa_keras import run_plan
 
-    cache = Path(config.cache)
+    cache, out = Path(config.cache), Path(config.out)
     runs = run_plan.plan(config)
+    _claim(out, config)
+    if config.train:
+        _train(runs, cache)
+    found = [(run, run_plan.trained(run, cache)) for run in runs]
+    trained = [(run, folder) for run, folder in found if folder is not None]
+    if len(trained) < len(runs):
+        logger.warning("%d of %d runs are not trained yet.", len(runs) - len(trained), len(runs))
+    if not trained:
+        raise ValueError(f"Expected a trained run in {cache}; found none. Leave --train false out.")
+    _report(config, trained, out)
+
+
+def _train(runs: list["Run"], cache: Path) -> None:
+    from pa_keras import run_plan
+
+    busy = []
     try:
-        # Started twice, the command shares the runs out; what the other one trains is waited for.
-        for wait in (False, True):
-            for number, run in enumerate(runs, 1):
-                logger.info("Run %d of %d: %s", number, len(runs), run)
-                run_plan.train(run, cache, wait)
+        for number, run in enumerate(runs, 1):
+            logger.info("Run %d of %d: %s", number, len(runs), run)
+            if run_plan.train(run, cache, wait=False) is None:
+                busy.append(run)
+        for run in busy:
+            logger.info("Waiting for %s", run)
+            run_plan.train(run, cache)
     except KeyboardInterrupt:
         logger.info("Stopped. The same command goes on after the runs that are whole.")
         raise
+
+
+def _claim(out: Path, config: CompareConfig) -> None:
+    """Makes the folder for the results, or finds that it is of this comparison.
+
+    Raises:
+        FileExistsError: it is of another comparison, or of something else.
+    """
+    kept = out / "comparison.yaml"
+    if kept.exists():
+        before = command_line.config_from(CompareConfig, [str(kept)], {})
+        if _what(before) != _what(config):
+            raise FileExistsError(
+                f"Expected the folder of this comparison; {kept} is of one with other settings. "
+                "Give another --out."
+            )
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(
+            f"Expected a new folder; {out} has something in it. Give another --out."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    kept.write_text(command_line.as_yaml(config))
+
+
+def _what(config: CompareConfig) -> CompareConfig:
+    """What is compared, whatever the number of seeds and the folders."""
+    return dataclasses.replace(config, seeds=(), train=True, cache="", data_dir=None, out="")
+
+
+def _report(config: CompareConfig, trained: Trained, out: Path) -> None:
+    from pa_keras import comparison, loss_choice
+    from pa_keras.training.run_folder import RunFolder
+
+    curves = [
+        comparison.Curve(run.name, run.values, run.config.seed, RunFolder(folder).read_metrics())
+        for run, folder in trained
+    ]
+    rows = comparison.summarize(curves)
+    settings = list(config.vary)
+    costs = {run.name: loss_choice.KINDS[run.config.loss].cost for run, _ in trained}
+    table = comparison.as_markdown(rows, settings, costs)
+    (out / "table.md").write_text(table)
+    comparison.write_csv(rows, settings, out / "table.csv")
+    _draw(settings, curves, out)
+    (out / "about.md").write_text(_about(config, trained))
+    sys.stdout.write(f"{table}Written to {out}: table.md, table.csv, about.md and pictures.\n")
+
+
+def _draw(settings: list[str], curves: list["Curve"], out: Path) -> None:
+    from pa_keras import comparison, plots
+
+    lines = comparison.lines(curves)
+    points = list(dict.fromkeys(values for _, values in lines))
+    for values in points:
+        group = {name: each for (name, point), each in lines.items() if point == values}
+        suffix = "".join(f"-{value}" for value in values)
+        plots.convergence(
+            {name: comparison.seconds(each) for name, each in group.items()},
+            {name: comparison.recalls(each) for name, each in group.items()},
+            out / f"convergence{suffix}.png",
+        )
+    names = list(dict.fromkeys(name for name, _ in lines))
+    if len(settings) == 1:
+        values = [point[0] for point in points]
+        finals = {name: comparison.finals(lines, name, points) for name in names}
+        plots.study(settings[0], values, finals, out / "study.png")
+    if len(settings) == 2:
+        rows, columns = (list(dict.fromkeys(p[axis] for p in points)) for axis in (0, 1))
+        grids = {
+            name: comparison.finals(lines, name, [(r, c) for r in rows for c in columns])
+            .mean(axis=0)
+            .reshape(len(rows), len(columns))
+            for name in names
+        }
+        plots.heat_maps(tuple(settings), (rows, columns), grids, out / "heat_map.png")
+
+
+def _about(config: CompareConfig, trained: Trained) -> str:
+    """The versions and machines of the runs, and the commands that make them again."""
+    versions = {(folder / "versions.json").read_text(): folder.name for _, folder in trained}
+    command = shlex.join([*PROGRAM.split(), "--config", f"{config.out}/comparison.yaml"])
+    seeds = " ".join(map(str, config.seeds))
+    lines = [
+        "# How this comparison was made",
+        "",
+        "```bash",
+        f"{command} --seeds {seeds}",
+        "```",
+        "",
+    ]
+    if len(versions) > 1:
+        lines += ["The runs are of different versions or machines:", ""]
+    for text in versions:
+        lines += [f"- {name}: {value}" for name, value in json.loads(text).items()] + [""]
+    lines += ["One run alone, by its own settings:", "", "```bash"]
+    lines += [f"python -m pa_keras.fit --config {folder}/config.yaml" for _, folder in trained]
+    return "\n".join([*lines, "```", ""])
 
 
 if __name__ == "__main__":

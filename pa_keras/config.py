@@ -460,6 +460,9 @@ class CompareConfig:
     data_dir: str | None = None
     """Folder of the images, or the manifest's path. Default: that of base."""
 
+    train: bool = True
+    """false: report what is trained already, and leave the rest."""
+
     cache: str = "runs/compared"
     """Folder of the trained runs. Comparisons share it: a run of the same settings is trained
     once."""

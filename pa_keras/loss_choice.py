@@ -23,11 +23,14 @@ class Kind:
 
     Args:
         make: the class of the loss.
+        cost: how many terms an epoch over M images has, if every tuple that the loss is defined by
+            is taken: C classes, K centers a class.
         images_per_class: of the balanced batches that a loss of pairs needs; None: it takes the
             cosines of proxies, and random batches.
     """
 
     make: type[keras.losses.Loss]
+    cost: str
     images_per_class: int | None = None
 
     @property
@@ -39,17 +42,17 @@ class Kind:
 # 2 and 5 images a class are those of the papers of N-pair and Multi-Similarity; the other losses of
 # pairs have no number of their own, and share that of Multi-Similarity.
 KINDS = {
-    "proxy_anchor": Kind(losses.ProxyAnchorLoss),
-    "proxy_nca": Kind(losses.ProxyNCALoss),
-    "soft_triple": Kind(losses.SoftTripleLoss),
-    "normalized_softmax": Kind(losses.NormalizedSoftmaxLoss),
-    "cosface": Kind(losses.CosFaceLoss),
-    "arcface": Kind(losses.ArcFaceLoss),
-    "contrastive": Kind(losses.ContrastiveLoss, 5),
-    "triplet": Kind(losses.TripletLoss, 5),
-    "n_pair": Kind(losses.NPairLoss, 2),
-    "lifted_structure": Kind(losses.LiftedStructureLoss, 5),
-    "multi_similarity": Kind(losses.MultiSimilarityLoss, 5),
+    "proxy_anchor": Kind(losses.ProxyAnchorLoss, "O(MC)"),
+    "proxy_nca": Kind(losses.ProxyNCALoss, "O(MC)"),
+    "soft_triple": Kind(losses.SoftTripleLoss, "O(MCK)"),
+    "normalized_softmax": Kind(losses.NormalizedSoftmaxLoss, "O(MC)"),
+    "cosface": Kind(losses.CosFaceLoss, "O(MC)"),
+    "arcface": Kind(losses.ArcFaceLoss, "O(MC)"),
+    "contrastive": Kind(losses.ContrastiveLoss, "O(M²)", 5),
+    "triplet": Kind(losses.TripletLoss, "O(M³)", 5),
+    "n_pair": Kind(losses.NPairLoss, "O(M³)", 2),
+    "lifted_structure": Kind(losses.LiftedStructureLoss, "O(M³)", 5),
+    "multi_similarity": Kind(losses.MultiSimilarityLoss, "O(M²)", 5),
 }
 
 # Settings of SoftTriple that are not its loss's but its proxies'.

@@ -3,11 +3,14 @@
 import csv
 import json
 import logging
+import os
 import platform
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+import tensorflow as tf
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +79,28 @@ class RunFolder:
             self.metrics.unlink(missing_ok=True)
 
     def write_versions(self) -> None:
-        """Writes the versions of Python, the platform and the packages to versions.json."""
-        versions = {"python": platform.python_version(), "platform": platform.platform()}
+        """Writes versions.json: Python, the packages, and the machine with the cores it may use."""
+        versions = {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)),
+            "gpus": len(tf.config.list_physical_devices("GPU")),
+        }
         for package in _PACKAGES:
             try:
                 versions[package] = metadata.version(package)
             except metadata.PackageNotFoundError:
                 versions[package] = None
         (self.path / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
+
+
+def _processor() -> str:
+    """The name of the processor: Linux tells it here alone."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def expect_new_run(run_dir: str | None) -> None:

@@ -1,0 +1,79 @@
+"""A comparison's table, in Markdown to read and in CSV to go on with."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pa_keras.comparison.summary import Row
+
+
+def as_markdown(
+    rows: Sequence[Row], settings: Sequence[str], costs: Mapping[str, str] | None = None
+) -> str:
+    """The table as Markdown: percentages, with the sample deviation where there are seeds.
+
+    Args:
+        rows: of `summarize`.
+        settings: names of the settings that vary, as many as each row has values.
+        costs: of a training epoch, by the row's name; such as "O(MC)". Default None: not shown.
+    """
+    metrics = list(rows[0].final)
+    recalls = [m for m in metrics if m.startswith("recall_at_")]
+    header = ["", *settings]
+    header += [f"Recall@{m.removeprefix('recall_at_')}" for m in recalls]
+    header += ["MAP@R"] if "map_at_r" in metrics else []
+    header += ["best Recall@1", "best MAP@R"] if "map_at_r" in metrics else ["best Recall@1"]
+    header += ["s/epoch", "best rival's Recall@1 reached in"]
+    header += ["cost"] if costs else []
+    cells = []
+    for row in rows:
+        line = [row.name, *map(str, row.values)]
+        line += [_percent(row.final[m]) for m in metrics]
+        line += [_percent(row.best["recall_at_1"])]
+        line += [_percent(row.best["map_at_r"])] if "map_at_r" in metrics else []
+        line += [f"{row.seconds_per_epoch:.1f}", _reached(row)]
+        line += [costs.get(row.name, "")] if costs else []
+        cells.append(line)
+    table = [header, ["---"] * len(header), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in table) + "\n"
+
+
+def write_csv(rows: Sequence[Row], settings: Sequence[str], path: Path) -> None:
+    """Writes every number of the rows, unrounded, shares in [0, 1] and times in seconds.
+
+    Args:
+        rows: of `summarize`.
+        settings: names of the settings that vary.
+        path: of the file.
+    """
+    flat = []
+    for row in rows:
+        cells = {"name": row.name, **dict(zip(settings, row.values, strict=True))}
+        cells["num_seeds"] = row.num_seeds
+        for when, found in (("final", row.final), ("best", row.best)):
+            for metric, (mean, deviation) in found.items():
+                cells[f"{when}_{metric}_mean"] = mean
+                cells[f"{when}_{metric}_deviation"] = deviation
+        for name in ("seconds_per_epoch", "seconds", "rival", "epochs_to_rival",
+                     "seconds_to_rival", "rival_seconds"):  # fmt: skip
+            cells[name] = getattr(row, name)
+        flat.append(cells)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, flat[0])
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def _percent(value: tuple[float, float | None]) -> str:
+    mean, deviation = value
+    return f"{100 * mean:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+
+
+def _reached(row: Row) -> str:
+    if row.rival is None:
+        return ""
+    if row.epochs_to_rival is None:
+        return f"not ({row.rival})"
+    epochs = "1 epoch" if row.epochs_to_rival == 1 else f"{row.epochs_to_rival} epochs"
+    share = row.seconds_to_rival / row.rival_seconds
+    return f"{epochs}, {row.seconds_to_rival:.0f} s, {share:.2f} of {row.rival}'s time"

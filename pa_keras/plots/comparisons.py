@@ -1,0 +1,112 @@
+"""Pictures of a comparison: convergence, a setting's effect, and the effect of two."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Told apart by colour and by marker, for prints and for the colour-blind.
+_MARKERS = "os^Dvp*XPh<>"
+
+
+def convergence(
+    seconds: Mapping[str, np.ndarray], recalls: Mapping[str, np.ndarray], path: Path
+) -> None:
+    """Draws Recall@1 against training time and against epochs, one line a run.
+
+    A line is the mean of the seeds; the band around it reaches one standard deviation to each side.
+
+    Args:
+        seconds: by the run's name, float (seeds, epochs): training time until the epoch's end.
+        recalls: by the same names, float (seeds, epochs): Recall@1 then, in [0, 1].
+        path: of the picture, by whose ending the format is chosen.
+
+    Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, figure 2.
+    """
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    by_time, by_epoch = figure.subplots(1, 2, sharey=True)
+    for marker, (name, values) in zip(_marks(recalls), recalls.items(), strict=True):
+        minutes = seconds[name].mean(axis=0) / 60
+        for axes, x in ((by_time, minutes), (by_epoch, np.arange(1, values.shape[1] + 1))):
+            _line(axes, x, 100 * values, name, marker)
+    by_time.set(xlabel="training time, minutes (evaluation excluded)", ylabel="Recall@1, %")
+    by_epoch.set(xlabel="epoch")
+    by_epoch.legend(loc="lower right")
+    figure.savefig(path, dpi=120)
+
+
+def study(
+    setting: str,
+    values: Sequence[Any],
+    recalls: Mapping[str, np.ndarray],
+    path: Path,
+) -> None:
+    """Draws the final Recall@1 against the values of a setting, one line a run.
+
+    Args:
+        setting: its name.
+        values: V of them; numbers in their place on the axis, anything else side by side.
+        recalls: by the run's name, float (seeds, V), in [0, 1].
+        path: of the picture, by whose ending the format is chosen.
+    """
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.subplots()
+    is_number = all(isinstance(value, int | float) for value in values)
+    x = np.asarray(values if is_number else range(len(values)), float)
+    for marker, (name, of_values) in zip(_marks(recalls), recalls.items(), strict=True):
+        _line(axes, x, 100 * of_values, name, marker)
+    axes.set(xlabel=setting, ylabel="Recall@1 after the last epoch, %")
+    axes.set_xticks(x, [str(value) for value in values])
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def heat_maps(
+    settings: tuple[str, str],
+    values: tuple[Sequence[Any], Sequence[Any]],
+    recalls: Mapping[str, np.ndarray],
+    path: Path,
+) -> None:
+    """Draws the final Recall@1 for all pairs of values of two settings, one map a run.
+
+    Args:
+        settings: names of the rows' and of the columns' setting.
+        values: R of the rows, C of the columns.
+        recalls: by the run's name, float (R, C): mean over the seeds, in [0, 1].
+        path: of the picture, by whose ending the format is chosen.
+
+    Source: Kim et al., CVPR 2020, figure 5 (alpha and margin).
+    """
+    size = (1.0 * len(values[1]) + 2, 0.8 * len(values[0]) + 1.2)
+    figure = Figure(figsize=(size[0] * len(recalls), size[1]), layout="constrained")
+    lowest = min(map(np.nanmin, recalls.values()))
+    highest = max(map(np.nanmax, recalls.values()))
+    for axes, (name, table) in zip(
+        figure.subplots(1, len(recalls), squeeze=False)[0], recalls.items(), strict=True
+    ):
+        axes.imshow(table, cmap="viridis", vmin=lowest, vmax=highest, aspect="auto")
+        for (row, column), value in np.ndenumerate(table):
+            dark = value < (lowest + highest) / 2
+            axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center",
+                      color="white" if dark else "black")  # fmt: skip
+        axes.set(xlabel=settings[1], ylabel=settings[0], title=name)
+        axes.set_xticks(range(len(values[1])), map(str, values[1]))
+        axes.set_yticks(range(len(values[0])), map(str, values[0]))
+    figure.savefig(path, dpi=120)
+
+
+def _line(axes: Axes, x: np.ndarray, values: np.ndarray, name: str, marker: str) -> None:
+    mean = values.mean(axis=0)
+    (line,) = axes.plot(x, mean, marker=marker, markersize=4, label=name)
+    if len(values) > 1:
+        deviation = values.std(axis=0, ddof=1)
+        axes.fill_between(
+            x, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.2, linewidth=0
+        )
+
+
+def _marks(lines: Mapping[str, Any]) -> list[str]:
+    return [_MARKERS[i % len(_MARKERS)] for i in range(len(lines))]
