@@ -22,7 +22,8 @@ from pa_keras.config import CompareConfig, FitConfig
 
 logger = logging.getLogger(__name__)
 
-# A comparison shows the test classes at each epoch, as the papers' curves do.
+# A comparison shows the test classes at each epoch, as the papers' curves do, unless its settings
+# ask for training.selection=held_out, to tune by.
 _MEASURED = {"training.selection": "reference_protocol", "evaluation.map_at_r": True}
 
 
@@ -143,10 +144,15 @@ def _fit_config(
     varied = dict(zip(config.vary, values, strict=True))
     data_dir = {} if config.data_dir is None else {"data_dir": config.data_dir}
     merged: dict[str, Any] = {}
-    for layer in (config.settings, own, varied, data_dir, _MEASURED, {"seed": seed}):
+    for layer in (_MEASURED, config.settings, own, varied, data_dir, {"seed": seed}):
         merged |= command_line.dotted(layer)
     try:
         fit = command_line.config_from(FitConfig, [config.base], merged)
+        if fit.training.selection == "last":
+            raise ValueError(
+                "Expected training.selection that measures each epoch; received last. Take "
+                "held_out or reference_protocol."
+            )
         return dataclasses.replace(loss_choice.resolved(fit), run_dir=None)
     except ValueError as error:
         raise ValueError(f"run {settings['name']}: {error}") from error
