@@ -35,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "weights on as many batches, each with several seeds; draws Recall@1 against time and "
         "epochs, and writes a table. Stopped at any point, the same command goes on; started "
         "twice, it shares the runs out. --config also takes a comparison that ships with the "
-        "package: "
-        + ", ".join(sorted(f"compare/{path.stem}" for path in folder.glob("*.yaml"))),
+        "package: " + ", ".join(sorted(f"compare/{path.stem}" for path in folder.glob("*.yaml"))),
         _compare,
         shipped=True,
     )

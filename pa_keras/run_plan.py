@@ -89,7 +89,7 @@ def train(run: Run, cache: Path, wait: bool = True) -> Path | None:
         The folder; None if another process trains this run and it was not to be waited for.
 
     Raises:
-        RuntimeError: `fit` has failed.
+        ChildProcessError: `fit` has failed.
     """
     settings = command_line.as_yaml(run.config)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:12]
@@ -120,7 +120,7 @@ def _fit(run: Run, config_file: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "pa_keras.fit", f"--config={config_file}"]
     done = subprocess.run([*command, f"--run-dir={folder}"], check=False)
     if done.returncode:
-        raise RuntimeError(
+        raise ChildProcessError(
             f"Expected {run} to be trained; fit ended with code {done.returncode}, and the message "
             "above. The runs before it are kept: mend it, and start the same command again."
         )

@@ -138,7 +138,7 @@ def test_an_existing_file_or_a_missing_folder_is_found_before_the_work(tmp_path)
         command_line.expect_new(str(tmp_path / "no" / "there.npz"))
 
 
-@pytest.mark.parametrize("command", ["fit", "evaluate", "embed"])
+@pytest.mark.parametrize("command", ["fit", "evaluate", "embed", "export", "compare"])
 def test_help_explains_every_setting(command):
     result = subprocess.run(
         [sys.executable, "-m", f"pa_keras.{command}", "--help"],
@@ -156,3 +156,33 @@ def test_help_explains_every_setting(command):
 def test_resolved_config_has_every_setting():
     written = yaml.safe_load(command_line.as_yaml(FitConfig()))
     assert set(written) == set(FitConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("arguments", [["--loss=tripplet"], ["--loss", "tripplet"]])
+def test_a_misspelt_choice_offers_the_nearest(no_shipped_configs, capsys, arguments):
+    parser = command_line.make_parser(FitConfig, "fit", "")
+    with pytest.raises(SystemExit):
+        command_line.parse(parser, FitConfig, arguments)
+    assert "loss: there is no tripplet. Did you mean triplet?" in capsys.readouterr().err
+
+
+def test_a_misspelt_choice_in_a_file(no_shipped_configs, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("batches: {sampling: ballanced}")
+    parser = command_line.make_parser(FitConfig, "fit", "")
+    with pytest.raises(SystemExit):
+        command_line.parse(parser, FitConfig, ["--config", str(tmp_path / "c.yaml")])
+    assert "Did you mean balanced?" in capsys.readouterr().err
+
+
+def test_a_config_of_files_and_settings(tmp_path):
+    (tmp_path / "c.yaml").write_text("seed: 3\nmodel: {backbone: conv4, weights: null}")
+    settings = {
+        "model": {"weights": "file.npz"}, "augmentation.area": [0.5, 1.0], "data_dir": "a b",
+        "training": {"jit_compile": True}, "seed": 4,
+    }  # fmt: skip
+    config = command_line.config_from(FitConfig, [str(tmp_path / "c.yaml")], settings)
+    assert (config.seed, config.data_dir, config.training.jit_compile) == (4, "a b", True)
+    assert (config.model.backbone, config.model.weights) == ("conv4", "file.npz")
+    assert config.augmentation.area == (0.5, 1.0)
+    with pytest.raises(ValueError, match="Did you mean model.weights"):
+        command_line.config_from(FitConfig, [], {"model": {"wheights": None}})

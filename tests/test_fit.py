@@ -1,7 +1,9 @@
 """`fit` from the command line on a folder of small images, through to what it leaves behind."""
 
+import dataclasses
 import json
 import math
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -262,3 +264,68 @@ def test_every_shipped_config_parses():
     parser = fit.command_line.make_parser(fit.FitConfig, "fit", "")
     for config in configs:
         fit.command_line.parse(parser, fit.FitConfig, ["--config", str(config)], shipped=True)
+
+
+@pytest.mark.parametrize("loss", ["triplet", "soft_triple", "multi_similarity"])
+def test_another_loss_by_its_name(arguments, tmp_path, loss):
+    folder = tmp_path / "run"
+    run(arguments, "--run-dir", folder, "--loss", loss, "--training.epochs=2")
+    kept = yaml.safe_load((folder / "config.yaml").read_text())
+    assert kept["loss"] == loss
+    assert kept["batches"]["sampling"] == ("random" if loss == "soft_triple" else "balanced")
+    assert kept["loss_options"]["margin" if loss != "multi_similarity" else "epsilon"] is not None
+    run(arguments, "--run-dir", folder, "--loss", loss, "--training.epochs=2", "--resume")
+    model = keras.saving.load_model(folder / "best.keras", compile=False)
+    assert model.output_shape == (None, 8), "the embeddings, whatever the loss was trained on"
+
+
+def test_a_misspelt_loss_offers_the_nearest(arguments, capsys):
+    with pytest.raises(SystemExit):
+        run(arguments, "--loss", "multi_similarty")
+    assert "Did you mean multi_similarity?" in capsys.readouterr().err
+
+
+def test_a_loss_of_pairs_without_pairs(arguments, tmp_path, photos):
+    for path in photos.rglob("[1-5].png"):
+        if path.parent.name < "class 5":
+            path.unlink()
+    message = failure(
+        arguments, "--loss", "triplet", "--training.selection=last", "--batches.batch_size=4"
+    )
+    assert "one image each" in message and "proxies" in message
+
+
+def test_a_loss_of_pairs_with_shuffled_batches_of_singletons(arguments, tmp_path):
+    """Two images are of one class or of two: one of the kinds of pairs is always missing."""
+    message = failure(
+        arguments, "--run-dir", tmp_path / "run", "--loss", "n_pair", "--batches.batch_size=2",
+        "--batches.sampling=random",
+    )  # fmt: skip
+    assert "Draw balanced batches: set images_per_class to 2 or more" in message
+
+
+def test_label_noise_is_for_the_training_images_alone(arguments, monkeypatch):
+    def load(**data):
+        config = FitConfig(dataset="folder", data_dir=arguments[-1])
+        return assembly.load_data(
+            dataclasses.replace(config, data=dataclasses.replace(config.data, **data))
+        )
+
+    clean, noisy = load(), load(label_noise=0.5)
+    assert (clean[0].train.labels != noisy[0].train.labels).sum() == round(
+        0.5 * len(clean[0].train)
+    )
+    assert (clean[0].queries.labels == noisy[0].queries.labels).all()
+    assert (clean[1].queries.labels == noisy[1].queries.labels).all(), "held out"
+    assert clean[1].queries.paths == noisy[1].queries.paths
+
+
+def test_outliers_come_from_a_folder(arguments, photos, tmp_path):
+    foreign = tmp_path / "foreign"
+    shutil.copytree(photos / "class 0", foreign)
+    message = failure(arguments, "--data.outliers=0.3")
+    assert "--data.outliers_dir DIR" in message
+    config = FitConfig(dataset="folder", data_dir=arguments[-1])
+    data = dataclasses.replace(config.data, outliers=0.3, outliers_dir=str(foreign))
+    train = assembly.load_data(dataclasses.replace(config, data=data))[0].train
+    assert sum(path.startswith(str(foreign)) for path in train.paths) == round(0.3 * len(train))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pytorch_metric_learning import distances, losses, miners
+from pytorch_metric_learning import distances, losses, miners, regularizers
 
-BATCH, SIZE, CLASSES = 16, 8, 6
+BATCH, SIZE, CLASSES, CENTERS = 16, 8, 6, 3
 
 
 def inputs() -> dict[str, np.ndarray]:
@@ -18,20 +18,26 @@ def inputs() -> dict[str, np.ndarray]:
     proxies = rng.normal(size=(CLASSES, SIZE))
     labels = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 0, 1, 2, 3, 4, 0])
     embeddings = 0.7 * proxies[labels] + rng.normal(size=(BATCH, SIZE))
-    return {"labels": labels, "embeddings": embeddings, "proxies": proxies}
+    apart = rng.normal(size=(CLASSES, CENTERS, SIZE))
+    return {
+        "labels": labels,
+        "embeddings": embeddings,
+        "proxies": proxies,
+        "centers": proxies[:, None] + 0.5 * apart,
+    }
 
 
-def measured(loss, given: dict, weight: str | None, *, miner=None, factor=1.0, columns=1) -> dict:
+def measured(loss, given: dict, weight: str | None, *, miner=None) -> dict:
     """The loss, its gradient for the embeddings and, where it has proxies, for these."""
     embeddings = torch.tensor(given["embeddings"], dtype=torch.float64, requires_grad=True)
     labels = torch.tensor(given["labels"])
     parameter = None
     if weight is not None:
         parameter = getattr(loss, weight)
-        proxies = np.repeat(given["proxies"], columns, axis=0)
+        proxies = given["centers"].reshape(-1, SIZE) if weight == "fc" else given["proxies"]
         parameter.data = torch.tensor(proxies.T if weight != "proxies" else proxies)
     pairs = miner(embeddings, labels) if miner else None
-    value = factor * loss(embeddings, labels, pairs)
+    value = loss(embeddings, labels, pairs)
     value.backward()
     found = {"value": value.item(), "embeddings": embeddings.grad.tolist()}
     if parameter is not None:
@@ -67,6 +73,13 @@ def main(path: str) -> None:
             losses.NormalizedSoftmaxLoss(*sizes, temperature=0.05), given, "W"
         ),
         "cosface": measured(losses.CosFaceLoss(*sizes, margin=0.35, scale=16), given, "W"),
+        "soft_triple": measured(
+            losses.SoftTripleLoss(
+                *sizes, centers_per_class=CENTERS, la=20, gamma=0.1, margin=0.01,
+                weight_regularizer=regularizers.SparseCentersRegularizer(CLASSES, CENTERS),
+                weight_reg_weight=0.2,
+            ), given, "fc",
+        ),
         "arcface": measured(losses.ArcFaceLoss(*sizes, margin=28.6, scale=16), given, "W"),
     }  # fmt: skip
     content = {

@@ -89,9 +89,9 @@ def heat_maps(
     ):
         axes.imshow(table, cmap="viridis", vmin=lowest, vmax=highest, aspect="auto")
         for (row, column), value in np.ndenumerate(table):
-            dark = value < (lowest + highest) / 2
-            axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center",
-                      color="white" if dark else "black")  # fmt: skip
+            color = "white" if value < (lowest + highest) / 2 else "black"
+            text = "" if np.isnan(value) else f"{100 * value:.1f}"
+            axes.text(column, row, text, ha="center", va="center", color=color)
         axes.set(xlabel=settings[1], ylabel=settings[0], title=name)
         axes.set_xticks(range(len(values[1])), map(str, values[1]))
         axes.set_yticks(range(len(values[0])), map(str, values[0]))

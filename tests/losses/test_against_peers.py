@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from pa_keras import losses
-from pa_keras.layers import Proxies
+from pa_keras.layers import Proxies, SoftTripleRegularizer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TORCH = json.loads((GOLDEN / "pytorch_metric_learning.json").read_text())
@@ -107,3 +107,24 @@ def test_proxy_losses_of_pytorch_metric_learning(name, loss, compiled):
     assert float(value) == pytest.approx(expected["value"], rel=1e-5)
     close(of_embeddings.numpy(), expected["embeddings"])
     close(of_proxies.numpy(), expected["proxies"])
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "xla"])
+def test_soft_triple_and_its_regularizer_of_pytorch_metric_learning(compiled):
+    given, expected = TORCH["inputs"], TORCH["losses"]["soft_triple"]
+    x, centers = tf.constant(given["embeddings"], tf.float32), np.asarray(given["centers"])
+    layer = Proxies(len(centers), centers.shape[1], SoftTripleRegularizer())
+    layer.build(x.shape)
+    layer.proxies.assign(centers)
+    loss = losses.SoftTripleLoss()
+
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = loss(tf.constant(given["labels"]), layer(x)) + layer.losses[0]
+        return value, *tape.gradient(value, [x, layer.proxies.value])
+
+    value, of_embeddings, of_centers = tf.function(step, jit_compile=True)() if compiled else step()
+    assert float(value) == pytest.approx(expected["value"], rel=1e-5)
+    close(of_embeddings.numpy(), expected["embeddings"])
+    close(of_centers.numpy().reshape(-1, centers.shape[2]), expected["proxies"])

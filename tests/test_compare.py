@@ -1,0 +1,260 @@
+"""`compare`: which runs there are, which are trained, and what is made of them."""
+
+import csv
+import fcntl
+import json
+import logging
+import subprocess
+import sys
+
+import keras
+import pytest
+import yaml
+
+from pa_keras import assembly, command_line, compare, loss_choice, run_plan
+from pa_keras.config import CompareConfig
+
+BASE = """
+model: {backbone: conv4, weights: null, batch_norm: train, embedding_size: 8}
+data: {image_size: 16, crop_fraction: 1.0}
+batches: {batch_size: 6}
+training: {epochs: 2}
+dataset: folder
+"""
+
+
+@pytest.fixture
+def comparison(photos, tmp_path):
+    """The settings of a comparison of two losses on the small photos, as a dict."""
+    (tmp_path / "base.yaml").write_text(BASE)
+    return {
+        "out": str(tmp_path / "out"), "cache": str(tmp_path / "cache"),
+        "base": str(tmp_path / "base.yaml"), "data_dir": str(photos), "seeds": [0],
+        "runs": [{"name": "Ours", "loss": "proxy_anchor"}, {"name": "N-pair", "loss": "n_pair"}],
+    }  # fmt: skip
+
+
+def plan(settings):
+    return run_plan.plan(CompareConfig(**settings))
+
+
+def main(settings, tmp_path, *more):
+    file = tmp_path / "comparison.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    compare.main(["--config", str(file), *more])
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Stands for training: writes what a run leaves, and notes which were trained."""
+    names = []
+
+    def fake(run, config_file, folder):
+        names.append(str(run))
+        folder.mkdir()
+        (folder / "config.yaml").write_text(config_file.read_text())
+        (folder / "versions.json").write_text('{"tensorflow": "2.20.0"}')
+        (folder / "metrics.csv").write_text(
+            "epoch,seconds,recall_at_1,recall_at_2,map_at_r\n1,5.0,0.2,0.3,0.1\n2,5.0,0.4,0.5,0.2\n"
+        )
+        (folder / "result.json").write_text("{}")
+
+    monkeypatch.setattr(run_plan, "_fit", fake)
+    return names
+
+
+def test_the_whole_command_on_real_runs(comparison, tmp_path, capsys):
+    main(comparison, tmp_path)
+    out = tmp_path / "out"
+    assert {path.name for path in out.iterdir()} == {
+        "about.md", "comparison.yaml", "convergence.png", "table.csv", "table.md",
+    }  # fmt: skip
+    with (out / "table.csv").open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    folders = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert folders == {"proxy_anchor-seed0-1", "n_pair-seed0-1", "unfinished"}
+    result = json.loads((tmp_path / "cache" / "n_pair-seed0-1" / "result.json").read_text())
+    found = float(rows["N-pair"]["best_recall_at_1_mean"])
+    assert found == pytest.approx(result["metrics"]["recall_at_1"]), "as evaluated from disk"
+    assert float(rows["N-pair"]["best_map_at_r_mean"]) == pytest.approx(
+        result["metrics"]["map_at_r"]
+    )
+    about = (out / "about.md").read_text()
+    assert "- tensorflow: 2.20" in about and "- processor: " in about
+    assert f"pa_keras.fit --config {tmp_path}/cache/n_pair-seed0-1/config.yaml" in about
+    assert "| Ours |" in capsys.readouterr().out
+
+
+def test_it_goes_on_where_it_stopped(comparison, tmp_path, trained, monkeypatch):
+    comparison["seeds"] = [0, 1]
+    fake = run_plan._fit
+
+    def stop_in_the_third(run, config_file, folder):
+        if len(trained) == 2:
+            folder.mkdir()
+            (folder / "metrics.csv").write_text("half")
+            raise KeyboardInterrupt
+        fake(run, config_file, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_plan, "_fit", stop_in_the_third)
+        with pytest.raises(SystemExit, match="130"):
+            main(comparison, tmp_path)
+    assert trained == ["Ours, seed 0", "N-pair, seed 0"]
+    main(comparison, tmp_path)
+    assert trained[2:] == ["Ours, seed 1", "N-pair, seed 1"], "the half-written one is redone"
+    main(comparison, tmp_path)
+    assert len(trained) == 4
+    assert "half" not in "".join(p.read_text() for p in tmp_path.glob("cache/*-seed*/metrics.csv"))
+
+
+def test_comparisons_share_runs_whatever_their_names(comparison, tmp_path, trained):
+    main(comparison, tmp_path)
+    other = {**comparison, "out": str(tmp_path / "other")}
+    other["runs"] = [{"name": "the same", "loss": "n_pair"}, {"name": "new", "loss": "triplet"}]
+    main(other, tmp_path)
+    assert trained == ["Ours, seed 0", "N-pair, seed 0", "new, seed 0"]
+
+
+def test_a_run_of_other_settings_is_another_run(comparison, tmp_path, trained):
+    main(comparison, tmp_path)
+    other = {**comparison, "out": str(tmp_path / "other"), "settings": {"training": {"epochs": 3}}}
+    main(other, tmp_path)
+    assert len(trained) == 4
+    assert (tmp_path / "cache" / "n_pair-seed0-2").is_dir()
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(comparison, tmp_path, trained, caplog):
+    caplog.set_level(logging.INFO)
+    main(comparison, tmp_path)
+    lock = next((tmp_path / "cache" / "unfinished").glob("*.lock"))
+    run = next(r for r in plan(comparison) if _digest(r) == lock.stem)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert run_plan.train(run, tmp_path / "cache", wait=False) is None
+    assert "another process trains it" in caplog.text
+    assert run_plan.train(run, tmp_path / "cache") is not None
+
+
+def _digest(run):
+    import hashlib
+
+    return hashlib.sha256(command_line.as_yaml(run.config).encode()).hexdigest()[:12]
+
+
+def test_a_failed_run_stops_with_what_to_do(comparison, tmp_path):
+    comparison["settings"] = {"data": {"on_bad_image": "error"}, "model": {"weights": "none.npz"}}
+    with pytest.raises(SystemExit) as stopped:
+        main(comparison, tmp_path)
+    assert "Ours, seed 0" in str(stopped.value.code) and "same command" in str(stopped.value.code)
+    assert not list((tmp_path / "cache").glob("*-seed*"))
+
+
+def test_what_is_not_trained_is_left_out_on_request(comparison, tmp_path, trained, caplog):
+    with pytest.raises(SystemExit, match="Expected a trained run"):
+        main(comparison, tmp_path, "--train", "false")
+    main({**comparison, "runs": comparison["runs"][:1], "out": str(tmp_path / "a")}, tmp_path)
+    main({**comparison, "out": str(tmp_path / "b")}, tmp_path, "--train", "false")
+    assert trained == ["Ours, seed 0"]
+    assert "1 of 2 runs are not trained yet" in caplog.text
+    assert "N-pair" not in (tmp_path / "b" / "table.md").read_text()
+
+
+def test_studies_draw_their_setting(comparison, tmp_path, trained):
+    comparison["vary"] = {"data.label_noise": [0.0, 0.5]}
+    main(comparison, tmp_path)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"study.png", "convergence-0.0.png", "convergence-0.5.png"} <= names
+    both = {**comparison, "out": str(tmp_path / "both"), "runs": comparison["runs"][:1]}
+    both["vary"] = {"loss_options.alpha": [4, 8], "loss_options.margin": [0.0, 0.1]}
+    main(both, tmp_path)
+    assert (tmp_path / "both" / "heat_map.png").exists()
+    header = (tmp_path / "both" / "table.md").read_text().splitlines()[0]
+    assert "| loss_options.alpha | loss_options.margin |" in header
+
+
+def test_the_folder_of_another_comparison(comparison, tmp_path, trained):
+    main(comparison, tmp_path)
+    main({**comparison, "seeds": [0, 1]}, tmp_path)
+    assert "± " in (tmp_path / "out" / "table.md").read_text(), "more seeds are the same comparison"
+    with pytest.raises(SystemExit, match="one with other settings"):
+        main({**comparison, "settings": {"training": {"epochs": 1}}}, tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("")
+    with pytest.raises(SystemExit, match="has something in it"):
+        main({**comparison, "out": str(tmp_path / "full")}, tmp_path)
+    compare.main(["--config", str(tmp_path / "out" / "comparison.yaml")])
+    assert len(trained) == 4, "its own file makes it again"
+
+
+def test_every_loss_starts_from_the_same_weights(comparison, float32_policy):
+    starts = []
+    for loss in ("proxy_anchor", "triplet", "soft_triple"):
+        comparison["runs"] = [{"name": loss, "loss": loss}]
+        config = plan(comparison)[0].config
+        model, embedder = assembly.make_models(loss_choice.resolved(config), 5)
+        starts.append([weight.copy() for weight in embedder.get_weights()])
+        del model
+        keras.backend.clear_session()
+    for other in starts[1:]:
+        assert all((a == b).all() for a, b in zip(starts[0], other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"runs": []}, "Expected runs"),
+        ({"runs": [{"loss": "triplet"}]}, "each with a name"),
+        ({"runs": [{"name": "a"}, {"name": "a", "loss": "triplet"}]}, "'a' more than once"),
+        ({"runs": [{"name": "a", "loss": "tripplet"}]}, "run a: .*Did you mean triplet"),
+        ({"runs": [{"name": "a", "los": "triplet"}]}, "Did you mean loss"),
+        ({"runs": [{"name": "a", "loss_options": {"beta": 1.0}}]}, "run a: .*loss_options.beta"),
+        ({"runs": [{"name": "a"}, {"name": "b", "training": {"epochs": 9}}]}, "a: 6 x 2; b: 6 x 9"),
+        ({"vary": {"a": [1], "b": [1], "c": [1]}}, "at most two"),
+        ({"vary": {"seed": []}}, "at most two settings in vary, each with values"),
+        ({"seeds": []}, "a seed or more"),
+        ({"settings": {"training": {"selection": "last"}}}, "measures each epoch"),
+    ],
+)
+def test_bad_plans(comparison, changes, message):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        plan({**comparison, **changes})
+
+
+def test_a_batch_size_may_vary_over_all_runs(comparison):
+    runs = plan({**comparison, "vary": {"batches.batch_size": [4, 6]}})
+    assert [run.config.batches.batch_size for run in runs] == [4, 4, 6, 6]
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (command_line.config_folder() / "compare").glob("*.yaml"))
+)
+def test_every_shipped_comparison_can_be_planned(name, tmp_path):
+    parser = command_line.make_parser(CompareConfig, "compare", "")
+    arguments = ["--config", f"compare/{name}", "--seeds", "0"]
+    if name != "glyphs":
+        arguments += ["--data-dir", str(tmp_path)]
+    config, _ = command_line.parse(parser, CompareConfig, arguments, shipped=True)
+    assert run_plan.plan(config)
+
+
+def test_settings_of_a_comparison_on_the_command_line(tmp_path):
+    parser = command_line.make_parser(CompareConfig, "compare", "")
+    arguments = [
+        "--config", "compare/cars196_outliers", "--settings.data.outliers_dir", str(tmp_path),
+        "--data-dir", str(tmp_path), "--vary", '{"data.outliers": [0.0, 0.1]}',
+    ]  # fmt: skip
+    config, _ = command_line.parse(parser, CompareConfig, arguments, shipped=True)
+    runs = run_plan.plan(config)
+    assert {run.config.data.outliers_dir for run in runs} == {str(tmp_path)}
+    assert {run.values for run in runs} == {(0.0,), (0.1,)}
+
+
+def test_help_is_there_without_tensorflow():
+    code = (
+        "import sys; from pa_keras import compare\n"
+        "try: compare.main(['--help'])\n"
+        "except SystemExit: sys.exit('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "compare/glyphs" in done.stdout
