@@ -111,8 +111,8 @@ class ProxyAnchorLoss(keras.losses.Loss):
                 "could multiply. Remove them; to stress a class, draw it more often."
             )
         y_true = ops.convert_to_tensor(y_true)
-        # Keras casts labels to float32 next, which would hide what they were. On several replicas it
-        # has done worse already: it builds the model on the mean of the replicas' labels.
+        # Keras casts labels to float32 next, which would hide what they were. On several replicas
+        # it has done worse already: it builds the model on the mean of the replicas' labels.
         if tf.distribute.get_strategy().num_replicas_in_sync == 1:
             check_label_dtype(y_true)
         return super().__call__(y_true, ops.convert_to_tensor(y_pred))
