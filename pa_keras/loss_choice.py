@@ -12,6 +12,7 @@ from pa_keras import losses
 from pa_keras.config import BatchConfig, FitConfig, LossOptions
 from pa_keras.layers import SoftTripleRegularizer
 from pa_keras.models import with_proxies
+from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.training import adamw, two_rate_adamw
 
 logger = logging.getLogger(__name__)
@@ -146,6 +147,11 @@ def _defaults(loss: str) -> dict[str, object]:
 
 def _batches(config: FitConfig) -> BatchConfig:
     batches = config.batches
+    expect_counts(
+        batch_size=batches.batch_size,
+        classes_per_batch=batches.classes_per_batch,
+        images_per_class=batches.images_per_class,
+    )
     sizes_given = batches.classes_per_batch is not None or batches.images_per_class is not None
     of_loss = KINDS[config.loss].images_per_class
     match batches.sampling:

@@ -96,6 +96,8 @@ def test_sampling(loss, batches, expected):
 def test_sampling_that_contradicts_itself():
     with pytest.raises(ValueError, match="neither classes_per_batch nor images_per_class"):
         resolved(config(sampling="random", images_per_class=2))
+    with pytest.raises(ValueError, match="classes_per_batch of at least 1; received 0"):
+        resolved(config(classes_per_batch=0))
 
 
 def test_pairs_need_two_images_of_a_class(caplog):

@@ -1,7 +1,9 @@
 """Training in two phases: the new layers alone, then everything."""
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +84,9 @@ def train(
         batch_norm: as given to `embedding_model`.
         jit_compile: whether to compile the step by XLA.
         verbose: as in `keras.Model.fit`.
+
+    Raises:
+        ValueError: a batch that the loss refuses, such as one without pairs for a loss of pairs.
     """
     done = finished_epochs(state)
     for phase in plan:
@@ -94,12 +99,25 @@ def train(
             logger.info("Going on after epoch %d.", done)
         first_epoch = max(done, phase.first_epoch)
         if first_epoch < phase.end_epoch:
-            model.fit(
-                batches(first_epoch),
-                steps_per_epoch=steps_per_epoch,
-                initial_epoch=first_epoch,
-                epochs=phase.end_epoch,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=verbose,
-            )
+            with _refusals_in_words():
+                model.fit(
+                    batches(first_epoch),
+                    steps_per_epoch=steps_per_epoch,
+                    initial_epoch=first_epoch,
+                    epochs=phase.end_epoch,
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=verbose,
+                )
+
+
+@contextmanager
+def _refusals_in_words() -> Iterator[None]:
+    """What a loss refuses inside the compiled step, as the ValueError that it is eagerly."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        refused = re.search(r"assertion failed: \[(Expected .*?)\]", error.message)
+        if refused is None:
+            raise
+        raise ValueError(f"{refused[1]}.") from error
