@@ -153,21 +153,14 @@ def _draw(settings: list[str], curves: list["Curve"], out: Path) -> None:
 
 def _about(config: CompareConfig, trained: Trained) -> str:
     """The versions and machines of the runs, and the commands that make them again."""
-    versions = {(folder / "versions.json").read_text(): folder.name for _, folder in trained}
     command = shlex.join([*PROGRAM.split(), "--config", f"{config.out}/comparison.yaml"])
-    seeds = " ".join(map(str, config.seeds))
-    lines = [
-        "# How this comparison was made",
-        "",
-        "```bash",
-        f"{command} --seeds {seeds}",
-        "```",
-        "",
-    ]
-    if len(versions) > 1:
-        lines += ["The runs are of different versions or machines:", ""]
-    for text in versions:
-        lines += [f"- {name}: {value}" for name, value in json.loads(text).items()] + [""]
+    lines = ["# How this comparison was made", "", "```bash", command, "```", ""]
+    runs_of: dict[str, list[str]] = {}
+    for _, folder in trained:
+        runs_of.setdefault((folder / "versions.json").read_text(), []).append(folder.name)
+    for versions, runs in runs_of.items():
+        lines += [f"{', '.join(runs)}:", ""]
+        lines += [f"- {name}: {value}" for name, value in json.loads(versions).items()] + [""]
     lines += ["One run alone, by its own settings:", "", "```bash"]
     lines += [f"python -m pa_keras.fit --config {folder}/config.yaml" for _, folder in trained]
     return "\n".join([*lines, "```", ""])
