@@ -3,19 +3,20 @@
 import argparse
 import contextlib
 import dataclasses
-import difflib
 import io
 import itertools
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import TypeVar, get_args, get_origin
 
 import jsonargparse
 import yaml
+
+from pa_keras import hints
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ def parse(
         if shipped and not parsed.config and base.exists():
             parsed = parser.parse_args([f"--config={base}", *arguments])
     except argparse.ArgumentError as error:
-        hint = _hint(parser, arguments) + _choice_hint(config_class, arguments)
+        hint = hints.unknown_settings(parser, arguments)
+        hint += hints.misspelt_choices(config_class, arguments)
         sys.stderr.write(f"{parser.prog}: {error}\n{hint}See {parser.prog} --help.\n")
         raise SystemExit(2) from None
     values = parser.instantiate(parsed)
@@ -101,7 +103,7 @@ def config_from(config_class: type[Config], files: Sequence[str], settings: dict
     """
     parser = make_parser(config_class, "settings", "")
     arguments = [f"--config={file}" for file in files]
-    for name, value in dotted(settings).items():
+    for name, value in hints.dotted(settings).items():
         arguments.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
     messages = io.StringIO()
     try:
@@ -196,7 +198,7 @@ def _with_values(arguments: Sequence[str], config_class: type) -> list[str]:
     """The arguments with `--name a b` as `--name=[a, b]` where that setting is a list, and a
     switch without a value as `--name=true`.
     """
-    types = dict(_types(config_class))
+    types = dict(hints.types_of(config_class))
     result: list[str] = []
     rest = list(arguments)
     while rest:
@@ -212,15 +214,6 @@ def _with_values(arguments: Sequence[str], config_class: type) -> list[str]:
     return result
 
 
-def _types(config_class: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The type of each setting by its dotted name."""
-    for field in dataclasses.fields(config_class):
-        if dataclasses.is_dataclass(field.type):
-            yield from _types(field.type, f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name, field.type
-
-
 def _with_shipped_configs(arguments: Sequence[str]) -> list[str]:
     """The arguments with the name of a shipped config replaced by its path."""
     result = []
@@ -234,69 +227,3 @@ def _with_shipped_configs(arguments: Sequence[str]) -> list[str]:
         result.append(argument)
         previous = argument
     return result
-
-
-def _hint(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> str:
-    """A line for each unknown setting on the command line or in a config, with its nearest name."""
-    known = [name for name, _ in parser.get_defaults().items()] + ["help"]
-    given = [a[2:].partition("=")[0] for a in arguments if a.startswith("--")]
-    for file in _config_files(arguments):
-        given += _settings_in(file)
-    groups = {name.rpartition(".")[0] for name in known}
-    lines = []
-    for name in given:
-        if name in known or name in groups:
-            continue
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        same_leaf = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]]
-        nearest = (same_leaf or close)[:1]
-        if nearest:
-            lines.append(f"There is no setting {name}. Did you mean {nearest[0]}?\n")
-    return "".join(lines)
-
-
-def _choice_hint(config_class: type, arguments: Sequence[str]) -> str:
-    """A line for each value that is none of its setting's choices but near to one."""
-    given = dict(_pairs(arguments))
-    for file in _config_files(arguments):
-        given = {**_settings_in(file), **given}
-    lines = []
-    for name, kind in _types(config_class):
-        value = given.get(name)
-        choices = [c for each in (kind, *get_args(kind)) for c in get_args(each)]
-        choices = [choice for choice in choices if isinstance(choice, str)]
-        if isinstance(value, str) and choices and value not in choices:
-            nearest = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
-            lines += [f"{name}: there is no {value}. Did you mean {each}?\n" for each in nearest]
-    return "".join(lines)
-
-
-def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Names and values of the command line, given as `--name=value` or as `--name value`."""
-    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
-        if argument.startswith("--"):
-            name, equals, value = argument[2:].partition("=")
-            yield name, value if equals else following
-
-
-def _config_files(arguments: Sequence[str]) -> list[Path]:
-    paths = [Path(argument.removeprefix("--config=")) for argument in arguments]
-    return [path for path in paths if path.suffix in (".yaml", ".yml") and path.is_file()]
-
-
-def _settings_in(file: Path) -> dict[str, Any]:
-    """The settings of a YAML file by their dotted names."""
-    try:
-        settings = yaml.safe_load(file.read_text())
-    except yaml.YAMLError:  # the parser has said so
-        return {}
-    return dotted(settings) if isinstance(settings, dict) else {}
-
-
-def dotted(settings: dict, prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names, such as {"data.image_size": 224}."""
-    names: dict[str, Any] = {}
-    for name, value in settings.items():
-        is_group = isinstance(value, dict)
-        names |= dotted(value, f"{prefix}{name}.") if is_group else {f"{prefix}{name}": value}
-    return names

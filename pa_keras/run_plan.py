@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pa_keras import command_line, loss_choice
+from pa_keras import command_line, hints, loss_choice
 from pa_keras.config import CompareConfig, FitConfig
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def _fit_config(
     data_dir = {} if config.data_dir is None else {"data_dir": config.data_dir}
     merged: dict[str, Any] = {}
     for layer in (_MEASURED, config.settings, own, varied, data_dir, {"seed": seed}):
-        merged |= command_line.dotted(layer)
+        merged |= hints.dotted(layer)
     try:
         fit = command_line.config_from(FitConfig, [config.base], merged)
         if fit.training.selection == "last":
