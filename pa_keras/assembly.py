@@ -13,6 +13,7 @@ from pa_keras.datasets import Dataset, Images
 from pa_keras.models import embedding_model
 from pa_keras.pipelines import (
     ImageCache,
+    check_images,
     evaluation_batches,
     steps_per_epoch,
     training_batches,
@@ -55,7 +56,8 @@ def _corrupted(config: FitConfig, train: Images) -> Images:
                 "Expected a folder of foreign images for data.outliers; add "
                 "--data.outliers_dir DIR."
             )
-        foreign = datasets.images_at(data.outliers_dir).paths
+        foreign = datasets.images_at(data.outliers_dir)
+        foreign = foreign.take(check_images(foreign.paths, data.on_bad_image).good).paths
         train = datasets.replace_by_outliers(train, foreign, data.outliers, config.seed)
     return datasets.flip_labels(train, data.label_noise, config.seed)
 

@@ -81,7 +81,7 @@ def parse(
         if shipped and not parsed.config and base.exists():
             parsed = parser.parse_args([f"--config={base}", *arguments])
     except argparse.ArgumentError as error:
-        hint = hints.unknown_settings(parser, arguments)
+        hint = hints.unknown_settings(parser, config_class, arguments)
         hint += hints.misspelt_choices(config_class, arguments)
         sys.stderr.write(f"{parser.prog}: {error}\n{hint}See {parser.prog} --help.\n")
         raise SystemExit(2) from None

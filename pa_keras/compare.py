@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -43,36 +44,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _compare(config: CompareConfig) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
-    from pa_keras import run_plan
+    from pa_keras import run_cache, run_plan
 
     cache, out = Path(config.cache), Path(config.out)
     runs = run_plan.plan(config)
     _claim(out, config)
     if config.train:
         _train(runs, cache)
-    found = [(run, run_plan.trained(run, cache)) for run in runs]
+    found = [(run, run_cache.trained(run.config, cache)) for run in runs]
     trained = [(run, folder) for run, folder in found if folder is not None]
-    if len(trained) < len(runs):
-        logger.warning("%d of %d runs are not trained yet.", len(runs) - len(trained), len(runs))
     if not trained:
         raise ValueError(f"Expected a trained run in {cache}; found none. Leave --train false out.")
-    _report(config, trained, out)
+    note = ""
+    if len(trained) < len(runs):
+        note = f"{len(runs) - len(trained)} of {len(runs)} runs are not trained yet.\n"
+    _report(config, trained, out, note)
 
 
 def _train(runs: list["Run"], cache: Path) -> None:
-    from pa_keras import run_plan
+    from pa_keras import run_cache
 
     busy = []
     try:
         for number, run in enumerate(runs, 1):
             logger.info("Run %d of %d: %s", number, len(runs), run)
-            if run_plan.train(run, cache, wait=False) is None:
+            if run_cache.train(run.config, cache, wait=False) is None:
                 busy.append(run)
         for run in busy:
             logger.info("Waiting for %s", run)
-            run_plan.train(run, cache)
+            run_cache.train(run.config, cache)
     except KeyboardInterrupt:
-        logger.info("Stopped. The same command goes on after the runs that are whole.")
+        logger.info("Stopped. Not that of fit, but the same command of compare goes on from here.")
         raise
 
 
@@ -95,26 +97,31 @@ def _claim(out: Path, config: CompareConfig) -> None:
             f"Expected a new folder; {out} has something in it. Give another --out."
         )
     out.mkdir(parents=True, exist_ok=True)
-    kept.write_text(command_line.as_yaml(config))
+    kept.write_text(command_line.as_yaml(dataclasses.replace(config, train=True)))
 
 
 def _what(config: CompareConfig) -> CompareConfig:
-    """What is compared, whatever the number of seeds and the folders."""
-    return dataclasses.replace(config, seeds=(), train=True, cache="", data_dir=None, out="")
+    """What is compared, whatever the number of seeds and the folders of runs and results."""
+    return dataclasses.replace(config, seeds=(), train=True, cache="", out="")
 
 
-def _report(config: CompareConfig, trained: Trained, out: Path) -> None:
+def _report(config: CompareConfig, trained: Trained, out: Path, note: str) -> None:
     from pa_keras import comparison, loss_choice
     from pa_keras.training.run_folder import RunFolder
 
     curves = [
-        comparison.Curve(run.name, run.values, run.config.seed, RunFolder(folder).read_metrics())
+        comparison.Curve(
+            run.name,
+            run.values,
+            run.config.seed,
+            RunFolder(folder).read_metrics(),
+            cost=loss_choice.KINDS[run.config.loss].cost,
+        )
         for run, folder in trained
     ]
     rows = comparison.summarize(curves)
     settings = list(config.vary)
-    costs = {run.name: loss_choice.KINDS[run.config.loss].cost for run, _ in trained}
-    table = comparison.as_markdown(rows, settings, costs)
+    table = comparison.as_markdown(rows, settings) + note
     (out / "table.md").write_text(table)
     comparison.write_csv(rows, settings, out / "table.csv")
     _draw(settings, curves, out)
@@ -129,7 +136,7 @@ def _draw(settings: list[str], curves: list["Curve"], out: Path) -> None:
     points = list(dict.fromkeys(values for _, values in lines))
     for values in points:
         group = {name: each for (name, point), each in lines.items() if point == values}
-        suffix = "".join(f"-{value}" for value in values)
+        suffix = re.sub(r"[^\w.-]+", "_", "".join(f"-{value}" for value in values))
         plots.convergence(
             {name: comparison.seconds(each) for name, each in group.items()},
             {name: comparison.recalls(each) for name, each in group.items()},
@@ -137,18 +144,15 @@ def _draw(settings: list[str], curves: list["Curve"], out: Path) -> None:
         )
     names = list(dict.fromkeys(name for name, _ in lines))
     if len(settings) == 1:
-        values = [point[0] for point in points]
-        finals = {name: comparison.finals(lines, name, points) for name in names}
-        plots.study(settings[0], values, finals, out / "study.png")
+        finals = {name: [comparison.finals(lines, name, p) for p in points] for name in names}
+        plots.study(settings[0], [point[0] for point in points], finals, out / "study.png")
     if len(settings) == 2:
         rows, columns = (list(dict.fromkeys(p[axis] for p in points)) for axis in (0, 1))
-        grids = {
-            name: comparison.finals(lines, name, [(r, c) for r in rows for c in columns])
-            .mean(axis=0)
-            .reshape(len(rows), len(columns))
+        maps = {
+            name: [[comparison.finals(lines, name, (r, c)) for c in columns] for r in rows]
             for name in names
         }
-        plots.heat_maps(tuple(settings), (rows, columns), grids, out / "heat_map.png")
+        plots.heat_maps((settings[0], settings[1]), (rows, columns), maps, out / "heat_map.png")
 
 
 def _about(config: CompareConfig, trained: Trained) -> str:

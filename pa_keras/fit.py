@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pa_keras import command_line
@@ -167,9 +168,11 @@ def _finish(
     )
     seconds = sum(row["seconds"] for row in rows)
     result = {"epoch": epoch, "training_seconds": seconds, **found.as_json()}
-    folder.result.write_text(json.dumps(result, indent=2) + "\n")
     plots.curves(rows, folder.path / "curves.png")
     plots.retrieved(dataset.queries, dataset.gallery, found.indices, folder.path / "neighbours.png")
+    # Last, and at once: a run with a result is whole.
+    text = json.dumps(result, indent=2) + "\n"
+    save_whole(lambda path: Path(path).write_text(text), folder.result)
     recalls = ", ".join(f"Recall@{k} {100 * found.metrics[f'recall_at_{k}']:.1f}"
                         for k in config.evaluation.ks)  # fmt: skip
     sys.stdout.write(

@@ -5,7 +5,7 @@ import difflib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import jsonargparse
 import yaml
@@ -29,16 +29,19 @@ def dotted(settings: dict, prefix: str = "") -> dict[str, Any]:
     return names
 
 
-def unknown_settings(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> str:
+def unknown_settings(
+    parser: jsonargparse.ArgumentParser, config_class: type, arguments: Sequence[str]
+) -> str:
     """A line for each unknown setting on the command line or in a config, with its nearest name."""
     known = [name for name, _ in parser.get_defaults().items()] + ["help"]
     given = [a[2:].partition("=")[0] for a in arguments if a.startswith("--")]
     for file in _config_files(arguments):
         given += _settings_in(file)
+    dicts = [name for name, kind in types_of(config_class) if get_origin(kind) is dict]
     groups = {name.rpartition(".")[0] for name in known}
     lines = []
     for name in given:
-        free = any(name.startswith(f"{each}.") for each in known)  # below a setting that is a dict
+        free = any(name.startswith(f"{each}.") for each in dicts)
         if name in known or name in groups or free:
             continue
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -51,9 +54,10 @@ def unknown_settings(parser: jsonargparse.ArgumentParser, arguments: Sequence[st
 
 def misspelt_choices(config_class: type, arguments: Sequence[str]) -> str:
     """A line for each value that is none of its setting's choices but near to one."""
-    given = dict(_pairs(arguments))
+    given: dict[str, Any] = {}
     for file in _config_files(arguments):
-        given = {**_settings_in(file), **given}
+        given |= _settings_in(file)
+    given |= dict(_pairs(arguments))
     lines = []
     for name, kind in types_of(config_class):
         value = given.get(name)

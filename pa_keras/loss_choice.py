@@ -28,11 +28,13 @@ class Kind:
             is taken: C classes, K centers a class.
         images_per_class: of the balanced batches that a loss of pairs needs; None: it takes the
             cosines of proxies, and random batches.
+        has_centers: whether a class has several proxies, with a regularizer.
     """
 
     make: type[keras.losses.Loss]
     cost: str
     images_per_class: int | None = None
+    has_centers: bool = False
 
     @property
     def is_of_pairs(self) -> bool:
@@ -45,7 +47,7 @@ class Kind:
 KINDS = {
     "proxy_anchor": Kind(losses.ProxyAnchorLoss, "O(MC)"),
     "proxy_nca": Kind(losses.ProxyNCALoss, "O(MC)"),
-    "soft_triple": Kind(losses.SoftTripleLoss, "O(MCK)"),
+    "soft_triple": Kind(losses.SoftTripleLoss, "O(MCK)", has_centers=True),
     "normalized_softmax": Kind(losses.NormalizedSoftmaxLoss, "O(MC)"),
     "cosface": Kind(losses.CosFaceLoss, "O(MC)"),
     "arcface": Kind(losses.ArcFaceLoss, "O(MC)"),
@@ -56,8 +58,8 @@ KINDS = {
     "multi_similarity": Kind(losses.MultiSimilarityLoss, "O(M²)", 5),
 }
 
-# Settings of SoftTriple that are not its loss's but its proxies'.
-_CENTERS = {"centers_per_class": 10, "centers_strength": 0.2}
+# Settings that are not the loss's but its proxies'.
+_CENTERS = {"centers_per_class": 10, "centers_strength": SoftTripleRegularizer().strength}
 
 
 def resolved(config: FitConfig) -> FitConfig:
@@ -73,7 +75,7 @@ def resolved(config: FitConfig) -> FitConfig:
             has = ", ".join(known) or "none"
             raise ValueError(
                 f"Expected a setting of the loss {config.loss}, which has {has}; received "
-                f"loss_options.{name}. Leave it out."
+                f"loss_options.{name}. Leave it out, or give null where a file has it."
             )
     options = dataclasses.replace(config.loss_options, **{**known, **given})
     return dataclasses.replace(config, loss_options=options, batches=_batches(config))
@@ -94,7 +96,7 @@ def make_training_model(config: FitConfig, embedder: keras.Model, num_classes: i
     if KINDS[config.loss].is_of_pairs:
         images = keras.Input(embedder.input_shape[1:], name="images")
         return keras.Model(images, embedder(images), name="with_embeddings")
-    if config.loss == "soft_triple":
+    if KINDS[config.loss].has_centers:
         options = config.loss_options
         regularizer = SoftTripleRegularizer(options.centers_strength)
         return with_proxies(embedder, num_classes, options.centers_per_class, regularizer)
@@ -142,7 +144,7 @@ def _defaults(loss: str) -> dict[str, object]:
     own = {p.name: p.default for p in parameters}
     names = [field.name for field in dataclasses.fields(LossOptions)]
     found = {name: own[name] for name in names if name in own}
-    return {**found, **_CENTERS} if loss == "soft_triple" else found
+    return {**found, **_CENTERS} if KINDS[loss].has_centers else found
 
 
 def _batches(config: FitConfig) -> BatchConfig:
@@ -168,7 +170,14 @@ def _batches(config: FitConfig) -> BatchConfig:
         images = batches.images_per_class or batches.batch_size // batches.classes_per_batch
     else:
         images = _divisor(batches.batch_size, of_loss or 5)
-    classes = batches.classes_per_batch or batches.batch_size // max(1, images)
+    classes = batches.classes_per_batch or batches.batch_size // images
+    if images < (1 if of_loss is None else 2) or classes < 1:
+        raise ValueError(
+            f"Expected a batch of some classes with {1 if of_loss is None else 2} images or more "
+            f"each for the loss {config.loss}; received batches.batch_size={batches.batch_size}, "
+            f"which makes {classes} x {images}. Take a batch_size that {of_loss or 5} divides, or "
+            "give images_per_class."
+        )
     return dataclasses.replace(
         batches, sampling="balanced", classes_per_batch=classes, images_per_class=images
     )

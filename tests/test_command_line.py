@@ -186,3 +186,21 @@ def test_a_config_of_files_and_settings(tmp_path):
     assert config.augmentation.area == (0.5, 1.0)
     with pytest.raises(ValueError, match="Did you mean model.weights"):
         command_line.config_from(FitConfig, [], {"model": {"wheights": None}})
+
+
+def test_the_hint_below_a_setting_that_is_no_group(no_shipped_configs, capsys):
+    parser = command_line.make_parser(FitConfig, "fit", "")
+    with pytest.raises(SystemExit):
+        command_line.parse(parser, FitConfig, ["--loss.margin", "0.2"])
+    assert "There is no setting loss.margin. Did you mean loss_options.margin?" in (
+        capsys.readouterr().err
+    )
+
+
+def test_the_last_of_two_files_counts(no_shipped_configs, tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text("loss: triplet")
+    (tmp_path / "b.yaml").write_text("loss: tripplet")
+    files = [f"--config={tmp_path / name}" for name in ("a.yaml", "b.yaml")]
+    with pytest.raises(SystemExit):
+        command_line.parse(command_line.make_parser(FitConfig, "fit", ""), FitConfig, files)
+    assert "Did you mean triplet?" in capsys.readouterr().err

@@ -6,12 +6,13 @@ import json
 import logging
 import subprocess
 import sys
+import time
 
 import keras
 import pytest
 import yaml
 
-from pa_keras import assembly, command_line, compare, loss_choice, run_plan
+from pa_keras import assembly, command_line, compare, loss_choice, run_cache, run_plan
 from pa_keras.config import CompareConfig
 
 BASE = """
@@ -49,17 +50,17 @@ def trained(monkeypatch):
     """Stands for training: writes what a run leaves, and notes which were trained."""
     names = []
 
-    def fake(run, config_file, folder):
-        names.append(str(run))
+    def fake(config, folder, lock):
+        names.append(f"{config.loss} {config.seed}")
         folder.mkdir()
-        (folder / "config.yaml").write_text(config_file.read_text())
+        (folder / "config.yaml").write_text(command_line.as_yaml(config))
         (folder / "versions.json").write_text('{"tensorflow": "2.20.0"}')
         (folder / "metrics.csv").write_text(
             "epoch,seconds,recall_at_1,recall_at_2,map_at_r\n1,5.0,0.2,0.3,0.1\n2,5.0,0.4,0.5,0.2\n"
         )
         (folder / "result.json").write_text("{}")
 
-    monkeypatch.setattr(run_plan, "_fit", fake)
+    monkeypatch.setattr(run_cache, "_fit", fake)
     return names
 
 
@@ -71,9 +72,9 @@ def test_the_whole_command_on_real_runs(comparison, tmp_path, capsys):
     }  # fmt: skip
     with (out / "table.csv").open(newline="") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
-    folders = {path.name for path in (tmp_path / "cache").iterdir()}
-    assert folders == {"proxy_anchor-seed0-1", "n_pair-seed0-1", "unfinished"}
-    result = json.loads((tmp_path / "cache" / "n_pair-seed0-1" / "result.json").read_text())
+    _, rival = plan(comparison)
+    folder = tmp_path / "cache" / run_cache.run_name(rival.config)
+    result = json.loads((folder / "result.json").read_text())
     found = float(rows["N-pair"]["best_recall_at_1_mean"])
     assert found == pytest.approx(result["metrics"]["recall_at_1"]), "as evaluated from disk"
     assert float(rows["N-pair"]["best_map_at_r_mean"]) == pytest.approx(
@@ -81,28 +82,28 @@ def test_the_whole_command_on_real_runs(comparison, tmp_path, capsys):
     )
     about = (out / "about.md").read_text()
     assert "- tensorflow: 2.20" in about and "- processor: " in about
-    assert f"pa_keras.fit --config {tmp_path}/cache/n_pair-seed0-1/config.yaml" in about
+    assert f"pa_keras.fit --config {folder}/config.yaml" in about
     assert "| Ours |" in capsys.readouterr().out
 
 
 def test_it_goes_on_where_it_stopped(comparison, tmp_path, trained, monkeypatch):
     comparison["seeds"] = [0, 1]
-    fake = run_plan._fit
+    fake = run_cache._fit
 
-    def stop_in_the_third(run, config_file, folder):
+    def stop_in_the_third(config, folder, lock):
         if len(trained) == 2:
             folder.mkdir()
             (folder / "metrics.csv").write_text("half")
             raise KeyboardInterrupt
-        fake(run, config_file, folder)
+        fake(config, folder, lock)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_plan, "_fit", stop_in_the_third)
+        patch.setattr(run_cache, "_fit", stop_in_the_third)
         with pytest.raises(SystemExit, match="130"):
             main(comparison, tmp_path)
-    assert trained == ["Ours, seed 0", "N-pair, seed 0"]
+    assert trained == ["proxy_anchor 0", "n_pair 0"]
     main(comparison, tmp_path)
-    assert trained[2:] == ["Ours, seed 1", "N-pair, seed 1"], "the half-written one is redone"
+    assert trained[2:] == ["proxy_anchor 1", "n_pair 1"], "the half-written one is redone"
     main(comparison, tmp_path)
     assert len(trained) == 4
     assert "half" not in "".join(p.read_text() for p in tmp_path.glob("cache/*-seed*/metrics.csv"))
@@ -113,7 +114,7 @@ def test_comparisons_share_runs_whatever_their_names(comparison, tmp_path, train
     other = {**comparison, "out": str(tmp_path / "other")}
     other["runs"] = [{"name": "the same", "loss": "n_pair"}, {"name": "new", "loss": "triplet"}]
     main(other, tmp_path)
-    assert trained == ["Ours, seed 0", "N-pair, seed 0", "new, seed 0"]
+    assert trained == ["proxy_anchor 0", "n_pair 0", "triplet 0"]
 
 
 def test_a_run_of_other_settings_is_another_run(comparison, tmp_path, trained):
@@ -121,43 +122,83 @@ def test_a_run_of_other_settings_is_another_run(comparison, tmp_path, trained):
     other = {**comparison, "out": str(tmp_path / "other"), "settings": {"training": {"epochs": 3}}}
     main(other, tmp_path)
     assert len(trained) == 4
-    assert (tmp_path / "cache" / "n_pair-seed0-2").is_dir()
+    assert len(list((tmp_path / "cache").glob("n_pair-seed0-*"))) == 2
 
 
 def test_a_run_that_another_process_trains_is_left_to_it(comparison, tmp_path, trained, caplog):
     caplog.set_level(logging.INFO)
-    main(comparison, tmp_path)
-    lock = next((tmp_path / "cache" / "unfinished").glob("*.lock"))
-    run = next(r for r in plan(comparison) if _digest(r) == lock.stem)
-    with lock.open("w") as file:
+    config = plan(comparison)[0].config
+    cache = tmp_path / "cache"
+    (cache / "unfinished").mkdir(parents=True)
+    with (cache / "unfinished" / f"{run_cache.run_name(config)}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert run_plan.train(run, tmp_path / "cache", wait=False) is None
-    assert "another process trains it" in caplog.text
-    assert run_plan.train(run, tmp_path / "cache") is not None
+        assert run_cache.train(config, cache, wait=False) is None
+    assert "Another process trains it" in caplog.text and not trained
+    assert run_cache.train(config, cache) == cache / run_cache.run_name(config)
 
 
-def _digest(run):
-    import hashlib
+def test_a_run_goes_on_under_its_lock_when_compare_is_killed(comparison, tmp_path):
+    """The process of `fit` holds the lock too: a new compare must not delete what it writes."""
+    (tmp_path / "comparison.yaml").write_text(yaml.safe_dump(comparison))
+    code = (
+        "import subprocess, sys; from pa_keras import compare\n"
+        "real = subprocess.run\n"
+        "subprocess.run = lambda command, **options: real(['sleep', '30'], **options)\n"
+        f"compare.main(['--config', r'{tmp_path / 'comparison.yaml'}'])"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code])
+    config, cache = plan(comparison)[0].config, tmp_path / "cache"
+    settings = cache / "unfinished" / f"{run_cache.run_name(config)}.yaml"
+    for _ in range(600):
+        if settings.exists():
+            break
+        time.sleep(0.1)
+    time.sleep(0.5)
+    killed.kill()
+    killed.wait()
+    try:
+        assert run_cache.train(config, cache, wait=False) is None
+    finally:
+        subprocess.run(["pkill", "-f", "^sleep 30$"], check=False)
 
-    return hashlib.sha256(command_line.as_yaml(run.config).encode()).hexdigest()[:12]
+
+def test_a_whole_run_that_was_not_moved_is_kept(comparison, tmp_path, trained):
+    config, cache = plan(comparison)[0].config, tmp_path / "cache"
+    folder = cache / "unfinished" / run_cache.run_name(config)
+    folder.parent.mkdir(parents=True)
+    run_cache._fit(config, folder, 0)
+    assert run_cache.train(config, cache) is not None
+    assert trained == ["proxy_anchor 0"] and not folder.exists()
+
+
+def test_a_run_of_unknown_settings_is_passed_over(comparison, tmp_path, trained, caplog):
+    config, cache = plan(comparison)[0].config, tmp_path / "cache"
+    (cache / "proxy_anchor-seed0-old").mkdir(parents=True)
+    (cache / "proxy_anchor-seed0-old" / "result.json").write_text("{}")
+    (cache / "proxy_anchor-seed0-old" / "config.yaml").write_text("once: there was\n")
+    assert run_cache.train(config, cache) is not None
+    assert "proxy_anchor-seed0-old is left out" in caplog.text
+    assert run_cache.trained(config, cache) == cache / run_cache.run_name(config)
 
 
 def test_a_failed_run_stops_with_what_to_do(comparison, tmp_path):
     comparison["settings"] = {"data": {"on_bad_image": "error"}, "model": {"weights": "none.npz"}}
     with pytest.raises(SystemExit) as stopped:
         main(comparison, tmp_path)
-    assert "Ours, seed 0" in str(stopped.value.code) and "same command" in str(stopped.value.code)
+    assert "same command" in str(stopped.value.code)
     assert not list((tmp_path / "cache").glob("*-seed*"))
 
 
-def test_what_is_not_trained_is_left_out_on_request(comparison, tmp_path, trained, caplog):
+def test_what_is_not_trained_is_left_out_on_request(comparison, tmp_path, trained):
     with pytest.raises(SystemExit, match="Expected a trained run"):
         main(comparison, tmp_path, "--train", "false")
     main({**comparison, "runs": comparison["runs"][:1], "out": str(tmp_path / "a")}, tmp_path)
     main({**comparison, "out": str(tmp_path / "b")}, tmp_path, "--train", "false")
-    assert trained == ["Ours, seed 0"]
-    assert "1 of 2 runs are not trained yet" in caplog.text
-    assert "N-pair" not in (tmp_path / "b" / "table.md").read_text()
+    assert trained == ["proxy_anchor 0"]
+    table = (tmp_path / "b" / "table.md").read_text()
+    assert "1 of 2 runs are not trained yet" in table and "N-pair" not in table
+    compare.main(["--config", str(tmp_path / "b" / "comparison.yaml")])
+    assert trained == ["proxy_anchor 0", "n_pair 0"], "its own file trains"
 
 
 def test_studies_draw_their_setting(comparison, tmp_path, trained):
@@ -169,6 +210,10 @@ def test_studies_draw_their_setting(comparison, tmp_path, trained):
     both["vary"] = {"loss_options.alpha": [4, 8], "loss_options.margin": [0.0, 0.1]}
     main(both, tmp_path)
     assert (tmp_path / "both" / "heat_map.png").exists()
+    areas = {**comparison, "out": str(tmp_path / "areas")}
+    areas["vary"] = {"augmentation.area": [[0.2, 1.0], [0.5, 1.0]]}
+    main(areas, tmp_path)
+    assert len(list((tmp_path / "areas").glob("convergence-*.png"))) == 2
     header = (tmp_path / "both" / "table.md").read_text().splitlines()[0]
     assert "| loss_options.alpha | loss_options.margin |" in header
 
@@ -185,6 +230,18 @@ def test_the_folder_of_another_comparison(comparison, tmp_path, trained):
         main({**comparison, "out": str(tmp_path / "full")}, tmp_path)
     compare.main(["--config", str(tmp_path / "out" / "comparison.yaml")])
     assert len(trained) == 4, "its own file makes it again"
+
+
+def test_a_base_leaves_other_losses_their_defaults(comparison, tmp_path):
+    """Such as a run's own config.yaml, in which the defaults of its loss are written out."""
+    base = command_line.as_yaml(plan(comparison)[0].config)
+    (tmp_path / "of_a_run.yaml").write_text(base)
+    comparison["base"] = str(tmp_path / "of_a_run.yaml")
+    comparison["runs"] += [{"name": "CosFace", "loss": "cosface"}]
+    ours, pairs, cosface = (run.config for run in plan(comparison))
+    assert ours.loss_options.margin == 0.1 and ours.batches.sampling == "random"
+    assert pairs.batches.images_per_class == 2
+    assert cosface.loss_options.margin == 0.35
 
 
 def test_every_loss_starts_from_the_same_weights(comparison, float32_policy):
@@ -209,7 +266,17 @@ def test_every_loss_starts_from_the_same_weights(comparison, float32_policy):
         ({"runs": [{"name": "a", "loss": "tripplet"}]}, "run a: .*Did you mean triplet"),
         ({"runs": [{"name": "a", "los": "triplet"}]}, "Did you mean loss"),
         ({"runs": [{"name": "a", "loss_options": {"beta": 1.0}}]}, "run a: .*loss_options.beta"),
-        ({"runs": [{"name": "a"}, {"name": "b", "training": {"epochs": 9}}]}, "a: 6 x 2; b: 6 x 9"),
+        (
+            {"runs": [{"name": "a"}, {"name": "b", "training": {"epochs": 9}}]},
+            "training.epochs for all runs, .* a: 2; b: 9",
+        ),
+        (
+            {"runs": [{"name": "a"}, {"name": "b", "training": {"selection": "held_out"}}]},
+            "a: reference_protocol; b: held_out",
+        ),
+        ({"seeds": [0, 0]}, "different seeds; received 0 more than once"),
+        ({"vary": {"data.label_noise": [0, 0.0]}}, "different values of data.label_noise"),
+        ({"vary": {"seed": [1, 2]}}, "Expected the seeds in seeds"),
         ({"vary": {"a": [1], "b": [1], "c": [1]}}, "at most two"),
         ({"vary": {"seed": []}}, "at most two settings in vary, each with values"),
         ({"seeds": []}, "a seed or more"),

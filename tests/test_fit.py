@@ -329,3 +329,14 @@ def test_outliers_come_from_a_folder(arguments, photos, tmp_path):
     data = dataclasses.replace(config.data, outliers=0.3, outliers_dir=str(foreign))
     train = assembly.load_data(dataclasses.replace(config, data=data))[0].train
     assert sum(path.startswith(str(foreign)) for path in train.paths) == round(0.3 * len(train))
+    (foreign / "broken.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        assembly.load_data(dataclasses.replace(config, data=data))
+
+
+def test_a_class_with_fewer_images_than_the_sampler_asks(arguments, photos, tmp_path, capsys):
+    for path in (photos / "class 0").glob("[1-5].png"):
+        path.unlink()
+    run(arguments, "--run-dir", tmp_path / "run", "--loss", "n_pair", "--training.selection=last")
+    log = (tmp_path / "run" / "fit.log").read_text() + capsys.readouterr().err
+    assert "1 of 5 classes have fewer than 2 images" in log

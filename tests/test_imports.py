@@ -11,14 +11,14 @@ import pytest
 import pa_keras
 
 PACKAGE = Path(pa_keras.__file__).parent
+SHARED_BY_COMMANDS = ("command_line", "assembly", "loss_choice", "run_plan", "run_cache", "hints")
 LEVELS = {
     **dict.fromkeys(("losses", "layers", "datasets", "pipelines", "retrieval", "config"), 0),
     **dict.fromkeys(("backbones", "models", "plots"), 1),
     **dict.fromkeys(("training", "exporters", "comparison"), 2),
-    **dict.fromkeys(("command_line", "assembly", "loss_choice", "run_plan", "hints"), 3),
+    **dict.fromkeys(SHARED_BY_COMMANDS, 3),
     **dict.fromkeys(("fit", "evaluate", "embed", "export", "compare"), 3),
 }
-SHARED_BY_COMMANDS = ("command_line", "assembly", "loss_choice", "run_plan", "hints")
 # Beside their own package, these two of level 1 build on another of level 1 or 0.
 ALLOWED_AT_THE_SAME_LEVEL = {("models", "backbones")}
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "configs"]

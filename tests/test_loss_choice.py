@@ -86,6 +86,7 @@ def test_a_setting_of_another_loss():
         ("n_pair", {}, ("balanced", 6, 2)),
         ("triplet", {"classes_per_batch": 2}, ("balanced", 2, 6)),
         ("triplet", {"sampling": "random"}, ("random", None, None)),
+        ("proxy_anchor", {"images_per_class": 1}, ("balanced", 12, 1)),
     ],
 )
 def test_sampling(loss, batches, expected):
@@ -121,3 +122,18 @@ def test_the_multiplier_is_for_the_proxies_of_every_loss(loss, float32_policy):
         # Adam's first step is its rate, whatever the gradient.
         expected = 0.5 if weight.path == "proxies/proxies" else 1e-3
         np.testing.assert_allclose(old - weight.numpy(), expected, rtol=0.01, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "batches"),
+    [
+        ("n_pair", {"batch_size": 75}),
+        ("triplet", {"batch_size": 77}),
+        ("triplet", {"images_per_class": 1}),
+        ("triplet", {"classes_per_batch": 100}),
+        ("proxy_anchor", {"images_per_class": 100}),
+    ],
+)
+def test_a_batch_that_cannot_be_balanced(loss, batches):
+    with pytest.raises(ValueError, match="Take a batch_size that"):
+        resolved(config(loss, **batches))

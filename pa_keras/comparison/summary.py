@@ -19,12 +19,14 @@ class Curve:
         values: of the settings that vary.
         seed: of the run.
         rows: one an epoch, with `seconds` of training in it, `recall_at_K` and `map_at_r`.
+        cost: of an epoch, such as "O(MC)". Default: not known.
     """
 
     name: str
     values: tuple[Any, ...]
     seed: int
     rows: Sequence[Mapping[str, float]]
+    cost: str = ""
 
     def metric(self, name: str) -> np.ndarray:
         """Float (epochs,)."""
@@ -53,6 +55,7 @@ class Row:
             epoch or more; None if it never is.
         seconds_to_rival: mean training time until then.
         rival_seconds: of the rival's whole training.
+        cost: of an epoch.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Row:
     epochs_to_rival: int | None
     seconds_to_rival: float | None
     rival_seconds: float | None
+    cost: str
 
 
 def lines(curves: Sequence[Curve]) -> Lines:
@@ -109,19 +113,15 @@ def recalls(group: Sequence[Curve]) -> np.ndarray:
     return np.stack([curve.metric(MAIN) for curve in group])
 
 
-def finals(lines: Lines, name: str, points: Sequence[tuple[Any, ...]]) -> np.ndarray:
-    """Recall@1 after the last epoch at each point, float (seeds, points), NaN where not trained.
+def finals(lines: Lines, name: str, values: tuple[Any, ...]) -> np.ndarray:
+    """Recall@1 after the last epoch, float (seeds,), of one line; none if it is not trained.
 
     Args:
         lines: of `lines`.
-        name: of the runs.
-        points: values of the settings that vary.
+        name: of the line.
+        values: of the settings that vary.
     """
-    found = [recalls(lines[name, p])[:, -1] if (name, p) in lines else [] for p in points]
-    table = np.full((max(map(len, found)), len(points)), np.nan)
-    for column, values in enumerate(found):
-        table[: len(values), column] = values
-    return table
+    return np.array([curve.metric(MAIN)[-1] for curve in lines.get((name, values), [])])
 
 
 def _row(key: tuple[str, tuple[Any, ...]], of_lines: Lines) -> Row:
@@ -154,6 +154,7 @@ def _row(key: tuple[str, tuple[Any, ...]], of_lines: Lines) -> Row:
         epochs_to_rival=None if reached is None else reached + 1,
         seconds_to_rival=None if reached is None else float(mean_seconds[reached]),
         rival_seconds=None if rival is None else float(seconds(rivals[rival])[:, -1].mean()),
+        cost=group[0].cost,
     )
 
 

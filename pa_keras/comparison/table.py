@@ -1,38 +1,34 @@
 """A comparison's table, in Markdown to read and in CSV to go on with."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pa_keras.comparison.summary import Row
 
 
-def as_markdown(
-    rows: Sequence[Row], settings: Sequence[str], costs: Mapping[str, str] | None = None
-) -> str:
+def as_markdown(rows: Sequence[Row], settings: Sequence[str]) -> str:
     """The table as Markdown: percentages, with the sample deviation where there are seeds.
 
     Args:
         rows: of `summarize`.
         settings: names of the settings that vary, as many as each row has values.
-        costs: of a training epoch, by the row's name; such as "O(MC)". Default None: not shown.
     """
     metrics = list(rows[0].final)
     recalls = [m for m in metrics if m.startswith("recall_at_")]
-    header = ["", *settings]
+    header = ["", *settings, "seeds"]
     header += [f"Recall@{m.removeprefix('recall_at_')}" for m in recalls]
     header += ["MAP@R"] if "map_at_r" in metrics else []
     header += ["best Recall@1", "best MAP@R"] if "map_at_r" in metrics else ["best Recall@1"]
     header += ["s/epoch", "best rival's Recall@1 reached in"]
-    header += ["cost"] if costs else []
+    header += ["cost"]
     cells = []
     for row in rows:
-        line = [row.name, *map(str, row.values)]
+        line = [row.name, *map(str, row.values), str(row.num_seeds)]
         line += [_percent(row.final[m]) for m in metrics]
         line += [_percent(row.best["recall_at_1"])]
         line += [_percent(row.best["map_at_r"])] if "map_at_r" in metrics else []
-        line += [f"{row.seconds_per_epoch:.1f}", _reached(row)]
-        line += [costs.get(row.name, "")] if costs else []
+        line += [f"{row.seconds_per_epoch:.1f}", _reached(row), row.cost]
         cells.append(line)
     table = [header, ["---"] * len(header), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in table) + "\n"

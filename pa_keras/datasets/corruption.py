@@ -20,9 +20,11 @@ def flip_labels(images: Images, share: float, seed: int = 0) -> Images:
         The same files under their new labels; class names stay, one may have lost all its images.
 
     Raises:
-        ValueError: a share out of range, or a single class.
+        ValueError: a share out of range, or labels to change and a single class.
     """
-    chosen, rng = _chosen(len(images), share, "label_noise", seed)
+    chosen, rng = _chosen(len(images), share, "label_noise", seed, stream=1)
+    if not len(chosen):
+        return images
     if images.num_classes < 2:
         raise ValueError("Expected at least 2 classes to flip labels between; received 1.")
     # Drawn for all, so that the share does not shift what an image's new class is.
@@ -46,7 +48,7 @@ def replace_by_outliers(
     Raises:
         ValueError: a share out of range, or no foreign image where some are needed.
     """
-    chosen, rng = _chosen(len(images), share, "outliers", seed)
+    chosen, rng = _chosen(len(images), share, "outliers", seed, stream=2)
     if len(chosen) and not len(foreign):
         raise ValueError("Expected foreign images to replace some by; received none.")
     rounds = -(-len(chosen) // max(1, len(foreign)))
@@ -58,10 +60,12 @@ def replace_by_outliers(
 
 
 def _chosen(
-    number: int, share: float, name: str, seed: int
+    number: int, share: float, name: str, seed: int, stream: int
 ) -> tuple[np.ndarray, np.random.Generator]:
     """Which rows a share is, the first of one shuffled order, and the generator to go on with."""
     if not 0 <= share < 1:
         raise ValueError(f"Expected {name} in [0, 1), a share of the images; received {share}.")
-    rng = np.random.default_rng([seed])
+    # Three numbers, the last above 0: batches are drawn from [seed, epoch], and in the same order
+    # all that was changed would come in the first batches of an epoch.
+    rng = np.random.default_rng([seed, 0, stream])
     return rng.permutation(number)[: round(share * number)], rng

@@ -73,7 +73,8 @@ class ProxyAnchorLoss(keras.losses.Loss):
         name: name of the loss.
 
     Raises:
-        ValueError: as `proxy_anchor`; a width other than `num_classes`; a `sample_weight` or
+        ValueError: as `proxy_anchor`, but that on several replicas labels of a floating dtype are
+            rounded down instead of refused; a width other than `num_classes`; a `sample_weight` or
             `class_weight`, which one term per proxy cannot honour.
 
     Example:

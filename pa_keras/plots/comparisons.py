@@ -1,6 +1,6 @@
 """Pictures of a comparison: convergence, a setting's effect, and the effect of two."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def convergence(
     for marker, (name, values) in zip(_marks(recalls), recalls.items(), strict=True):
         minutes = seconds[name].mean(axis=0) / 60
         for axes, x in ((by_time, minutes), (by_epoch, np.arange(1, values.shape[1] + 1))):
-            _line(axes, x, 100 * values, name, marker)
+            _line(axes, x, values.T, name, marker)
     by_time.set(xlabel="training time, minutes (evaluation excluded)", ylabel="Recall@1, %")
     by_epoch.set(xlabel="epoch")
     by_epoch.legend(loc="lower right")
@@ -41,7 +41,7 @@ def convergence(
 def study(
     setting: str,
     values: Sequence[Any],
-    recalls: Mapping[str, np.ndarray],
+    recalls: Mapping[str, Sequence[np.ndarray]],
     path: Path,
 ) -> None:
     """Draws the final Recall@1 against the values of a setting, one line a run.
@@ -49,7 +49,7 @@ def study(
     Args:
         setting: its name.
         values: V of them; numbers in their place on the axis, anything else side by side.
-        recalls: by the run's name, float (seeds, V), in [0, 1].
+        recalls: by the run's name, for each value float (seeds,) in [0, 1], none if not trained.
         path: of the picture, by whose ending the format is chosen.
     """
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
@@ -57,7 +57,7 @@ def study(
     is_number = all(isinstance(value, int | float) for value in values)
     x = np.asarray(values if is_number else range(len(values)), float)
     for marker, (name, of_values) in zip(_marks(recalls), recalls.items(), strict=True):
-        _line(axes, x, 100 * of_values, name, marker)
+        _line(axes, x, of_values, name, marker)
     axes.set(xlabel=setting, ylabel="Recall@1 after the last epoch, %")
     axes.set_xticks(x, [str(value) for value in values])
     axes.legend()
@@ -67,7 +67,7 @@ def study(
 def heat_maps(
     settings: tuple[str, str],
     values: tuple[Sequence[Any], Sequence[Any]],
-    recalls: Mapping[str, np.ndarray],
+    recalls: Mapping[str, Sequence[Sequence[np.ndarray]]],
     path: Path,
 ) -> None:
     """Draws the final Recall@1 for all pairs of values of two settings, one map a run.
@@ -75,18 +75,18 @@ def heat_maps(
     Args:
         settings: names of the rows' and of the columns' setting.
         values: R of the rows, C of the columns.
-        recalls: by the run's name, float (R, C): mean over the seeds, in [0, 1].
+        recalls: by the run's name, R rows of C arrays, each float (seeds,) in [0, 1] whose mean is
+            drawn, or nothing where it is empty.
         path: of the picture, by whose ending the format is chosen.
 
     Source: Kim et al., CVPR 2020, figure 5 (alpha and margin).
     """
     size = (1.0 * len(values[1]) + 2, 0.8 * len(values[0]) + 1.2)
     figure = Figure(figsize=(size[0] * len(recalls), size[1]), layout="constrained")
-    lowest = min(map(np.nanmin, recalls.values()))
-    highest = max(map(np.nanmax, recalls.values()))
-    for axes, (name, table) in zip(
-        figure.subplots(1, len(recalls), squeeze=False)[0], recalls.items(), strict=True
-    ):
+    tables = {name: np.array([list(map(_mean, row)) for row in r]) for name, r in recalls.items()}
+    lowest, highest = np.nanmin(list(tables.values())), np.nanmax(list(tables.values()))
+    panels = figure.subplots(1, len(tables), squeeze=False)[0]
+    for axes, (name, table) in zip(panels, tables.items(), strict=True):
         axes.imshow(table, cmap="viridis", vmin=lowest, vmax=highest, aspect="auto")
         for (row, column), value in np.ndenumerate(table):
             color = "white" if value < (lowest + highest) / 2 else "black"
@@ -98,14 +98,21 @@ def heat_maps(
     figure.savefig(path, dpi=120)
 
 
-def _line(axes: Axes, x: np.ndarray, values: np.ndarray, name: str, marker: str) -> None:
-    mean = values.mean(axis=0)
-    (line,) = axes.plot(x, mean, marker=marker, markersize=4, label=name)
-    if len(values) > 1:
-        deviation = values.std(axis=0, ddof=1)
+def _line(axes: Axes, x: np.ndarray, values: Iterable[np.ndarray], name: str, marker: str) -> None:
+    """The mean, in percent, of the seeds at each place, and a band where there are several."""
+    found = [100 * np.asarray(each) for each in values]
+    means = np.array([_mean(each) for each in found])
+    (line,) = axes.plot(x, means, marker=marker, markersize=4, label=name)
+    if any(len(each) > 1 for each in found):
+        deviations = np.array([each.std(ddof=1) if len(each) > 1 else 0.0 for each in found])
         axes.fill_between(
-            x, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.2, linewidth=0
-        )
+            x, means - deviations, means + deviations, color=line.get_color(), alpha=0.2,
+            linewidth=0,
+        )  # fmt: skip
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
 
 
 def _marks(lines: Mapping[str, Any]) -> list[str]:

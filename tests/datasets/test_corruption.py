@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pa_keras.datasets import Images, flip_labels, replace_by_outliers
+from pa_keras.pipelines import shuffled
 
 
 def images(number=40, classes=5):
@@ -46,6 +47,8 @@ def test_outliers_keep_the_labels(number_foreign):
 
 
 def test_nothing_changes_without_a_share():
+    one = Images(("/a", "/b"), np.array([0, 0]), ("a",))
+    assert (flip_labels(one, 0.0).labels == one.labels).all()
     assert (flip_labels(images(), 0.0).labels == images().labels).all()
     assert replace_by_outliers(images(), [], 0.0).paths == images().paths
 
@@ -56,6 +59,20 @@ def test_shares_out_of_range(share):
         flip_labels(images(), share)
     with pytest.raises(ValueError, match=r"outliers in \[0, 1\)"):
         replace_by_outliers(images(), ["/a"], share)
+
+
+def test_noise_is_spread_over_an_epochs_batches():
+    """The batches' order is drawn from the same seed: they must not be the same order."""
+    before = images(1000)
+    for seed in range(3):
+        changed = flip_labels(before, 0.2, seed).labels != before.labels
+        replaced = np.array(
+            ["foreign" in p for p in replace_by_outliers(before, ["/foreign"], 0.2, seed).paths]
+        )
+        for epoch in range(3):
+            order = shuffled(1000, 50, seed, epoch)
+            assert changed[order].sum(axis=1).max() < 25 and replaced[order].sum(axis=1).max() < 25
+        assert 20 < (changed & replaced).sum() < 60, "independent of each other"
 
 
 def test_no_foreign_images():

@@ -39,15 +39,26 @@ def test_convergence(tmp_path, drawn):
     ("values", "x"), [([0.0, 0.2, 0.4], [0, 0.2, 0.4]), (["random", "balanced", "x"], [0, 1, 2])]
 )
 def test_study(tmp_path, drawn, values, x):
-    plots.study("setting", values, {"a": np.array([[0.1, 0.2, 0.3]])}, tmp_path / "s.png")
+    recalls = {"a": [np.array([v]) for v in (0.1, 0.2, 0.3)]}
+    plots.study("setting", values, recalls, tmp_path / "s.png")
     (line,) = drawn[0].axes[0].get_lines()
     np.testing.assert_allclose(line.get_xydata(), np.stack([x, [10, 20, 30]], axis=1))
 
 
+def test_study_of_uneven_seeds(tmp_path, drawn):
+    recalls = {"a": [np.array([0.1, 0.3]), np.array([0.4]), np.array([])]}
+    plots.study("setting", [0, 1, 2], recalls, tmp_path / "s.png")
+    (line,) = drawn[0].axes[0].get_lines()
+    np.testing.assert_allclose(line.get_ydata(), [20, 40, np.nan])
+
+
 def test_heat_maps(tmp_path, drawn):
-    grid = np.array([[0.1, 0.2, 0.3], [0.4, np.nan, 0.6]])
-    plots.heat_maps(("alpha", "margin"), ([4, 32], [0, 0.1, 0.2]), {"a": grid}, tmp_path / "h.png")
+    cells = [[[0.1], [0.2], [0.2, 0.4]], [[0.4], [], [0.6]]]
+    recalls = {"a": [[np.array(cell) for cell in row] for row in cells]}
+    plots.heat_maps(("alpha", "margin"), ([4, 32], [0, 0.1, 0.2]), recalls, tmp_path / "h.png")
     (axes,) = drawn[0].axes
-    np.testing.assert_array_equal(axes.images[0].get_array().filled(np.nan), grid)
+    np.testing.assert_allclose(
+        axes.images[0].get_array().filled(np.nan), [[0.1, 0.2, 0.3], [0.4, np.nan, 0.6]]
+    )
     assert [text.get_text() for text in axes.texts] == ["10.0", "20.0", "30.0", "40.0", "", "60.0"]
     assert axes.get_ylabel() == "alpha" and axes.get_xlabel() == "margin"
