@@ -19,4 +19,4 @@ def test_two_replicas_step_by_the_mean_of_their_losses():
     found = json.loads(done.stdout.splitlines()[-1])
     assert len(found) == 12
     for name, differences in found.items():
-        assert max(differences) < 1e-4, (name, differences)
+        assert max(differences) < 1e-5, (name, differences)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pa_keras import losses
-from pa_keras.layers import Proxies
+from pa_keras.layers import Proxies, SoftTripleRegularizer
 
 PROXY_LOSSES = {
     "proxy_anchor": losses.ProxyAnchorLoss(alpha=4.0),
@@ -39,14 +39,15 @@ def make_model(name):
     inputs = keras.Input((5,))
     outputs = keras.layers.Dense(4)(inputs)
     if name in PROXY_LOSSES:
-        outputs = Proxies(3, 2 if name == "soft_triple" else None)(outputs)
+        centers = (2, SoftTripleRegularizer()) if name == "soft_triple" else ()
+        outputs = Proxies(3, *centers)(outputs)
     return keras.Model(inputs, outputs)
 
 
 def gradient(name, loss, x, labels):
     model = make_model(name)
     with tf.GradientTape() as tape:
-        value = loss(labels, model(x))
+        value = loss(labels, model(x)) + sum(model.losses)
     return [g.numpy() for g in tape.gradient(value, model.trainable_variables)]
 
 
