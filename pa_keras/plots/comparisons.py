@@ -34,7 +34,7 @@ def convergence(
             _line(axes, x, values.T, name, marker)
     by_time.set(xlabel="training time, minutes (evaluation excluded)", ylabel="Recall@1, %")
     by_epoch.set(xlabel="epoch")
-    by_epoch.legend(loc="lower right")
+    by_epoch.legend(loc="best")
     figure.savefig(path, dpi=120)
 
 
