@@ -16,6 +16,7 @@ from typing import Any
 
 from pa_keras import command_line
 from pa_keras.config import FitConfig
+from pa_keras.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -56,17 +57,17 @@ def train(config: FitConfig, cache: Path, wait: bool = True) -> Path | None:
 
 def trained(config: FitConfig, cache: Path) -> Path | None:
     """The folder of a whole run with these settings, whatever comparison it was trained for."""
-    own = cache / run_name(config)
+    wanted, own = _of_the_result(config), cache / run_name(config)
     # Runs of an earlier version, whose settings were fewer, have other names.
-    for folder in (own, *sorted(cache.glob(f"{_kind(config)}-*"))):
+    for folder in sorted(cache.glob(f"{_kind(config)}-*"), key=lambda path: (path != own, path)):
         if not _is_whole(folder):
             continue
         try:
-            kept = command_line.config_from(FitConfig, [str(folder / "config.yaml")], {})
+            kept = command_line.config_from(FitConfig, [str(RunFolder(folder).config)], {})
         except ValueError as error:
             logger.warning("%s is left out, as its settings cannot be read: %s", folder, error)
             continue
-        if _of_the_result(kept) == _of_the_result(config):
+        if _of_the_result(kept) == wanted:
             return folder
     return None
 
@@ -94,7 +95,7 @@ def _fit(config: FitConfig, folder: Path, lock: int) -> None:
 
 def _is_whole(folder: Path) -> bool:
     """Whether the run has ended: its result is the last that it writes."""
-    return (folder / "result.json").exists()
+    return RunFolder(folder).result.exists()
 
 
 def _kind(config: FitConfig) -> str:

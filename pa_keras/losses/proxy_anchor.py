@@ -6,7 +6,13 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import TensorLike, check_cosines, check_label_dtype, own_class
+from pa_keras.losses.inputs import (
+    TensorLike,
+    check_cosines,
+    check_label_dtype,
+    class_ids,
+    own_class,
+)
 from pa_keras.losses.terms import log_one_plus_sum_exp
 
 
@@ -125,9 +131,7 @@ class ProxyAnchorLoss(keras.losses.Loss):
                 f"{tuple(y_pred.shape)}. End the model with Proxies({self.num_classes}): the loss "
                 "takes its cosines, not the embeddings."
             )
-        if len(y_true.shape) == 1 or y_true.shape[-1] == 1:
-            y_true = ops.cast(y_true, "int32")
-        return proxy_anchor(y_true, y_pred, self.margin, self.alpha)
+        return proxy_anchor(class_ids(y_true), y_pred, self.margin, self.alpha)
 
     def get_config(self) -> dict[str, Any]:
         config = {"margin": self.margin, "alpha": self.alpha, "num_classes": self.num_classes}
