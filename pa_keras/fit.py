@@ -116,18 +116,20 @@ def _train(
     logger.info("%s: %s, test %s.", dataset.name, dataset.train, dataset.queries)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
     cache = fill_cache(dataset.train.paths, config.data.cache)  # once, for both phases
+    optimizer = assembly.make_optimizers(config, model, steps)
     try:
         phases.train(
             model,
             lambda epoch: assembly.make_batches(config, dataset.train, cache, epoch),
             steps,
             phases.phases(config.training.epochs, config.training.warmup_epochs),
-            lambda phase: assembly.make_optimizer(config, model, steps, phase.first_epoch),
+            lambda phase: optimizer(phase.first_epoch),
             loss_choice.make_loss(config, dataset.train.num_classes),
             assembly.make_callbacks(config, folder, selection, model, embedder, steps),
             folder.state,
             config.model.batch_norm,
             assembly.jit_compile(config.training.jit_compile),
+            statistics_in_warmup=config.recipe == "reference",
             verbose=1 if sys.stdout.isatty() else 2,
         )
     except KeyboardInterrupt:

@@ -36,7 +36,7 @@ def unknown_settings(
     known = [name for name, _ in parser.get_defaults().items()] + ["help"]
     given = [a[2:].partition("=")[0] for a in arguments if a.startswith("--")]
     for file in _config_files(arguments):
-        given += _settings_in(file)
+        given += settings_in(file)
     dicts = [name for name, kind in types_of(config_class) if get_origin(kind) is dict]
     groups = {name.rpartition(".")[0] for name in known}
     lines = []
@@ -56,7 +56,7 @@ def misspelt_choices(config_class: type, arguments: Sequence[str]) -> str:
     """A line for each value that is none of its setting's choices but near to one."""
     given: dict[str, Any] = {}
     for file in _config_files(arguments):
-        given |= _settings_in(file)
+        given |= settings_in(file)
     given |= dict(_pairs(arguments))
     lines = []
     for name, kind in types_of(config_class):
@@ -82,10 +82,10 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     return [path for path in paths if path.suffix in (".yaml", ".yml") and path.is_file()]
 
 
-def _settings_in(file: Path) -> dict[str, Any]:
-    """The settings of a YAML file by their dotted names."""
+def settings_in(file: Path) -> dict[str, Any]:
+    """The settings of a YAML file by their dotted names; none of one that the parser refuses."""
     try:
         settings = yaml.safe_load(file.read_text())
-    except yaml.YAMLError:  # the parser has said so
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return dotted(settings) if isinstance(settings, dict) else {}

@@ -57,7 +57,7 @@ def embedding_model(
             "Use 'train' unless batches are small."
         )
     network = backbones.build(backbone, image_size, weights)
-    _set_batch_norm(network, batch_norm)
+    _set_batch_norm(network, statistics=batch_norm == "train", affine=batch_norm != "frozen")
     images = keras.Input(network.input_shape[1:], name="images")
     embeddings = _embed(network(images), embedding_size, seed)
     return keras.Model(images, embeddings, name="embedding_model")
@@ -175,7 +175,12 @@ def in_float32(model: keras.Model) -> keras.Model:
     return copy
 
 
-def set_trainable(model: keras.Model, train_backbone: bool, batch_norm: str) -> None:
+def set_trainable(
+    model: keras.Model,
+    train_backbone: bool,
+    batch_norm: str,
+    statistics_in_warmup: bool = False,
+) -> None:
     """Frees or freezes the backbone of a `with_proxies` model; compile the model afterwards.
 
     Args:
@@ -183,6 +188,8 @@ def set_trainable(model: keras.Model, train_backbone: bool, batch_norm: str) -> 
         train_backbone: whether the backbone's weights shall move; the other layers always do.
         batch_norm: as it was given to `embedding_model`. A model from a file needs it anew:
             the file knows "frozen" in place of "frozen_statistics".
+        statistics_in_warmup: whether, with "train", the statistics of batch norm are trained even
+            while the weights stand still, as in the authors' code. Default False.
 
     Example:
         >>> model = with_proxies(embedding_model("conv4", 64, (64, 64), weights=None), 98)
@@ -192,15 +199,20 @@ def set_trainable(model: keras.Model, train_backbone: bool, batch_norm: str) -> 
     """
     backbone = model.get_layer("embedding_model").get_layer("backbone")
     backbone.trainable = train_backbone  # sets every layer within
-    _set_batch_norm(backbone, batch_norm if train_backbone else "frozen")
+    _set_batch_norm(
+        backbone,
+        statistics=batch_norm == "train" and (train_backbone or statistics_in_warmup),
+        affine=batch_norm != "frozen" and train_backbone,
+    )
 
 
-def _set_batch_norm(backbone: keras.Model, batch_norm: str) -> None:
-    for layer in backbone.layers:
+def _set_batch_norm(backbone: keras.Model, statistics: bool, affine: bool) -> None:
+    # Some networks of keras_hub hold theirs within other layers.
+    for layer in backbone._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
             # A layer that is not trainable normalises by its statistics, yet its weights can be
             # trained one by one. Calling the backbone with training=False would not do: Keras 3
             # hands the training=True of `fit` down to every nested layer.
-            layer.trainable = batch_norm == "train"  # passed on to the weights if it is a change
+            layer.trainable = statistics  # passed on to the weights if it is a change
             for weight in layer.weights[:-2]:  # gamma and beta, where it has them
-                weight.trainable = batch_norm != "frozen"
+                weight.trainable = affine

@@ -17,7 +17,7 @@ LEVELS = {
     **dict.fromkeys(("backbones", "models", "plots"), 1),
     **dict.fromkeys(("training", "exporters", "comparison"), 2),
     **dict.fromkeys(SHARED_BY_COMMANDS, 3),
-    **dict.fromkeys(("fit", "evaluate", "embed", "export", "compare"), 3),
+    **dict.fromkeys(("fit", "evaluate", "embed", "export", "compare", "convert_weights"), 3),
 }
 # Beside their own package, these two of level 1 build on another of level 1 or 0.
 ALLOWED_AT_THE_SAME_LEVEL = {("models", "backbones")}

@@ -1,19 +1,36 @@
 """Backbones by name: raw RGB pixels in, a feature map out."""
 
 import difflib
+import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
-from pa_keras.backbones import applications, efficientnet_lite, small
+from pa_keras.backbones import (
+    applications,
+    efficientnet_lite,
+    keras_hub,
+    small,
+    torch_resnet,
+    torch_weights,
+)
+from pa_keras.backbones.bn_inception import bn_inception
+from pa_keras.backbones.googlenet import googlenet
 
 __all__ = ["build", "names"]
 
+# The paper's networks, which take the weights of PyTorch files.
+_OF_TORCH = {
+    "bn_inception": bn_inception,
+    "googlenet": googlenet,
+    **{n: functools.partial(torch_resnet.torch_resnet, n) for n in torch_resnet.NAMES},
+}
+
 
 def names() -> list[str]:
-    """The names that `build` knows, in alphabetical order."""
+    """The names that `build` knows, in alphabetical order, those of keras_hub left out."""
     return sorted(_builders())
 
 
@@ -21,12 +38,14 @@ def build(name: str, image_size: tuple[int, int], weights: str | Path | None) ->
     """Builds a backbone which scales the pixels itself.
 
     Args:
-        name: a lower-cased constructor of keras.applications (`resnet50`), `efficientnet_lite0` to
-            `efficientnet_lite4`, or `conv4`; `names()` lists them.
+        name: a lower-cased constructor of keras.applications (`resnet50`); `bn_inception`,
+            `googlenet` and `torch_resnet18`, 34, 50, 101, the networks of the paper;
+            `efficientnet_lite0` to 4; `conv4`: `names()` lists all these. Or `keras_hub/PRESET`,
+            with the name or the folder of a preset of keras_hub.
         image_size: (height, width) of the images in pixels.
-        weights: "imagenet"; None for random ones (`keras.utils.set_random_seed` repeats them); or a
-            file: `.weights.h5` or `.h5` of this backbone, and for an EfficientNet-Lite the `.pth`
-            of its PyTorch package or an `.npz` with the same names.
+        weights: "imagenet", which for keras_hub means the preset's own; None for random ones
+            (`keras.utils.set_random_seed` repeats them); or a file: `.weights.h5` or `.h5` of this
+            backbone, and for the networks of the paper and EfficientNet-Lite a `.pth` of PyTorch.
 
     Returns:
         Model named "backbone", raw RGB (B, H, W, 3) float32 in 0..255 -> features (B, h, w, c).
@@ -35,32 +54,57 @@ def build(name: str, image_size: tuple[int, int], weights: str | Path | None) ->
         ValueError: unknown name, image_size too small or no pair, weights missing or not fitting.
         ConnectionError: the ImageNet weights could not be downloaded.
         FileNotFoundError: the package that holds the weights of EfficientNet-Lite0 is missing.
+        ImportError: keras_hub is missing.
 
     Example:
         >>> build("mobilenetv2", (96, 96), weights=None).output_shape
         (None, 3, 3, 1280)
     """
+    builder = _builder(name)
+    image_size = _checked_size(image_size)
+    if weights in (None, "imagenet"):
+        return builder(image_size, weights)
+    file = _checked_file(name, weights)
+    backbone = builder(image_size, None)
+    if file.suffix == ".h5":
+        _load_h5(backbone, name, file)
+    else:
+        torch_weights.load(file, _slots(name, backbone))
+    return backbone
+
+
+def _builder(name: str) -> Callable[[tuple[int, int], str | None], keras.Model]:
+    if str(name).startswith("keras_hub/"):
+        return functools.partial(keras_hub.build, name.removeprefix("keras_hub/"))
     builders = _builders()
     if name not in builders:
         near = difflib.get_close_matches(str(name), builders, n=1, cutoff=0)[0]
         raise ValueError(
             f"Expected the name of a backbone; received {name!r}. The nearest is {near!r}; "
-            "pa_keras.backbones.names() lists them all."
+            "pa_keras.backbones.names() lists them all, beside keras_hub/PRESET."
         )
-    image_size = _checked_size(image_size)
-    if weights in (None, "imagenet"):
-        return builders[name](image_size, weights)
-    file = _checked_file(name, weights)
-    backbone = builders[name](image_size, None)
-    if file.suffix == ".h5":
-        _load_h5(backbone, name, file)
-    else:
-        efficientnet_lite.load(backbone, file)
-    return backbone
+    return builders[name]
 
 
 def _builders() -> dict[str, Callable[[tuple[int, int], str | None], keras.Model]]:
-    return {"conv4": small.conv4, **efficientnet_lite.builders(), **applications.builders()}
+    return {
+        "conv4": small.conv4,
+        **{name: functools.partial(_of_torch, name) for name in _OF_TORCH},
+        **efficientnet_lite.builders(),
+        **applications.builders(),
+    }
+
+
+def _of_torch(name: str, image_size: tuple[int, int], weights: str | None) -> keras.Model:
+    backbone = _OF_TORCH[name](image_size)
+    if weights is not None:
+        torch_weights.load(torch_weights.imagenet_file(name), _slots(name, backbone))
+    return backbone
+
+
+def _slots(name: str, backbone: keras.Model) -> dict[str, torch_weights.Slot]:
+    is_lite = name in efficientnet_lite.COEFFICIENTS
+    return (efficientnet_lite.slots if is_lite else torch_weights.slots_by_layer_names)(backbone)
 
 
 def _checked_size(image_size: tuple[int, int]) -> tuple[int, int]:
@@ -74,8 +118,9 @@ def _checked_size(image_size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _checked_file(name: str, weights: str | Path) -> Path:
-    lite = name in efficientnet_lite.COEFFICIENTS
-    suffixes = (".h5", ".npz", ".pth") if lite else (".h5",)
+    suffixes: tuple[str, ...] = (".h5",)
+    if name in _OF_TORCH or name in efficientnet_lite.COEFFICIENTS:
+        suffixes = (".h5", ".npz", ".pth")
     file = Path(weights)
     if file.suffix not in suffixes or not file.is_file():
         raise ValueError(

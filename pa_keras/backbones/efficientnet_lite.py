@@ -4,15 +4,12 @@ import functools
 import importlib.util
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from keras import Input, Model, Variable, layers
+from keras import Input, Model, layers
 
-from pa_keras.backbones import torch_files
+from pa_keras.backbones import torch_layers, torch_weights
 
 COEFFICIENTS = {  # name: (width, depth)
     "efficientnet_lite0": (1.0, 1.0),
@@ -42,13 +39,6 @@ _TORCH_LAYERS = {
     "top_conv": "_conv_head",
     "top_bn": "_bn1",
 }
-_TORCH_VARIABLES = {
-    "kernel": "weight",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
 
 
 def builders() -> dict[str, Callable[[tuple[int, int], str | None], Model]]:
@@ -59,11 +49,7 @@ def builders() -> dict[str, Callable[[tuple[int, int], str | None], Model]]:
 def _build(name: str, image_size: tuple[int, int], weights: str | None) -> Model:
     import keras_cv
 
-    if min(image_size) < 32:
-        raise ValueError(
-            f"Expected images of at least 32 x 32 pixels for {name}, which halves them five times; "
-            f"received {image_size}. Use a larger image_size."
-        )
+    torch_layers.expect_size(name, image_size)
     file = _imagenet_file(name) if weights == "imagenet" else None
     width, depth = COEFFICIENTS[name]
     network = keras_cv.models.EfficientNetLiteBackbone(
@@ -78,79 +64,20 @@ def _build(name: str, image_size: tuple[int, int], weights: str | None) -> Model
     # keras_cv's layers in a plain Model: a saved one then loads where keras_cv is not installed.
     backbone = Model(images, network.call(scaling(images)), name="backbone")
     if file:
-        load(backbone, file)
+        torch_weights.load(file, slots(backbone))
     return backbone
 
 
-def load(backbone: Model, path: Path) -> None:
-    """Fills an EfficientNet-Lite from a `.pth` file, or an `.npz` of it in Keras axis order.
-
-    Args:
-        backbone: model of `builders()`.
-        path: file of arrays under the names of the PyTorch package; the classifier is left out.
-
-    Raises:
-        ValueError: tensors are missing, surplus or misshapen, and all of them are named; or the
-            file is broken.
-    """
-    arrays = {name: a for name, a in _read(path).items() if not name.startswith("_fc.")}
-    variables = _variables(backbone)
-    faults = [f"missing {name}" for name in variables.keys() - arrays.keys()]
-    faults += [f"surplus {name}" for name in arrays.keys() - variables.keys()]
-    faults += [
-        f"{name} of shape {arrays[name].shape} where {tuple(variable.shape)} is due"
-        for name, variable in variables.items()
-        if name in arrays and arrays[name].shape != tuple(variable.shape)
-    ]
-    if faults:
-        raise ValueError(
-            f"Expected the {len(variables)} tensors of this EfficientNet-Lite; received {path} "
-            f"with {', '.join(sorted(faults))}. Choose the backbone that the file was made for."
-        )
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
-
-
-def _variables(backbone: Model) -> dict[str, Variable]:
+def slots(backbone: Model) -> dict[str, torch_weights.Slot]:
     """Keras variables under their PyTorch names; the k-th block of layers is `_blocks.k`."""
     blocks: dict[str, int] = {}
     named = {}
     for layer in backbone.layers:
         block, part = re.fullmatch(r"(?:(block\w+?)_)?(.+)", layer.name).groups()
         prefix = f"_blocks.{blocks.setdefault(block, len(blocks))}." if block else ""
-        for variable in layer.weights:
-            named[f"{prefix}{_TORCH_LAYERS[part]}.{_TORCH_VARIABLES[variable.name]}"] = variable
+        if layer.weights:
+            named |= torch_weights.slots(layer, prefix + _TORCH_LAYERS[part])
     return named
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix == ".npz":
-        return _read_npz(path)
-    tensors = torch_files.read_tensors(path)
-    return {
-        name: _keras_axes(name, tensor)
-        for name, tensor in tensors.items()
-        if not name.endswith("num_batches_tracked")
-    }
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        # Opened here, since NumPy leaves a broken file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    # What NumPy answers a file that is cut short, damaged, or of another kind.
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"Expected an .npz file of named arrays; received {path}: {error}. Fetch it again, or "
-            "save it anew with numpy.savez."
-        ) from error
-
-
-def _keras_axes(name: str, tensor: np.ndarray) -> np.ndarray:
-    if tensor.ndim == 4:
-        return tensor.transpose((2, 3, 0, 1) if "_depthwise_conv" in name else (2, 3, 1, 0))
-    return tensor.T
 
 
 def _imagenet_file(name: str) -> Path:

@@ -1,17 +1,18 @@
 """Datasets as paths and labels: built in, from one's own folders, or of the benchmarks."""
 
-import logging
 from difflib import get_close_matches
 from pathlib import Path
-
-import numpy as np
 
 from pa_keras.datasets.cache import cache_folder
 from pa_keras.datasets.cars196 import load_cars196
 from pa_keras.datasets.corruption import flip_labels, replace_by_outliers
+from pa_keras.datasets.cub200 import load_cub200
+from pa_keras.datasets.doubts import warn_of_doubtful_classes
 from pa_keras.datasets.folder import folder_images, load_folder
 from pa_keras.datasets.images import Dataset, Images, label_images
+from pa_keras.datasets.inshop import INSHOP_WHERE, load_inshop
 from pa_keras.datasets.manifest import load_manifest, read_manifest
+from pa_keras.datasets.sop import SOP_WHERE, load_sop
 from pa_keras.datasets.splits import hold_out_classes, sample_classes, split_by_class
 from pa_keras.datasets.tfds import load_tfds
 
@@ -32,9 +33,7 @@ __all__ = [
     "split_by_class",
 ]
 
-logger = logging.getLogger(__name__)
-
-NAMES = ("glyphs", "folder", "manifest", "cars196", "tfds:NAME")
+NAMES = ("glyphs", "folder", "manifest", "cars196", "cub200", "sop", "inshop", "tfds:NAME")
 
 
 def load(
@@ -48,10 +47,11 @@ def load(
     """Load a dataset by its name, as paths and labels.
 
     Args:
-        name: "glyphs" (built in), "folder" (class folders), "manifest" (a CSV), "cars196" (the
-            official files, or without `data_dir` the copy of TensorFlow Datasets) or "tfds:NAME"
-            (any classification set of TensorFlow Datasets).
-        data_dir: where its files are. Needed for "folder" and "manifest".
+        name: "glyphs" (built in), "folder" (class folders), "manifest" (a CSV), "cars196" or
+            "cub200" (the official files, or without `data_dir` the copy of TensorFlow Datasets),
+            "sop" or "inshop" (the official files) or "tfds:NAME" (any classification set of
+            TensorFlow Datasets).
+        data_dir: where its files are. Needed for "folder", "manifest", "sop" and "inshop".
         test_fraction: share of the classes, in (0, 1), for the test, where the set has no split
             of its own, and of no effect where it has. Default 0.5.
         crop_to_boxes: whether to crop to the annotated boxes, which "cars196" has. Default False.
@@ -84,18 +84,22 @@ def load(
 
             dataset = load_glyphs(seed=seed)
         case "folder":
-            dataset = load_folder(_needed(name, data_dir), test_fraction)
+            dataset = load_folder(_needed(name, data_dir, "folder of class folders"), test_fraction)
         case "manifest":
-            dataset = load_manifest(_needed(name, data_dir), test_fraction)
-        case "cars196" if data_dir:
-            dataset = load_cars196(data_dir, crop_to_boxes)
+            dataset = load_manifest(_needed(name, data_dir, "CSV, or its folder,"), test_fraction)
         case "cars196":
-            dataset = load_tfds("cars196")
+            dataset = load_cars196(data_dir, crop_to_boxes)
+        case "cub200":
+            dataset = load_cub200(data_dir)
+        case "sop":
+            dataset = load_sop(_needed(name, data_dir, "folder", SOP_WHERE))
+        case "inshop":
+            dataset = load_inshop(_needed(name, data_dir, "folder", INSHOP_WHERE))
         case _ if name.startswith("tfds:") and name != "tfds:":
             dataset = load_tfds(name.removeprefix("tfds:"), data_dir, test_fraction)
         case _:
             raise ValueError(_unknown(name))
-    _warn_of_doubtful_classes(dataset)
+    warn_of_doubtful_classes(dataset)
     return dataset
 
 
@@ -119,40 +123,11 @@ def images_at(path: str | Path) -> Images:
     return folder_images(path, flat=True)
 
 
-def _warn_of_doubtful_classes(dataset: Dataset) -> None:
-    """Log what is allowed but seldom meant: single-image classes, and test classes seen before."""
-    lonely = int((~dataset.answerable()).sum())
-    if lonely:
-        logger.warning(
-            "%d of %d queries have no other image of their class to find (a class with a single "
-            "image): they cannot be answered and do not count in the metrics.",
-            lonely,
-            len(dataset.queries),
-        )
-    single = np.flatnonzero(np.bincount(dataset.train.labels) == 1)
-    if len(single):
-        logger.warning(
-            "%d of %d training classes have a single image, such as %r: little is learnt of them.",
-            len(single),
-            dataset.train.num_classes,
-            dataset.train.class_names[single[0]],
-        )
-    seen = set(dataset.train.class_names) & set(dataset.queries.class_names)
-    if seen:
-        logger.warning(
-            "%d classes, such as %r, are in both training and test: the metrics then say how well "
-            "known classes are found, not unseen ones.",
-            len(seen),
-            min(seen),
-        )
-
-
-def _needed(name: str, data_dir: str | None) -> str:
+def _needed(name: str, data_dir: str | None, what: str, where: str = "") -> str:
     if not data_dir:
-        what = "folder of class folders" if name == "folder" else "CSV, or its folder,"
         raise ValueError(
             f"Expected data_dir, the {what} to read; received {data_dir!r}. Give it, as "
-            f"--dataset {name} --data-dir PATH."
+            f"--dataset {name} --data-dir PATH.{where.format(root='PATH')}"
         )
     return data_dir
 

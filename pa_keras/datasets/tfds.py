@@ -90,6 +90,11 @@ def _remedy(name: str, error: Exception) -> str:
             "The original Cars download is gone: get a copy by hand and give its folder, as "
             "--dataset cars196 --data-dir FOLDER."
         )
+    if name.partition(":")[0] == "caltech_birds2011":
+        return (
+            "Get https://www.vision.caltech.edu/datasets/cub_200_2011/ by hand and give its "
+            "folder, as --dataset cub200 --data-dir FOLDER."
+        )
     return (
         "Check the name and the connection; or get the images by hand, put them into class "
         "folders, and give these, as --dataset folder --data-dir FOLDER."

@@ -3,5 +3,15 @@
 from pa_keras.training.embedding import Embedder, embed
 from pa_keras.training.optimizers import adamw, decayed, two_rate_adamw
 from pa_keras.training.recall_at_k import RecallAtK
+from pa_keras.training.reference import TorchAdamW, reference_optimizers
 
-__all__ = ["Embedder", "RecallAtK", "adamw", "decayed", "embed", "two_rate_adamw"]
+__all__ = [
+    "Embedder",
+    "RecallAtK",
+    "TorchAdamW",
+    "adamw",
+    "decayed",
+    "embed",
+    "reference_optimizers",
+    "two_rate_adamw",
+]

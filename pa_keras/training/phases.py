@@ -68,6 +68,7 @@ def train(
     state: Path,
     batch_norm: str,
     jit_compile: bool,
+    statistics_in_warmup: bool = False,
     verbose: int | str = "auto",
 ) -> None:
     """Fits the phases one after another, from where `state` says that an earlier run ended.
@@ -83,6 +84,7 @@ def train(
         state: folder of `SaveState`; it may be empty.
         batch_norm: as given to `embedding_model`.
         jit_compile: whether to compile the step by XLA.
+        statistics_in_warmup: as of `pa_keras.models.set_trainable`.
         verbose: as in `keras.Model.fit`.
 
     Raises:
@@ -92,7 +94,7 @@ def train(
     for phase in plan:
         if done > phase.end_epoch:
             continue
-        set_trainable(model, phase.train_backbone, batch_norm)
+        set_trainable(model, phase.train_backbone, batch_norm, statistics_in_warmup)
         model.compile(optimizer(phase), loss, jit_compile=jit_compile)
         if phase.first_epoch < done:
             restore_state(model, state)

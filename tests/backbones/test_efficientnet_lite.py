@@ -6,13 +6,12 @@ import io
 import os
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pa_keras import backbones
-from pa_keras.backbones import efficientnet_lite
+from pa_keras.backbones import efficientnet_lite, torch_weights
 
 WEIGHTS = Path(
     os.environ.get("PA_KERAS_WEIGHTS", "?"), "efficientnet_lite0/efficientnet_lite0_f32.npz"
@@ -97,7 +96,7 @@ def saved(save, *arrays):
 def test_a_broken_npz_is_named(content, tmp_path):
     (tmp_path / "broken.npz").write_bytes(content)
     with pytest.raises(ValueError, match="an .npz file of named arrays; received .*broken.npz"):
-        efficientnet_lite.load(keras.Model(), tmp_path / "broken.npz")
+        torch_weights.load(tmp_path / "broken.npz", {})
 
 
 def test_lite1_has_no_imagenet_weights():
@@ -116,8 +115,8 @@ def test_every_missing_surplus_and_misshapen_tensor_is_named(tmp_path):
     with pytest.raises(ValueError, match="Expected the 245 tensors") as raised:
         backbones.build("efficientnet_lite0", (32, 32), tmp_path / "wrong.npz")
     assert (
-        "_conv_stem.weight of shape (3, 3, 3, 7) where (3, 3, 3, 32) is due, "
-        "missing _bn0.bias, surplus _blocks.3._surprise.weight."
+        "1 missing: _bn0.bias; 1 surplus: _blocks.3._surprise.weight; "
+        "1 misshapen: _conv_stem.weight of shape (3, 3, 3, 7) where (3, 3, 3, 32) is due."
     ) in str(raised.value)
 
 

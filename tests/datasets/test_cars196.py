@@ -5,31 +5,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.io import savemat
 
 from pa_keras.datasets import cars196, load
 from pa_keras.pipelines import check_images
+
+from .official_layouts import write_mat
 
 # Class from 1 as in the files, box.
 CARS = [
     (1, (3, 5, 30, 20)),
     (1, (1, 1, 40, 30)),
     (2, (10, 10, 10, 10)),
-    (98, (5, 5, 50, 40)),
-    (99, (2, 2, 8, 9)),
-    (99, (2, 2, 8, 9)),
-    (196, (2, 2, 8, 9)),
-    (196, (2, 2, 8, 9)),
+    (3, (5, 5, 50, 40)),
+    (4, (2, 2, 8, 9)),
+    (4, (2, 2, 8, 9)),
+    (5, (2, 2, 8, 9)),
+    (5, (2, 2, 8, 9)),
 ]
-FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class")
 
 
 def write_annotations(path, names, cars, name_field="fname", **extra):
-    table = np.zeros((1, len(cars)), [(field, object) for field in (*FIELDS, name_field)])
-    for i, (name, (class_id, box)) in enumerate(zip(names, cars, strict=True)):
-        table[0, i] = (*box, class_id, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    savemat(path, {"annotations": table, **extra})
+    rows = [(*box, class_id, name) for name, (class_id, box) in zip(names, cars, strict=True)]
+    write_mat(path, rows, name_field, **extra)
 
 
 def write_photographs(folder, names):
@@ -44,8 +41,7 @@ def write_photographs(folder, names):
 @pytest.fixture
 def eight_cars(monkeypatch):
     """The numbers of the benchmark, for `CARS`."""
-    monkeypatch.setattr(cars196, "NUM_TRAIN", 4)
-    monkeypatch.setattr(cars196, "NUM_TEST", 4)
+    monkeypatch.setattr(cars196, "COUNTS", {"training": (3, 4), "test": (2, 4)})
 
 
 @pytest.fixture
@@ -58,7 +54,7 @@ def combined(tmp_path, eight_cars):
         [f"car_ims/{name}" for name in names],
         CARS,
         "relative_im_path",
-        class_names=np.array([[f"car {i}" for i in range(1, 197)]], object),
+        class_names=np.array([[f"car {i}" for i in range(1, 6)]], object),
     )
     return tmp_path / "cars"
 
@@ -77,9 +73,9 @@ def devkit(tmp_path, eight_cars):
 def test_one_annotation_file(combined):
     dataset = load("cars196", str(combined))
     assert dataset.name == "cars196"
-    assert dataset.train.class_names == ("car 1", "car 2", "car 98")
+    assert dataset.train.class_names == ("car 1", "car 2", "car 3")
     assert dataset.train.labels.tolist() == [0, 0, 1, 2]
-    assert dataset.queries.class_names == ("car 99", "car 196")
+    assert dataset.queries.class_names == ("car 4", "car 5")
     assert dataset.queries.labels.tolist() == [0, 0, 1, 1]
     assert dataset.queries.paths[0] == str(combined / "car_ims" / "000005.jpg")
     assert dataset.gallery is None
@@ -87,8 +83,8 @@ def test_one_annotation_file(combined):
 
 def test_the_devkit_is_merged_and_split_by_class(devkit):
     dataset = load("cars196", str(devkit))
-    assert dataset.train.class_names == ("class 1", "class 2", "class 98")
-    assert dataset.queries.class_names == ("class 99", "class 196")
+    assert dataset.train.class_names == ("class 1", "class 2", "class 3")
+    assert dataset.queries.class_names == ("class 4", "class 5")
     parts = [Path(path).parent.name for path in dataset.queries.paths]
     assert parts == ["cars_train", "cars_train", "cars_test", "cars_test"]
 
@@ -105,7 +101,11 @@ def test_a_folder_too_high_or_too_low_and_nested_images(devkit):
 
 def test_the_numbers_of_images_are_checked(combined, monkeypatch):
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="Expected 8054 .*received 4 and 4"):
+    message = (
+        r"5 of 98 training classes \(93 short\), 8 of 8054 training images \(8046 short\), 0 of 98 "
+        r"test classes .* is of class 6, 7, .* 25 and 171 more"
+    )
+    with pytest.raises(ValueError, match=message):
         load("cars196", str(combined))
 
 
@@ -121,6 +121,23 @@ def test_the_devkits_test_file_without_classes_is_refused(devkit):
     labelled.rename(devkit / "devkit" / "cars_test_annos.mat")
     with pytest.raises(ValueError, match="cars_test_annos.mat, the devkit's, which has no classes"):
         load("cars196", str(devkit))
+
+
+def test_annotations_that_are_cut_short(combined, devkit):
+    for path in (combined / "cars_annos.mat", devkit / "devkit" / "cars_train_annos.mat"):
+        whole = path.read_bytes()
+        # Less the end, which may be padding.
+        for kept in range(0, len(whole) - 8, 250):
+            path.write_bytes(whole[:kept])
+            with pytest.raises(ValueError, match=f"(?s)received {path}: .*Fetch it again"):
+                load("cars196", str(path.parent))
+        path.unlink()
+
+
+def test_annotations_without_a_field(combined):
+    write_mat(combined / "cars_annos.mat", [(1, 1, 5, 5, 1, "a.jpg")], "fname")
+    with pytest.raises(ValueError, match="cars_annos.mat; received none called relative_im_path"):
+        load("cars196", str(combined))
 
 
 def test_a_missing_set_says_where_to_get_it(tmp_path, devkit):

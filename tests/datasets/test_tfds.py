@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pa_keras.datasets import load
+from pa_keras.datasets import cub200, load
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -110,6 +110,62 @@ def test_the_images_are_written_once(data_dir, monkeypatch):
     assert again.train.paths == first.train.paths
 
 
+class TwelveBirds(TinyCars):
+    """The features of `caltech_birds2011` that matter: a class is a number, as a name as well."""
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(),
+            "label": tfds.features.ClassLabel(num_classes=12),
+            "label_name": tfds.features.Text(),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _generate_examples(self, split):
+        path = str(Path(self.data_dir).parents[2] / "source" / split / "0.jpg")
+        # Not in the order of the classes, and each name before that of the class before it.
+        for label in (11, 3, 10, 2, 9, 1, 8, 0, 7, 6, 5, 4):
+            name = f"bird_{99 - label}"
+            yield f"{label}", {"image": path, "label": label, "label_name": name}
+
+
+@pytest.fixture
+def prepared(data_dir, monkeypatch):
+    """Lets the class of a tiny builder stand in for the set of a name, as prepared."""
+
+    def stand_in(tfds_name, builder):
+        sets = {tfds_name: builder}
+        monkeypatch.setattr(tfds, "builder", lambda name, **_: sets[name](data_dir=data_dir))
+
+    return stand_in
+
+
+def test_birds_are_in_the_official_order(prepared, monkeypatch):
+    prepared("caltech_birds2011", TwelveBirds)
+    monkeypatch.setattr(cub200, "COUNTS", {"training": (6, 12), "test": (6, 12)})
+    dataset = load("cub200")
+    assert dataset.name == "cub200"
+    assert dataset.train.class_names == tuple("012345")
+    assert dataset.queries.class_names == ("6", "7", "8", "9", "10", "11")
+    for images, first in ((dataset.train, 0), (dataset.queries, 6)):
+        folders = [int(Path(path).parent.name) for path in images.paths]
+        assert folders == (images.labels + first).tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "tfds_name", "images"),
+    [
+        ("cub200", "caltech_birds2011", "6 of 100 .* 12 of 5924"),
+        ("cars196", "cars196", "12 of 8131"),
+    ],
+)
+def test_the_whole_set_is_to_come_from_there(prepared, tmp_path, name, tfds_name, images):
+    prepared(tfds_name, TwelveBirds)
+    folder = tmp_path / "cache" / "tfds" / tfds_name
+    with pytest.raises(ValueError, match=f"{images} test images .* Delete {folder} and"):
+        load(name)
+
+
 def test_an_unknown_set(data_dir, tmp_path):
     message = (
         "'no_such_set' in .*\n.*--dataset folder.* --dataset tfds:no_such_set --data-dir FOLDER"
@@ -134,6 +190,13 @@ def test_cars_that_cannot_be_downloaded(data_dir, monkeypatch):
     )
     with pytest.raises(OSError, match=message):
         load("cars196")
+
+
+def test_birds_that_cannot_be_downloaded(data_dir, monkeypatch):
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: Failing(ImportError("no cv2")))
+    message = "no cv2\nGet https://www.vision.caltech.edu/.* --dataset cub200 --data-dir FOLDER"
+    with pytest.raises(OSError, match=message):
+        load("cub200")
 
 
 def test_a_disk_that_fills_up_while_downloading(data_dir, monkeypatch):

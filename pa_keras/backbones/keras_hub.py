@@ -1,0 +1,152 @@
+"""Backbones of the package keras_hub by the name of their preset: DINOv2, ViT, SigLIP, ResNet."""
+
+import difflib
+import http.client
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+from keras import Input, Layer, Model, layers
+
+from pa_keras.backbones.keras_hub_patches import patch_features
+
+# Left out of 0.32: DeiT, which cannot be saved, and Swin and MiT, which have one image size.
+_PATCHES = ["CLIP", "DINOV2", "DINOV3", "MetaCLIP2", "SigLIP", "ViT"]
+_MAPS = ["CSPNet", "DenseNet", "EfficientNet", "HGNetV2", "MobileNet", "ResNet", "VGG", "Xception"]
+_FAMILIES = [*_PATCHES, *_MAPS]
+
+
+def presets() -> list[str]:
+    """The names that `build` knows beside folders, in alphabetical order.
+
+    Raises:
+        ImportError: keras_hub is not installed.
+
+    Example:
+        >>> "dinov2_small" in presets()
+        True
+    """
+    models = _keras_hub().models
+    families = [getattr(models, f"{family}Backbone") for family in _FAMILIES]
+    return sorted({name for family in families for name in family.presets})
+
+
+def build(preset: str, image_size: tuple[int, int], weights: str | None) -> Model:
+    """Builds the image network of a keras_hub preset, which scales the pixels itself.
+
+    A transformer gives each patch beside the class token: avg over the map is DINOv2's linear
+    evaluation, [class token, average of the patches]. Register tokens are left out, and so are the
+    text encoder and the pooling head of CLIP and SigLIP.
+
+    Args:
+        preset: a name of `presets()`; a folder that `save_to_preset` wrote, with its image
+            converter; or an address that keras_hub reads: `hf://...` or `kaggle://...`.
+        image_size: (height, width) in pixels, multiples of the patches. Learned positions are
+            resized to it bicubically.
+        weights: "imagenet" for the preset's own, whatever images they were learned on; None for
+            random ones in its architecture.
+
+    Returns:
+        Model named "backbone", raw RGB (B, H, W, 3) float32 in 0..255 -> features (B, h, w, c): of
+        a transformer with C channels and a class token, c = 2 C. To load it from a `.keras` file,
+        keras_hub must be installed.
+
+    Raises:
+        ImportError: keras_hub is not installed.
+        ValueError: unknown preset, not of an image network, without an image converter, or an
+            image_size that its patches do not divide, or weights that do not fit.
+        ConnectionError: the preset could not be downloaded.
+        FileNotFoundError: the folder has no weights.
+
+    Example:
+        >>> build("dinov2_small", (224, 224), weights="imagenet").output_shape  # doctest: +SKIP
+        (None, 16, 16, 768)
+
+    Source: Oquab et al., DINOv2: Learning Robust Visual Features without Supervision, 2023; resized
+    positions: Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, section 3.2.
+    """
+    network, converter = _load(preset, weights is not None)
+    images = Input((*image_size, 3), name="images")
+    # float32 under every policy: half precision has too few digits for 0..255.
+    pixels = layers.Rescaling(
+        converter.scale or 1.0,
+        offset=converter.offset or 0.0,
+        dtype="float32",
+        name="pixel_scaling",
+    )(images)
+    if _family(network) in _PATCHES:
+        network = getattr(network, "vision_encoder", network)
+        features = patch_features(network, pixels, image_size)
+    else:
+        features = network.call(pixels)  # its layers become those of `backbone`
+        features = [*features.values()][-1] if isinstance(features, dict) else features
+    return Model(images, features, name="backbone")
+
+
+def _keras_hub() -> ModuleType:
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise ImportError(
+            "Expected the package keras_hub for a backbone keras_hub/...; received "
+            f'"{error}". Install it: pip install "pa_keras[hub]".'
+        ) from error
+    return keras_hub
+
+
+def _load(preset: str, load_weights: bool) -> tuple[Model, Layer]:
+    known = presets()
+    is_folder = preset not in known and Path(preset).is_dir()
+    if preset not in known and not is_folder and "://" not in preset:
+        near = difflib.get_close_matches(preset, known, n=4, cutoff=0)
+        raise ValueError(
+            "Expected the preset of an image network in keras_hub, or a folder with one; received "
+            f"{preset!r}. The nearest are {', '.join(near)}; "
+            "pa_keras.backbones.keras_hub.presets() lists them all."
+        )
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns of these layers, and leaves them at random.
+            warnings.filterwarnings("error", message="Skipping nested container")
+            network = _keras_hub().models.Backbone.from_preset(preset, load_weights)
+        _expect_family(preset, network)
+        return network, _converter(preset)
+    except UserWarning as error:
+        raise ValueError(
+            f"Expected the weights of the network in {preset}; received others. {error} "
+            "Write the folder anew by the network's save_to_preset."
+        ) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # The second is what keras_hub says where it cannot reach Hugging Face.
+        failed = not isinstance(error, ValueError) or "has no config.json" in str(error)
+        if is_folder or not failed:
+            raise
+        raise ConnectionError(
+            f"Expected to download the keras_hub preset {preset}; received {type(error).__name__}: "
+            f"{error}. Try again; or fetch it elsewhere (from_preset, then save_to_preset, of both "
+            "keras_hub.models.Backbone and keras_hub.layers.ImageConverter) and give the folder: "
+            "keras_hub/<folder>."
+        ) from error
+
+
+def _family(network: Model) -> str:
+    return type(network).__name__.removesuffix("Backbone")
+
+
+def _expect_family(preset: str, network: Model) -> None:
+    if _family(network) not in _FAMILIES:
+        raise ValueError(
+            f"Expected a preset of an image network ({', '.join(_FAMILIES)}); received {preset!r} "
+            f"of {_family(network)}. pa_keras.backbones.keras_hub.presets() lists the right ones."
+        )
+
+
+def _converter(preset: str) -> Layer:
+    try:
+        return _keras_hub().layers.ImageConverter.from_preset(preset)
+    except FileNotFoundError as error:
+        raise ValueError(
+            "Expected a keras_hub preset with an image converter, which says how to scale pixels; "
+            f"received {preset}: {error} Save one beside the network, for example "
+            "keras_hub.layers.ImageConverter(scale=1 / 255).save_to_preset(folder)."
+        ) from error

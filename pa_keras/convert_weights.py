@@ -1,0 +1,59 @@
+"""`python -m pa_keras.convert_weights`: weights of a PyTorch file for a Keras backbone."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pa_keras import command_line
+
+PROGRAM = "python -m pa_keras.convert_weights"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line and converts."""
+    parser = argparse.ArgumentParser(
+        PROGRAM,
+        description="Reads a PyTorch state dict, without PyTorch and without running anything in "
+        "it, and writes the same weights for Keras. Each tensor must have its place; the "
+        "classifier is left out. (A .pth file may also be given as --model.weights of fit.)",
+    )
+    parser.add_argument(
+        "--backbone",
+        required=True,
+        metavar="NAME",
+        help="bn_inception, googlenet, torch_resnet18, torch_resnet34, torch_resnet50, "
+        "torch_resnet101, or efficientnet_lite0 to efficientnet_lite4",
+    )
+    parser.add_argument(
+        "--from", dest="source", required=True, metavar="FILE.pth", help="file of named tensors"
+    )
+    parser.add_argument(
+        "--to", required=True, metavar="FILE.weights.h5", help="new file; nothing is overwritten"
+    )
+    asked = parser.parse_args(arguments)
+    command_line.log_to()
+    command_line.run_command(lambda: _convert(asked.backbone, asked.source, asked.to))
+
+
+def _convert(name: str, source: str, target: str) -> None:
+    if not target.endswith(".weights.h5"):
+        raise ValueError(
+            f"Expected a new file whose name ends in .weights.h5, as Keras wants it; received "
+            f"{target}. Take for example {name}.weights.h5."
+        )
+    command_line.expect_new(target)
+    # After the arguments: --help does not wait for TensorFlow.
+    from pa_keras import backbones
+
+    if not source.endswith(".pth"):
+        raise ValueError(f"Expected a .pth file of PyTorch; received {source}.")
+    backbone = backbones.build(name, (224, 224), source)  # weights know no image size
+    backbone.save_weights(target)
+    sys.stdout.write(
+        f"{target}: {len(backbone.weights)} tensors, {backbone.count_params():,} numbers. Next: "
+        f"python -m pa_keras.fit --model.backbone {name} --model.weights {target}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

