@@ -9,6 +9,7 @@ needed = {
     "pa_keras/py.typed",
     "pa_keras/configs/glyphs.yaml",
     "pa_keras/configs/compare/glyphs.yaml",
+    "pa_keras/configs/recipes/reference.yaml",
     "pa_keras/fit.py",
 }
 if strange or not needed <= set(names):

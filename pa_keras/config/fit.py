@@ -12,10 +12,11 @@ class ModelConfig:
     """The network from pixels to unit vectors."""
 
     backbone: str = "efficientnet_lite0"
-    """A backbone's name: resnet50, mobilenetv2, efficientnetv2b0, efficientnet_lite0, ..."""
+    """A backbone's name: efficientnet_lite0, efficientnetv2b0, resnet50, bn_inception, ..., or
+    keras_hub/PRESET (docs/backbones.md)."""
 
     weights: str | None = "imagenet"
-    """imagenet, a weights file, or null for random ones."""
+    """imagenet, a weights file (.weights.h5; .pth for networks of PyTorch), or null: random."""
 
     embedding_size: int = 512
     """Length of the embedding, D."""
@@ -107,7 +108,7 @@ class FitConfig:
     """A training run."""
 
     dataset: str = "glyphs"
-    """glyphs (built in), folder, manifest, cars196, or tfds:NAME."""
+    """glyphs (built in), folder, manifest, cars196, cub200, sop, inshop, or tfds:NAME."""
 
     data_dir: str | None = None
     """Folder of the images, or the manifest's path; not needed for glyphs."""

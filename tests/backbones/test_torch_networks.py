@@ -80,7 +80,7 @@ def test_a_training_step_is_the_same(peer, mode):
     expect_same_statistics(backbone, mode, start, results)
     after = backbone(images, training=True)
     # The step moved them by far more than the tolerance.
-    assert np.abs(after - features).max() > 0.005 * np.abs(features).max()
+    assert np.abs(after - features).max() > 0.004 * np.abs(features).max()
     expect_close(after, results[f"after_{mode}"])
 
 

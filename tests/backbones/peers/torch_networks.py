@@ -90,7 +90,7 @@ def set_mode(network, mode):
 def one_step(network, last, pixels, direction):
     """Plain gradient descent on <features, direction>; returns its rate.
 
-    The rate is as large as lets no feature move by more than 2 % of the largest: beyond that a deep
+    The rate is as large as lets no feature move by more than 1 % of the largest: beyond that a deep
     network enlarges the rounding errors of either side.
     """
     before = features_of(network, last, pixels)
@@ -103,7 +103,7 @@ def one_step(network, last, pixels, direction):
             for parameter, start in moved:
                 parameter.copy_(start - rate * parameter.grad)
             change = (features_of(network, last, pixels) - before).abs().max()
-            if change < 0.02 * before.abs().max():
+            if change < 0.01 * before.abs().max():
                 break
             rate /= 2
         for name, tensor in network.named_buffers():
