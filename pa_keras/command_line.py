@@ -16,18 +16,11 @@ from typing import TypeVar, get_args, get_origin
 import jsonargparse
 import yaml
 
-from pa_keras import hints
+from pa_keras import experiments, hints
 
 logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config")
-
-
-def config_folder() -> Path:
-    """The folder of the experiments that ship with the package: `configs/`."""
-    here = Path(__file__).parent
-    installed = here / "configs"
-    return installed if installed.is_dir() else here.parent / "configs"
 
 
 def make_parser(config_class: type, program: str, description: str) -> jsonargparse.ArgumentParser:
@@ -39,7 +32,10 @@ def make_parser(config_class: type, program: str, description: str) -> jsonargpa
         description: stands at the head of --help.
     """
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = jsonargparse.ArgumentParser(prog=program, description=description, exit_on_error=False)
+    # No `--recip` for `--recipe`: an abbreviation would pass by what looks for the whole name.
+    parser = jsonargparse.ArgumentParser(
+        prog=program, description=description, exit_on_error=False, allow_abbrev=False
+    )
     parser.add_argument(
         "--config",
         action="config",
@@ -58,13 +54,13 @@ def parse(
     """Reads the command line; settings on it stand above those of --config.
 
     Dashes and underscores in names are the same. A list is `--name a b`, a switch `--name`. A
-    recipe stands for the settings in its file: below those beside which it is given.
+    recipe stands for the settings in its file, as `experiments.with_recipes` puts them.
 
     Args:
         parser: of `make_parser`.
         config_class: what the parser was made of.
         arguments: the command line.
-        shipped: whether --config may also name an experiment of `config_folder()`; without
+        shipped: whether --config may also name an experiment of `experiments.folder()`; without
             --config, the one that has the dataset's name is then the base, if there is one.
 
     Returns:
@@ -75,12 +71,13 @@ def parse(
     """
     arguments = _with_values([_normal(argument) for argument in arguments], config_class)
     if shipped:
-        arguments = _with_shipped_configs(arguments)
+        arguments = experiments.with_paths(arguments)
     try:
-        parsed = parser.parse_args(_with_recipes(arguments))
-        base = config_folder() / f"{parsed.get('dataset')}.yaml"
-        if shipped and not _split_configs(arguments)[0] and base.exists():
-            parsed = parser.parse_args(_with_recipes([f"--config={base}", *arguments]))
+        parsed = parser.parse_args(experiments.with_recipes(arguments))
+        base = experiments.folder() / f"{parsed.get('dataset')}.yaml"
+        if shipped and not experiments.split(arguments)[0] and base.exists():
+            arguments = [f"--config={base}", *arguments]
+            parsed = parser.parse_args(experiments.with_recipes(arguments))
     except argparse.ArgumentError as error:
         hint = hints.unknown_settings(parser, config_class, arguments)
         hint += hints.misspelt_choices(config_class, arguments)
@@ -109,7 +106,7 @@ def config_from(config_class: type[Config], files: Sequence[str], settings: dict
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages):
-            return parse(parser, config_class, _with_shipped_configs(arguments))[0]
+            return parse(parser, config_class, experiments.with_paths(arguments))[0]
     except SystemExit:
         raise ValueError(messages.getvalue().removesuffix("See settings --help.\n")) from None
 
@@ -213,51 +210,3 @@ def _with_values(arguments: Sequence[str], config_class: type) -> list[str]:
             argument = f"{argument}=true"
         result.append(argument)
     return result
-
-
-def _with_shipped_configs(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the name of a shipped config replaced by its path."""
-    result = []
-    previous = ""
-    for argument in arguments:
-        value = argument.removeprefix("--config=")
-        shipped = config_folder() / f"{value}.yaml"
-        named = previous == "--config" or value != argument
-        if named and not Path(value).exists() and shipped.exists():
-            argument = argument[: len(argument) - len(value)] + str(shipped)
-        result.append(argument)
-        previous = argument
-    return result
-
-
-def _with_recipes(arguments: Sequence[str]) -> list[str]:
-    """The arguments, the files first, with each recipe's file before what names it."""
-    files, others = _split_configs(arguments)
-    read: list[str] = []
-    for file in files:
-        read += [*_recipe_files(hints.settings_in(Path(file)).get("recipe")), file]
-    for previous, argument in zip(["", *others], others, strict=False):
-        if argument.startswith("--recipe=") or previous == "--recipe":
-            read += _recipe_files(argument.removeprefix("--recipe="))
-    return [*(f"--config={file}" for file in read), *others]
-
-
-def _recipe_files(recipe: str | None) -> list[str]:
-    """The file of a recipe; none for a misspelt one, which the parser then refuses."""
-    file = config_folder() / "recipes" / f"{recipe}.yaml"
-    return [str(file)] if file.exists() else []
-
-
-def _split_configs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The files of --config, and all the other arguments."""
-    files, others = [], []
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        if argument == "--config" and rest:
-            files.append(rest.pop(0))
-        elif argument.startswith("--config="):
-            files.append(argument.removeprefix("--config="))
-        else:
-            others.append(argument)
-    return files, others

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras import command_line
+from pa_keras import command_line, experiments
 from pa_keras.config import CompareConfig
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Trained = list[tuple["Run", Path]]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings, trains what is not trained yet, and reports."""
-    folder = command_line.config_folder() / "compare"
+    folder = experiments.folder() / "compare"
     command_line.run_from(
         arguments,
         CompareConfig,

@@ -45,8 +45,16 @@ def _convert(name: str, source: str, target: str) -> None:
     # After the arguments: --help does not wait for TensorFlow.
     from pa_keras import backbones
 
+    if name not in backbones.OF_TORCH:
+        raise ValueError(
+            f"Expected a backbone with weights of PyTorch, {', '.join(backbones.OF_TORCH)}; "
+            f"received {name!r}. Give --backbone one of them."
+        )
     if not source.endswith(".pth"):
-        raise ValueError(f"Expected a .pth file of PyTorch; received {source}.")
+        raise ValueError(
+            f"Expected a state dict of PyTorch in a .pth file; received {source}. If it is one, "
+            "give it that ending."
+        )
     backbone = backbones.build(name, (224, 224), source)  # weights know no image size
     backbone.save_weights(target)
     sys.stdout.write(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras import command_line
+from pa_keras import command_line, experiments
 from pa_keras.config import FitConfig
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "classes that it never saw. Without any setting it draws its own images and takes a few "
         "minutes. "
         "--config also takes the name of an experiment that ships with the package: "
-        + ", ".join(sorted(path.stem for path in command_line.config_folder().glob("*.yaml"))),
+        + ", ".join(sorted(path.stem for path in experiments.folder().glob("*.yaml"))),
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in --run-dir, with its settings"

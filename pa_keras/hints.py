@@ -82,10 +82,14 @@ def _config_files(arguments: Sequence[str]) -> list[Path]:
     return [path for path in paths if path.suffix in (".yaml", ".yml") and path.is_file()]
 
 
-def settings_in(file: Path) -> dict[str, Any]:
-    """The settings of a YAML file by their dotted names; none of one that the parser refuses."""
+def settings_in(file: str | Path) -> dict[str, Any]:
+    """The settings of a YAML file, or of YAML in its place, by their dotted names.
+
+    There are none in what the parser refuses.
+    """
+    path = Path(file).expanduser()
     try:
-        settings = yaml.safe_load(file.read_text())
+        settings = yaml.safe_load(path.read_text() if path.is_file() else str(file))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return dotted(settings) if isinstance(settings, dict) else {}

@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from pa_keras import command_line
+from pa_keras import command_line, experiments
 from pa_keras.config import FitConfig
 
 
@@ -19,7 +19,7 @@ def parse(*arguments):
 def no_shipped_configs(monkeypatch, tmp_path):
     folder = tmp_path / "configs"
     folder.mkdir()
-    monkeypatch.setattr(command_line, "config_folder", lambda: folder)
+    monkeypatch.setattr(experiments, "folder", lambda: folder)
     return folder
 
 

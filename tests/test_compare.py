@@ -12,7 +12,7 @@ import keras
 import pytest
 import yaml
 
-from pa_keras import assembly, command_line, compare, loss_choice, run_cache, run_plan
+from pa_keras import assembly, command_line, compare, experiments, loss_choice, run_cache, run_plan
 from pa_keras.config import CompareConfig
 
 BASE = """
@@ -294,7 +294,7 @@ def test_a_batch_size_may_vary_over_all_runs(comparison):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(path.stem for path in (command_line.config_folder() / "compare").glob("*.yaml"))
+    "name", sorted(path.stem for path in (experiments.folder() / "compare").glob("*.yaml"))
 )
 def test_every_shipped_comparison_can_be_planned(name, tmp_path):
     parser = command_line.make_parser(CompareConfig, "compare", "")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pa_keras import command_line, fit
+from pa_keras import command_line, experiments, fit, loss_choice
 from pa_keras.config import FitConfig
 from tests.datasets.official_layouts import (
     small_counts,
@@ -28,7 +28,7 @@ SMALL = [
     "--model.embedding_size=8", "--data.image_size=16", "--batches.batch_size=6",
     "--training.epochs=2",
 ]  # fmt: skip
-CONFIGS = sorted(path.stem for path in command_line.config_folder().glob("*.yaml"))
+CONFIGS = sorted(path.stem for path in experiments.folder().glob("*.yaml"))
 OF_BENCHMARKS = [name for name in CONFIGS if name.split("_")[0] in WRITERS]
 
 
@@ -96,6 +96,37 @@ def test_a_recipe_stands_below_what_is_given_beside_it(tmp_path):
     settings = command_line.config_from(FitConfig, [str(file)], {"optimizer.decay": "cosine"})
     assert (settings.optimizer.learning_rate, settings.optimizer.decay) == (0.5, "cosine")
     assert settings.optimizer.decay_epochs == 10
+
+
+def test_a_recipe_leaves_the_file_that_is_of_it_as_it_is():
+    row = command_line.config_from(FitConfig, ["sop_bn_inception"], {})
+    again = command_line.config_from(FitConfig, ["sop_bn_inception"], {"recipe": "reference"})
+    assert again == row
+    other = command_line.config_from(FitConfig, ["sop_bn_inception"], {"recipe": "default"})
+    assert (other.optimizer.learning_rate, other.model.batch_norm) == (3e-4, "frozen")
+
+
+@pytest.mark.parametrize("how", ["home", "inline"])
+def test_a_recipe_counts_wherever_its_file_is(how, tmp_path, monkeypatch):
+    text = "{recipe: reference, seed: 3}"
+    (tmp_path / "mine.yaml").write_text(text)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = "~/mine.yaml" if how == "home" else text
+    settings = command_line.config_from(FitConfig, [given], {})
+    assert (settings.seed, settings.augmentation.area) == (3, (0.08, 1.0))
+
+
+def test_an_abbreviated_setting_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        fit.main(["--recip", "reference"])
+    assert "There is no setting recip. Did you mean recipe?" in capsys.readouterr().err
+
+
+def test_a_loss_of_pairs_has_balanced_batches_in_the_reference_recipe():
+    settings = command_line.config_from(FitConfig, [], {"recipe": "reference", "loss": "triplet"})
+    assert loss_choice.resolved(settings).batches.sampling == "balanced"
+    settings = command_line.config_from(FitConfig, [], {"recipe": "reference"})
+    assert loss_choice.resolved(settings).batches.sampling == "random"
 
 
 def test_a_misspelt_recipe_offers_the_nearest(capsys):

@@ -11,7 +11,15 @@ import pytest
 import pa_keras
 
 PACKAGE = Path(pa_keras.__file__).parent
-SHARED_BY_COMMANDS = ("command_line", "assembly", "loss_choice", "run_plan", "run_cache", "hints")
+SHARED_BY_COMMANDS = (
+    "command_line",
+    "experiments",
+    "hints",
+    "assembly",
+    "loss_choice",
+    "run_plan",
+    "run_cache",
+)
 LEVELS = {
     **dict.fromkeys(("losses", "layers", "datasets", "pipelines", "retrieval", "config"), 0),
     **dict.fromkeys(("backbones", "models", "plots"), 1),

@@ -19,14 +19,15 @@ from pa_keras.backbones import (
 from pa_keras.backbones.bn_inception import bn_inception
 from pa_keras.backbones.googlenet import googlenet
 
-__all__ = ["build", "names"]
+__all__ = ["OF_TORCH", "build", "names"]
 
-# The paper's networks, which take the weights of PyTorch files.
-_OF_TORCH = {
+_PAPERS = {
     "bn_inception": bn_inception,
     "googlenet": googlenet,
     **{n: functools.partial(torch_resnet.torch_resnet, n) for n in torch_resnet.NAMES},
 }
+# The networks that take the weights of PyTorch files.
+OF_TORCH = (*_PAPERS, *efficientnet_lite.COEFFICIENTS)
 
 
 def names() -> list[str]:
@@ -89,14 +90,14 @@ def _builder(name: str) -> Callable[[tuple[int, int], str | None], keras.Model]:
 def _builders() -> dict[str, Callable[[tuple[int, int], str | None], keras.Model]]:
     return {
         "conv4": small.conv4,
-        **{name: functools.partial(_of_torch, name) for name in _OF_TORCH},
+        **{name: functools.partial(_of_torch, name) for name in _PAPERS},
         **efficientnet_lite.builders(),
         **applications.builders(),
     }
 
 
 def _of_torch(name: str, image_size: tuple[int, int], weights: str | None) -> keras.Model:
-    backbone = _OF_TORCH[name](image_size)
+    backbone = _PAPERS[name](image_size)
     if weights is not None:
         torch_weights.load(torch_weights.imagenet_file(name), _slots(name, backbone))
     return backbone
@@ -118,9 +119,7 @@ def _checked_size(image_size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _checked_file(name: str, weights: str | Path) -> Path:
-    suffixes: tuple[str, ...] = (".h5",)
-    if name in _OF_TORCH or name in efficientnet_lite.COEFFICIENTS:
-        suffixes = (".h5", ".npz", ".pth")
+    suffixes = (".h5", ".npz", ".pth") if name in OF_TORCH else (".h5",)
     file = Path(weights)
     if file.suffix not in suffixes or not file.is_file():
         raise ValueError(

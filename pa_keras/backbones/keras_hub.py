@@ -116,17 +116,32 @@ def _load(preset: str, load_weights: bool) -> tuple[Model, Layer]:
             f"Expected the weights of the network in {preset}; received others. {error} "
             "Write the folder anew by the network's save_to_preset."
         ) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        # The second is what keras_hub says where it cannot reach Hugging Face.
-        failed = not isinstance(error, ValueError) or "has no config.json" in str(error)
-        if is_folder or not failed:
+    # keras_hub answers a broken folder with any of these.
+    except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError) as error:
+        if str(error).startswith("Expected"):
             raise
-        raise ConnectionError(
-            f"Expected to download the keras_hub preset {preset}; received {type(error).__name__}: "
-            f"{error}. Try again; or fetch it elsewhere (from_preset, then save_to_preset, of both "
-            "keras_hub.models.Backbone and keras_hub.layers.ImageConverter) and give the folder: "
-            "keras_hub/<folder>."
-        ) from error
+        raise _not_read(preset, is_folder, error) from error
+
+
+def _not_read(preset: str, is_folder: bool, error: Exception) -> Exception:
+    """The error for a preset that keras_hub could not read, or download."""
+    if is_folder:
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        return kind(
+            f"Expected a folder that save_to_preset wrote; received {preset}: "
+            f"{type(error).__name__}: {error} Write it anew, by save_to_preset of the network and "
+            "of its ImageConverter."
+        )
+    # The last is what keras_hub says where it cannot reach Hugging Face.
+    download = isinstance(error, (OSError, http.client.HTTPException))
+    if not download and "has no config.json" not in str(error):
+        return error
+    return ConnectionError(
+        f"Expected to download the keras_hub preset {preset}; received {type(error).__name__}: "
+        f"{error}. Try again; or fetch it elsewhere (from_preset, then save_to_preset, of both "
+        "keras_hub.models.Backbone and keras_hub.layers.ImageConverter) and give the folder: "
+        "keras_hub/<folder>."
+    )
 
 
 def _family(network: Model) -> str:

@@ -98,9 +98,11 @@ def _read_legacy(path: str | Path) -> tuple[dict[str, _Tensor], dict[str, bytes]
 
 
 def _tensors_alone(state: dict) -> dict[str, _Tensor]:
-    others = [name for name, value in state.items() if not isinstance(value, _Tensor)]
+    others = [n for n, v in state.items() if not isinstance(n, str) or not isinstance(v, _Tensor)]
     if others:
-        raise ValueError(f"{others[0]!r} in it is not a tensor; give its state_dict alone")
+        raise ValueError(
+            f"{others[0]!r} in it is no tensor under a name; give its state_dict alone"
+        )
     return state
 
 

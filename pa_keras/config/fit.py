@@ -120,8 +120,8 @@ class FitConfig:
     """The loss; its settings are in loss_options."""
 
     recipe: Literal["default", "reference"] = "default"
-    """reference: the settings of the paper's authors, and an optimizer to the letter of theirs;
-    settings given beside it stand above it (docs/training.md)."""
+    """reference: the settings of the paper's authors, and an optimizer to the letter of theirs; on
+    the command line above those of --config, below the other arguments (docs/training.md)."""
 
     seed: int = 0
     """Seed of the weights, the order of the data, the augmentation and the held-out classes."""

@@ -68,6 +68,11 @@ def load_cars196(data_dir: str | None = None, crop_to_boxes: bool = False) -> Da
     cars, class_names = read_annotations(root)
     title = f"Cars-196 in {root}"
     check_by_class(title, COUNTS, [car.label + 1 for car in cars])
+    if len(class_names) != sum(classes for classes, _ in COUNTS.values()):
+        raise ValueError(
+            f"Expected a name for each class of {title}; received {len(class_names)}. Fetch "
+            "cars_meta.mat or cars_annos.mat again: it was changed."
+        )
     check_files(title, [car.path for car in cars])
     paths = crop_cars(cars) if crop_to_boxes else [car.path for car in cars]
     images = Images(tuple(paths), np.array([car.label for car in cars]), class_names)
@@ -77,8 +82,11 @@ def load_cars196(data_dir: str | None = None, crop_to_boxes: bool = False) -> Da
 def read_annotations(root: Path) -> tuple[list[Car], tuple[str, ...]]:
     """Every car that the official files in or near `root` list, and the class names."""
     folders = list(folders_near(root))
-    if (annotations := _find(folders, "cars_annos.mat")) and (images := _find(folders, "car_ims")):
+    annotations, images = _find(folders, "cars_annos.mat"), _find(folders, "car_ims")
+    if annotations and images:
         return [*_read_cars(annotations, images, "relative_im_path")], _class_names(annotations)
+    if annotations and not _find(folders, "cars_train_annos.mat"):
+        raise not_found("Cars-196", root, "car_ims", _WHERE)
     cars = []
     for part, file_name in (
         ("cars_train", "cars_train_annos.mat"),
@@ -112,11 +120,17 @@ def _read_cars(annotations: Path, images: Path, name_field: str) -> Iterator[Car
             f"Expected the fields {name_field}, class and {', '.join(sides)} in {annotations}; "
             f"received none called {', '.join(sorted(absent))}. Fetch the file again."
         )
-    for row in table:
+    for number, row in enumerate(table, 1):
         name = str(row[name_field]).rpartition("/")[2]
-        # The files count classes from 1.
-        box = tuple(int(row[side]) for side in sides)
-        yield Car(os.path.join(images, name), int(row["class"]) - 1, box)
+        try:
+            box = tuple(int(row[side]) for side in sides)
+            # The files count classes from 1.
+            yield Car(os.path.join(images, name), int(row["class"]) - 1, box)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Expected numbers for class and box of entry {number}, {name}, of {annotations}; "
+                f"received {error}. Fetch the file again: it was changed."
+            ) from error
 
 
 def _class_names(meta: Path | None) -> tuple[str, ...]:

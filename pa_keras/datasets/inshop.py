@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pa_keras.datasets.annotations import IMAGE_NAME, read_lines, read_table
 from pa_keras.datasets.images import Dataset, label_images
-from pa_keras.datasets.official_checks import check_counts, check_files
+from pa_keras.datasets.official_checks import check_counts, check_files, some
 from pa_keras.datasets.official_folders import find_set, folders_near, not_found
 from pa_keras.datasets.splits import split_as_given
 
@@ -51,6 +51,7 @@ def load_inshop(data_dir: str) -> Dataset:
     }
     title = f"{_TITLE} in {partition.parent}"
     check_counts(title, COUNTS, classes)
+    _check_items(partition, {part: {*of_part} for part, of_part in classes.items()})
     folder = _image_folder(partition, names[0])
     paths = [os.path.join(folder, name) for name in names]
     check_files(title, paths)
@@ -68,6 +69,16 @@ def _read_partition(partition: Path) -> tuple[list[str], list[str], list[str]]:
         )
     names = [name.removeprefix("img/") for name, _, _ in rows]
     return names, [item for _, item, _ in rows], [status.lower() for _, _, status in rows]
+
+
+def _check_items(partition: Path, items: dict[str, set[str]]) -> None:
+    both = sorted(items["train"] & (items["query"] | items["gallery"]))
+    alone = sorted(items["query"] ^ items["gallery"])
+    if both or alone:
+        raise ValueError(
+            "Expected items that are for training, or of which query and gallery both have images; "
+            f"received {some(both + alone)} otherwise in {partition}. Fetch the file again."
+        )
 
 
 def _image_folder(partition: Path, name: str) -> Path:

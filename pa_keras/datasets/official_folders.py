@@ -29,9 +29,12 @@ def find_set(title: str, data_dir: str, parts: Sequence[str], inside: str, where
     folder = next((folder for folder in folders if (folder / parts[0]).exists()), None)
     if folder is None:
         raise not_found(title, root, parts[0], where)
-    for part in parts:
-        if not (folder / part).exists():
-            raise not_found(title, folder, part, where)
+    absent = [part for part in parts if not (folder / part).exists()]
+    if absent:
+        raise FileNotFoundError(
+            f"Expected {title} in {folder}; received no {' and no '.join(absent)} there."
+            f"{where.format(root=folder)}"
+        )
     return folder
 
 

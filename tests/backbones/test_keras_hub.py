@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -349,6 +350,23 @@ def test_weights_of_another_network_are_refused(tmp_path):
     NETWORKS["densenet"]().save_weights(tmp_path / "model.weights.h5")
     with pytest.raises(ValueError):
         backbones.build(preset, (64, 64), "imagenet")
+
+
+@pytest.mark.parametrize("fault", ["key", "garbage", "cut", "empty"])
+def test_a_broken_folder_is_named(fault, tmp_path):
+    preset = Path(preset_of(NETWORKS["vgg"](), tmp_path))
+    config, weights = preset / "config.json", preset / "model.weights.h5"
+    if fault == "key":
+        config.write_text(config.read_text().replace('"stackwise_num_repeats"', '"other"'))
+    elif fault == "garbage":
+        config.write_text("<html>")
+    elif fault == "cut":
+        weights.write_bytes(weights.read_bytes()[:2000])
+    else:
+        config.unlink()
+    with pytest.raises(ValueError, match="Expected a folder that save_to_preset wrote") as raised:
+        backbones.build(str(preset), (64, 64), "imagenet")
+    assert f"received {preset}" in str(raised.value)
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch):

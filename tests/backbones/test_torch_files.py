@@ -133,7 +133,13 @@ def test_a_compressed_archive_is_refused(tmp_path):
 
 def test_a_checkpoint_of_more_than_tensors_is_refused(write, tmp_path):
     write(tmp_path / "model.pth", {"state_dict": TENSORS})
-    with pytest.raises(ValueError, match="'state_dict' in it is not a tensor; give its state_dict"):
+    with pytest.raises(ValueError, match="'state_dict' in it is no tensor under a name; give its"):
+        read_tensors(tmp_path / "model.pth")
+
+
+def test_a_tensor_without_a_name_is_refused(write, tmp_path):
+    write(tmp_path / "model.pth", {0: TENSORS["weight"]})
+    with pytest.raises(ValueError, match="0 in it is no tensor under a name"):
         read_tensors(tmp_path / "model.pth")
 
 

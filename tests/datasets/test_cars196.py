@@ -212,6 +212,28 @@ def test_a_box_outside_of_the_image_is_refused(combined, tmp_path, monkeypatch):
     assert not list((tmp_path / "cache" / "cars196").iterdir())
 
 
+def test_an_entry_without_its_class(combined):
+    names = [f"car_ims/{i:06}.jpg" for i in range(1, len(CARS) + 1)]
+    cars = [(np.zeros(0), box) if i == 2 else (c, box) for i, (c, box) in enumerate(CARS)]
+    write_annotations(combined / "cars_annos.mat", names, cars, "relative_im_path")
+    with pytest.raises(ValueError, match="class and box of entry 3, 000003.jpg, of .*annos.mat"):
+        load("cars196", str(combined))
+
+
+def test_names_that_are_not_one_for_each_class(combined):
+    names = [f"car_ims/{i:06}.jpg" for i in range(1, len(CARS) + 1)]
+    few = {"class_names": np.array([["one", "two"]], object)}
+    write_annotations(combined / "cars_annos.mat", names, CARS, "relative_im_path", **few)
+    with pytest.raises(ValueError, match="a name for each class of Cars-196 .*received 2"):
+        load("cars196", str(combined))
+
+
+def test_the_combined_file_without_its_images(combined):
+    (combined / "car_ims").rename(combined.parent / "elsewhere_ims")
+    with pytest.raises(FileNotFoundError, match="received no car_ims there"):
+        load("cars196", str(combined))
+
+
 def test_crops_need_boxes(combined):
     (combined / "manifest.csv").write_text("path,label\n")
     with pytest.raises(ValueError, match="which has no boxes"):

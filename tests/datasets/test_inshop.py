@@ -57,6 +57,17 @@ def test_an_unknown_status(clothes):
         load("inshop", str(clothes))
 
 
+@pytest.mark.parametrize("wrong", ["id_00000001", "id_00000009"])
+def test_an_item_of_two_parts_or_without_its_gallery(clothes, wrong):
+    partition = clothes / "Eval" / "list_eval_partition.txt"
+    lines = partition.read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if line.endswith("id_00000005 query"))
+    lines[first] = lines[first].replace("id_00000005 query", f"{wrong} query")
+    partition.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=f"received .*{wrong}.* otherwise in .*Fetch"):
+        load("inshop", str(clothes))
+
+
 def test_the_list_of_another_benchmark_of_deepfashion(clothes):
     partition = clothes / "Eval" / "list_eval_partition.txt"
     partition.write_text("1\nimage_name  evaluation_status\nimg/a/img_1.jpg  train\n")
