@@ -19,7 +19,8 @@ class Confusion:
         classes: the two labels; the first is that of the example.
         count: queries of the one whose nearest neighbour is of the other, both ways.
         num_queries: queries of the two classes together.
-        query: the example: of these queries the one that is most similar to its neighbour.
+        query: the example: of these queries the one with the median similarity to its neighbour,
+            since the most similar are often two copies of one photograph.
         neighbour: the neighbour of this query, in the gallery.
     """
 
@@ -156,7 +157,8 @@ def most_confused(
     result = []
     for pair in np.argsort(-counts, kind="stable")[:number]:
         of_pair = np.flatnonzero(which.ravel() == pair)
-        example = of_pair[similarities[of_pair].argmax()]
+        of_pair = of_pair[np.argsort(similarities[of_pair], kind="stable")]
+        example = of_pair[len(of_pair) // 2]
         query = int(wrong[example])
         classes = (int(both[example, 0]), int(both[example, 1]))
         num_queries = int(np.isin(query_labels, pairs[pair]).sum())

@@ -1,5 +1,7 @@
 """A page of what a model gets most wrong: its worst queries, and the classes it confuses most."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ from matplotlib.figure import Figure
 
 from pa_keras.datasets import Images
 from pa_keras.plots import confusions, thumbnails
-from pa_keras.plots.thumbnails import QUERY, RIGHT, WRONG
+from pa_keras.plots.neighbours import draw_row
 
 # Inches: for the headings, below a cell, where the words above the next are too, and between the
 # two parts.
@@ -30,7 +32,7 @@ def failures(
 
     A query is the worse the more similar its nearest neighbour, a wrong one, is than its nearest
     right answer, which stands last in its row with its rank. Two classes are the more confused the
-    more queries of the one have the other as nearest neighbour; the example is the most similar.
+    more queries of the one have the other as nearest neighbour; the example is a typical one.
 
     Args:
         queries: Q images.
@@ -58,55 +60,30 @@ def failures(
         confusions.rank_of(vectors[query], searched, right[query], query if alone else None)
         for query in worst
     ]
-    rows = max(1, len(worst), len(pairs))
-    figure, left, right_side = _pages(rows, columns + 2)
-    _draw_worst(left, queries, gallery, worst, indices[:, :columns], right, ranks)
-    _draw_pairs(right_side, queries, gallery, pairs)
+    titles = ("Most wrong queries", "Most confused classes")
+    counts = (len(worst), len(pairs))
+    figure, left, right_side = _pages(titles, counts, columns + 2)
+    for row, query, rank in zip(left, worst, ranks, strict=False):
+        draw_row(row, queries, query, gallery, [*indices[query, :columns], right[query]])
+        numbers = map(str, range(1, columns + 1))
+        thumbnails.head(row, ["query", *numbers, f"first right one: rank {rank:,}"])
+    for row, pair in zip(right_side, pairs, strict=False):
+        draw_row(row, queries, pair.query, gallery, [pair.neighbour])
+        thumbnails.head(row, [f"{pair.count} of {pair.num_queries} queries", "nearest"])
     figure.savefig(path, dpi=120)
 
 
-def _draw_worst(
-    axes: np.ndarray,
-    queries: Images,
-    gallery: Images,
-    worst: np.ndarray,
-    indices: np.ndarray,
-    right: np.ndarray,
-    ranks: list[int],
-) -> None:
-    names = queries.class_names
-    for row, query, rank in zip(axes, worst, ranks, strict=False):
-        label = queries.labels[query]
-        thumbnails.show(row[0], queries.paths[query], QUERY, names[label])
-        for axis, index in zip(row[1:-1], indices[query], strict=True):
-            other = gallery.labels[index]
-            color = RIGHT if other == label else WRONG
-            thumbnails.show(axis, gallery.paths[index], color, names[other])
-        thumbnails.show(row[-1], gallery.paths[right[query]], RIGHT, names[label])
-        places = map(str, range(1, len(row) - 1))
-        thumbnails.head(row, ["query", *places, f"first right one: rank {rank:,}"])
-
-
-def _draw_pairs(
-    axes: np.ndarray, queries: Images, gallery: Images, pairs: list[confusions.Confusion]
-) -> None:
-    names = queries.class_names
-    for row, pair in zip(axes, pairs, strict=False):
-        own, other = pair.classes
-        thumbnails.show(row[0], queries.paths[pair.query], QUERY, names[own])
-        thumbnails.show(row[1], gallery.paths[pair.neighbour], WRONG, names[other])
-        thumbnails.head(row, [f"{pair.count} of {pair.num_queries} queries", "nearest"])
-
-
-def _pages(rows: int, columns: int) -> tuple[Figure, np.ndarray, np.ndarray]:
+def _pages(
+    titles: Sequence[str], counts: Sequence[int], columns: int
+) -> tuple[Figure, np.ndarray, np.ndarray]:
     """A figure, and the cells of its two parts: of so many columns, and of a pair."""
+    rows = max(1, *counts)
     width, height = thumbnails.size_of(rows, columns, _HEADING, _BELOW)
     pair_width, _ = thumbnails.size_of(rows, 2, _HEADING, _BELOW)
     figure = Figure(figsize=(width + _ROOM + pair_width, height))
     left, _, right = figure.subfigures(1, 3, wspace=0, width_ratios=(width, _ROOM, pair_width))
-    parts = ((left, columns, "Most wrong"), (right, 2, "Most confused"))
-    for page, _, title in parts:
-        page.suptitle(title, fontsize=10, y=1 - 0.08 / height, va="top")
-    return figure, *(
-        thumbnails.cells(page, rows, number, _HEADING, _BELOW) for page, number, _ in parts
-    )
+    for page, title, count in zip((left, right), titles, counts, strict=True):
+        text = title if count else f"{title}: none"
+        page.suptitle(text, fontsize=10, y=1 - 0.08 / height, va="top")
+    cells = partial(thumbnails.cells, rows=rows, above=_HEADING, below=_BELOW)
+    return figure, cells(left, columns=columns), cells(right, columns=2)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pa_keras.datasets import Images
@@ -55,14 +56,21 @@ def neighbours_figure(
     figure = Figure(figsize=thumbnails.size_of(rows, width))
     axes = thumbnails.cells(figure, rows, width)
     for row, query, found in zip(axes, chosen, shown, strict=True):
-        label = queries.labels[query]
-        thumbnails.show(row[0], queries.paths[query], QUERY, queries.class_names[label])
-        for axis, index in zip(row[1:], found, strict=True):
-            other = gallery.labels[index]
-            color = RIGHT if other == label else WRONG
-            thumbnails.show(axis, gallery.paths[index], color, gallery.class_names[other])
+        draw_row(row, queries, query, gallery, found)
     thumbnails.head(axes[0], ["query", *map(str, range(1, width))])
     return figure
+
+
+def draw_row(
+    row: Sequence[Axes], queries: Images, query: int, gallery: Images, found: Sequence[int]
+) -> None:
+    """Draws a query on the first axes, and gallery images, right or wrong, on the others."""
+    label = queries.labels[query]
+    thumbnails.show(row[0], queries.paths[query], QUERY, queries.class_names[label])
+    for axis, index in zip(row[1:], found, strict=True):
+        other = gallery.labels[index]
+        color = RIGHT if other == label else WRONG
+        thumbnails.show(axis, gallery.paths[index], color, gallery.class_names[other])
 
 
 def random_queries(queries: Images, gallery: Images | None, number: int, seed: int) -> np.ndarray:
@@ -111,8 +119,8 @@ def find_queries(queries: Images, asked: Sequence[int | str]) -> np.ndarray:
 def _find_query(queries: Images, asked: int | str) -> int:
     if asked in queries.paths:
         return queries.paths.index(asked)
-    if str(asked).isdecimal():
-        if int(asked) < len(queries):
+    if isinstance(asked, int) or asked.isdecimal():
+        if 0 <= int(asked) < len(queries):
             return int(asked)
         raise ValueError(
             f"Expected a query from 0 to {len(queries) - 1}; received {asked}. Give the place of "
