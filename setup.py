@@ -44,6 +44,7 @@ setup(
         "PyYAML>=6.0,<7",
         "matplotlib>=3.9,<4",
         "pillow>=11,<14",
+        "scikit-learn>=1.5,<2",
         "scipy>=1.13,<2",
         "tqdm>=4.66,<5",
         # The messages of the warm-up records; it wants the TensorFlow of its own number.
@@ -57,6 +58,7 @@ setup(
         # What the paper's networks are compared with, by tests alone.
         "parity": ["pretrainedmodels>=0.7.4,<0.8", "torch>=2.13,<2.14", "torchvision>=0.28,<0.29"],
         "tflite": TFLITE,
+        "umap": ["umap-learn>=0.5.7,<0.6"],
         "wandb": ["wandb>=0.19,<1"],
         "test": [
             *HUB,
@@ -67,7 +69,6 @@ setup(
             "hypothesis>=6.100,<7",
             "pytest>=8.3,<10",
             "ruff>=0.14,<0.18",
-            "scikit-learn>=1.5,<2",
         ],
     },
     classifiers=[

@@ -23,6 +23,7 @@ from pa_keras.training import RecallAtK, decayed, reference_optimizers
 from pa_keras.training import callbacks as run_callbacks
 from pa_keras.training.data import load_checked
 from pa_keras.training.evaluation import expect_ks
+from pa_keras.training.neighbour_pictures import NeighbourPictures
 from pa_keras.training.phases import phases
 from pa_keras.training.run_folder import RunFolder
 
@@ -167,13 +168,21 @@ def make_callbacks(
     if selection is not None:
         rows = folder.read_metrics()
         best = max((row["recall_at_1"] for row in rows), default=-1.0)
-        result.append(make_recall(config, selection, embedder, rows[-1] if rows else {}))
-        result.append(run_callbacks.SaveBest(folder.best_model, embedder, best=best))
+        recall = make_recall(config, selection, embedder, rows[-1] if rows else {})
+        result += [recall, run_callbacks.SaveBest(folder.best_model, embedder, best=best)]
+        if config.logging.pictures:
+            result.append(_pictures(recall, selection, folder))
     result.append(run_callbacks.AppendMetrics(folder.metrics))
     result.append(keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
     if config.logging.wandb_project:
         result.append(_wandb(config, folder))
     return [*result, run_callbacks.SaveState(folder.state)]
+
+
+def _pictures(recall: RecallAtK, selection: Dataset, folder: RunFolder) -> NeighbourPictures:
+    # In a folder of their own: TensorBoard reads one file of a folder at a time, the last.
+    log = folder.tensorboard / "neighbours"
+    return NeighbourPictures(recall, selection.queries, selection.gallery, log)
 
 
 def check(

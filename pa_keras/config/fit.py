@@ -102,6 +102,9 @@ class LoggingConfig:
     wandb_project: str | None = None
     """Weights & Biases project to log to (needs the extra `wandb`)."""
 
+    pictures: bool = True
+    """Put a picture of what is found for six queries into TensorBoard at each evaluation."""
+
 
 @dataclass
 class FitConfig:

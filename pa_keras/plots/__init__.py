@@ -1,16 +1,32 @@
-"""Pictures of a run, of a comparison, and of what a loss does."""
+"""Pictures of a run, of a comparison, of what a model finds, and of what a loss does."""
 
 from pa_keras.plots.comparisons import convergence, heat_maps, study
+from pa_keras.plots.failures import failures
+from pa_keras.plots.maps import embedding_map, expect_map
+from pa_keras.plots.neighbours import (
+    find_queries,
+    neighbours_figure,
+    random_queries,
+    retrieved,
+)
 from pa_keras.plots.pulls import pair_weights, proxy_weights, pulls
-from pa_keras.plots.runs import curves, retrieved
+from pa_keras.plots.runs import curves
+from pa_keras.plots.thumbnails import expect_picture
 
 __all__ = [
     "convergence",
     "curves",
+    "embedding_map",
+    "expect_map",
+    "expect_picture",
+    "failures",
+    "find_queries",
     "heat_maps",
+    "neighbours_figure",
     "pair_weights",
     "proxy_weights",
     "pulls",
+    "random_queries",
     "retrieved",
     "study",
 ]

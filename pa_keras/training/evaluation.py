@@ -23,6 +23,8 @@ class Evaluation:
         num_classes: classes of these queries.
         search: which search found the neighbours.
         indices: int (Q, k), neighbours of every query in the gallery, the nearest first.
+        vectors: float32 (Q, D), embeddings of the queries.
+        gallery_vectors: float32 (N, D), those of the gallery; None without one.
     """
 
     metrics: dict[str, float]
@@ -31,9 +33,11 @@ class Evaluation:
     num_classes: int
     search: str
     indices: np.ndarray
+    vectors: np.ndarray
+    gallery_vectors: np.ndarray | None
 
     def as_json(self) -> dict:
-        """Everything but the neighbours, ready for `json.dump`."""
+        """Everything but neighbours and embeddings, ready for `json.dump`."""
         return {
             "metrics": self.metrics,
             "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
@@ -106,6 +110,8 @@ def evaluate(
         num_classes=len(np.unique(queries.labels[relevant > 0])),
         search=found.note,
         indices=found.indices,
+        vectors=vectors,
+        gallery_vectors=None if leave_one_out else searched,
     )
 
 

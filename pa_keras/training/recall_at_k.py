@@ -61,6 +61,7 @@ class RecallAtK(keras.callbacks.Callback):
         seconds: float, spent in measuring so far: take it from the time of `fit` for that of the
             training.
         note: str, which search the last measurement used.
+        indices: int (Q, k), what the last measurement found; None before the first.
 
     Raises:
         ValueError: at the start of `fit`, if images, labels or model do not fit together.
@@ -99,6 +100,7 @@ class RecallAtK(keras.callbacks.Callback):
         self.map_at_r = map_at_r
         self.seconds = 0.0
         self.note = ""
+        self.indices: np.ndarray | None = None
         self._embedder = None
         self._values = dict(values or {})
         gallery_labels = None if self.gallery is None else self.gallery.labels
@@ -147,7 +149,7 @@ class RecallAtK(keras.callbacks.Callback):
         relevant = self._relevant[self._answerable]
         wanted = max(*self.ks, relevant.max() if self.map_at_r else 1)
         found = search(queries, gallery, int(min(wanted, available)), alone, self.method)
-        self.note = found.note
+        self.note, self.indices = found.note, found.indices
         gallery_labels = (self.gallery or self.queries).labels
         right = matches(found.indices, self.queries.labels, gallery_labels)[self._answerable]
         values = [recall_at_k(right, min(k, available)).mean() for k in self.ks]

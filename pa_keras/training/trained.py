@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import yaml
 
-from pa_keras.datasets import Dataset
+from pa_keras.datasets import Dataset, Images, hold_out_classes
 from pa_keras.models import expect_embedding_model
 from pa_keras.training.data import load_checked
 from pa_keras.training.run_folder import existing_run_folder
@@ -91,6 +91,19 @@ def load_data(
         test_only=test_only,
     )
     return loaded
+
+
+def trained_classes(settings: dict[str, Any], train: Images) -> Images:
+    """Of a data set's training images those of classes that the run was trained on.
+
+    Args:
+        settings: of the run, as of `load_trained`; empty if it was not trained on this set.
+        train: the images.
+    """
+    training = settings.get("training", {})
+    if training.get("selection") != "held_out":
+        return train
+    return hold_out_classes(train, training["held_out_fraction"], seed=settings["seed"])[0]
 
 
 def crop_fraction_of(settings: dict[str, Any], given: float | None) -> float:

@@ -1,0 +1,89 @@
+"""A page of what a model gets most wrong: its worst queries, and the classes it confuses most."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pa_keras.datasets import Images
+from pa_keras.plots import confusions, thumbnails
+from pa_keras.plots.neighbours import draw_row
+
+# Inches: for the headings, below a cell, where the words above the next are too, and between the
+# two parts.
+_HEADING = 0.5
+_BELOW = 0.5
+_ROOM = 0.3
+
+
+def failures(
+    queries: Images,
+    gallery: Images | None,
+    indices: np.ndarray,
+    vectors: np.ndarray,
+    gallery_vectors: np.ndarray | None,
+    path: Path,
+    rows: int = 6,
+    columns: int = 4,
+) -> None:
+    """Draws the worst queries, one a class, and beside them the most confused pairs of classes.
+
+    A query is the worse the more similar its nearest neighbour, a wrong one, is than its nearest
+    right answer, which stands last in its row with its rank. Two classes are the more confused the
+    more queries of the one have the other as nearest neighbour; the example is a typical one.
+
+    Args:
+        queries: Q images.
+        gallery: N images; None: the queries themselves.
+        indices: int (Q, k), neighbours of each query in the gallery, the nearest first.
+        vectors: float (Q, D), unit rows, the embeddings of the queries.
+        gallery_vectors: float (N, D), those of the gallery; None with it.
+        path: of the picture, by whose ending the format is chosen.
+        rows: queries, and pairs of classes, to draw at most. Default 6.
+        columns: neighbours to draw of each query; k of them where it is more. Default 4.
+    """
+    alone = gallery is None
+    gallery = queries if alone else gallery
+    searched = vectors if alone else gallery_vectors
+    nearest = indices[:, 0]
+    columns = min(columns, indices.shape[1])
+    right, similarities = confusions.nearest_right(
+        vectors, queries.labels, searched, gallery.labels, alone
+    )
+    worst = confusions.worst_first(vectors, searched, nearest, similarities, queries.labels)[:rows]
+    pairs = confusions.most_confused(
+        vectors, queries.labels, searched, gallery.labels, nearest, rows
+    )
+    ranks = [
+        confusions.rank_of(vectors[query], searched, right[query], query if alone else None)
+        for query in worst
+    ]
+    titles = ("Most wrong queries", "Most confused classes")
+    counts = (len(worst), len(pairs))
+    figure, left, right_side = _pages(titles, counts, columns + 2)
+    for row, query, rank in zip(left, worst, ranks, strict=False):
+        draw_row(row, queries, query, gallery, [*indices[query, :columns], right[query]])
+        numbers = map(str, range(1, columns + 1))
+        thumbnails.head(row, ["query", *numbers, f"first right one: rank {rank:,}"])
+    for row, pair in zip(right_side, pairs, strict=False):
+        draw_row(row, queries, pair.query, gallery, [pair.neighbour])
+        thumbnails.head(row, [f"{pair.count} of {pair.num_queries} queries", "nearest"])
+    figure.savefig(path, dpi=120)
+
+
+def _pages(
+    titles: Sequence[str], counts: Sequence[int], columns: int
+) -> tuple[Figure, np.ndarray, np.ndarray]:
+    """A figure, and the cells of its two parts: of so many columns, and of a pair."""
+    rows = max(1, *counts)
+    width, height = thumbnails.size_of(rows, columns, _HEADING, _BELOW)
+    pair_width, _ = thumbnails.size_of(rows, 2, _HEADING, _BELOW)
+    figure = Figure(figsize=(width + _ROOM + pair_width, height))
+    left, _, right = figure.subfigures(1, 3, wspace=0, width_ratios=(width, _ROOM, pair_width))
+    for page, title, count in zip((left, right), titles, counts, strict=True):
+        text = title if count else f"{title}: none"
+        page.suptitle(text, fontsize=10, y=1 - 0.08 / height, va="top")
+    cells = partial(thumbnails.cells, rows=rows, above=_HEADING, below=_BELOW)
+    return figure, cells(left, columns=columns), cells(right, columns=2)

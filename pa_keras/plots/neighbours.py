@@ -1,0 +1,136 @@
+"""What was found for some queries: Figure 3 of the paper."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pa_keras.datasets import Images
+from pa_keras.plots import thumbnails
+from pa_keras.plots.thumbnails import QUERY, RIGHT, WRONG
+from pa_keras.retrieval import num_relevant
+
+
+def retrieved(
+    queries: Images,
+    gallery: Images | None,
+    indices: np.ndarray,
+    path: Path,
+    num_queries: int = 6,
+    columns: int = 4,
+    seed: int = 0,
+    chosen: Sequence[int] = (),
+) -> None:
+    """Draws queries, leftmost, and their nearest neighbours; wrong ones have a red border.
+
+    Args:
+        queries: Q images.
+        gallery: N images; None: the queries themselves.
+        indices: int (Q, k), neighbours of each query in the gallery, the nearest first.
+        path: of the picture, by whose ending the format is chosen.
+        num_queries: queries to draw at random, as of `random_queries`. Default 6.
+        columns: neighbours to draw of each; k of them where it is more. Default 4.
+        seed: of the choice of queries. Default 0.
+        chosen: places of the queries to draw, in place of random ones. Default: none.
+
+    Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, figure 3.
+    """
+    if not len(chosen):
+        chosen = random_queries(queries, gallery, num_queries, seed)
+    neighbours_figure(queries, gallery, indices, chosen, columns).savefig(path, dpi=120)
+
+
+def neighbours_figure(
+    queries: Images,
+    gallery: Images | None,
+    indices: np.ndarray,
+    chosen: Sequence[int],
+    columns: int = 4,
+) -> Figure:
+    """The figure that `retrieved` writes, one row for each of the chosen queries."""
+    gallery = queries if gallery is None else gallery
+    shown = indices[chosen, :columns]
+    rows, width = shown.shape[0], shown.shape[1] + 1
+    figure = Figure(figsize=thumbnails.size_of(rows, width))
+    axes = thumbnails.cells(figure, rows, width)
+    for row, query, found in zip(axes, chosen, shown, strict=True):
+        draw_row(row, queries, query, gallery, found)
+    thumbnails.head(axes[0], ["query", *map(str, range(1, width))])
+    return figure
+
+
+def draw_row(
+    row: Sequence[Axes], queries: Images, query: int, gallery: Images, found: Sequence[int]
+) -> None:
+    """Draws a query on the first axes, and gallery images, right or wrong, on the others."""
+    label = queries.labels[query]
+    thumbnails.show(row[0], queries.paths[query], QUERY, queries.class_names[label])
+    for axis, index in zip(row[1:], found, strict=True):
+        other = gallery.labels[index]
+        color = RIGHT if other == label else WRONG
+        thumbnails.show(axis, gallery.paths[index], color, gallery.class_names[other])
+
+
+def random_queries(queries: Images, gallery: Images | None, number: int, seed: int) -> np.ndarray:
+    """Places of queries that have a right answer, int (number,) or fewer if there are no more.
+
+    They are of different classes while there are some, then a second of each class follows.
+
+    Args:
+        queries: Q images.
+        gallery: N images; None: the queries themselves.
+        number: of queries, 1 or more.
+        seed: of the choice.
+
+    Example:
+        >>> images = Images(("/a", "/b", "/c", "/d"), [0, 0, 1, 1], ("cat", "dog"))
+        >>> len(set(images.labels[random_queries(images, None, 2, seed=0)]))
+        2
+    """
+    answerable = num_relevant(queries.labels, None if gallery is None else gallery.labels) > 0
+    order = np.random.default_rng([seed]).permutation(np.flatnonzero(answerable))
+    turns = np.zeros(len(order), int)
+    for label in np.unique(queries.labels[order]):
+        of_class = queries.labels[order] == label
+        turns[of_class] = np.arange(of_class.sum())
+    return order[np.argsort(turns, kind="stable")][:number]
+
+
+def find_queries(queries: Images, asked: Sequence[int | str]) -> np.ndarray:
+    """Places of the queries that a user asked for, int (len(asked),).
+
+    Args:
+        queries: Q images.
+        asked: of each its place from 0, or its path, of which the last parts are enough.
+
+    Raises:
+        ValueError: a place or a path that is not in the set, or a path that several images have.
+
+    Example:
+        >>> images = Images(("/cat/1.png", "/dog/1.png"), [0, 1], ("cat", "dog"))
+        >>> find_queries(images, [0, "dog/1.png"]).tolist()
+        [0, 1]
+    """
+    return np.array([_find_query(queries, each) for each in asked], int)
+
+
+def _find_query(queries: Images, asked: int | str) -> int:
+    if asked in queries.paths:
+        return queries.paths.index(asked)
+    if isinstance(asked, int) or asked.isdecimal():
+        if 0 <= int(asked) < len(queries):
+            return int(asked)
+        raise ValueError(
+            f"Expected a query from 0 to {len(queries) - 1}; received {asked}. Give the place of "
+            "an image of the test classes, or its path."
+        )
+    ending = "/" + Path(asked).as_posix().removeprefix("./").removeprefix("/")
+    found = [place for place, path in enumerate(queries.paths) if ("/" + path).endswith(ending)]
+    if len(found) == 1:
+        return found[0]
+    raise ValueError(
+        f"Expected the path of one of the {len(queries)} queries; received {str(asked)!r}, which "
+        f"{len(found)} of them have. Give more of the path, of an image of the test classes."
+    )

@@ -1,0 +1,93 @@
+"""Image files as small pictures with a border, a name below, and their place on a page."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.figure import FigureBase
+from PIL import Image
+
+from pa_keras.pipelines import decode_image
+
+RIGHT, WRONG, QUERY = "green", "red", "black"
+
+# Inches: the square an image is fitted into, the room between two, and for the text at its sides.
+CELL = 1.5
+_GAP = 0.08
+ABOVE, BELOW = 0.24, 0.34
+
+# Letters of a name that fit under a cell, at the size of the text below.
+_NAME_WIDTH = 24
+_FONT_SIZE = 7
+_ELLIPSIS = " \N{HORIZONTAL ELLIPSIS}"
+
+
+def expect_picture(path: str | Path) -> None:
+    """Raises ValueError unless the ending of `path` is one that Matplotlib writes pictures to."""
+    known = FigureCanvasBase.get_supported_filetypes()
+    ending = Path(path).suffix.removeprefix(".").lower()
+    if ending not in known:
+        raise ValueError(
+            f"Expected a picture's name to end with one of .{', .'.join(sorted(known))}; received "
+            f"{str(path)!r}. Name it .png, or .jpg, which is smaller."
+        )
+
+
+def thumbnail(path: str, size: int) -> Image.Image:
+    """The image of a file as the model saw it, made smaller where it exceeds `size` pixels."""
+    # Not by Pillow, which, for one, would turn 16-bit grey white.
+    image = Image.fromarray(decode_image(tf.io.read_file(path)).numpy())
+    image.thumbnail((size, size))
+    return image
+
+
+def size_of(
+    rows: int, columns: int, above: float = ABOVE, below: float = BELOW
+) -> tuple[float, float]:
+    """Width and height, in inches, of a page of cells: so much room above them, and below each."""
+    return columns * (CELL + _GAP) + _GAP, rows * (CELL + below) + above
+
+
+def cells(
+    page: FigureBase, rows: int, columns: int, above: float = ABOVE, below: float = BELOW
+) -> np.ndarray:
+    """Axes (rows, columns) in fixed places of a page of `size_of`, blank until `show`."""
+    # Not by a layout engine, which takes longer than the drawing.
+    width, height = size_of(rows, columns, above, below)
+    places = {
+        "left": _GAP / width,
+        "right": 1 - _GAP / width,
+        "top": 1 - above / height,
+        "bottom": below / height,
+        "wspace": _GAP / CELL,
+        "hspace": below / CELL,
+    }
+    axes = page.subplots(rows, columns, squeeze=False, gridspec_kw=places)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    return axes
+
+
+def show(axis: Axes, path: str, color: str, name: str) -> None:
+    """Draws an image file with a border, and its class name under it."""
+    axis.set_axis_on()
+    axis.imshow(thumbnail(path, 256))
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set(color=color, linewidth=2.5)
+    axis.set_xlabel(fitted(name), fontsize=_FONT_SIZE, labelpad=3, parse_math=False)
+
+
+def head(row: np.ndarray, titles: Sequence[str]) -> None:
+    """Writes a few words above each image of a row."""
+    for axis, title in zip(row, titles, strict=True):
+        axis.set_title(title, fontsize=_FONT_SIZE, pad=3)
+
+
+def fitted(name: str) -> str:
+    """A name on two lines at most, shortened where it is longer."""
+    return "\n".join(textwrap.wrap(name, _NAME_WIDTH, max_lines=2, placeholder=_ELLIPSIS))
