@@ -2,15 +2,14 @@
 
 from pa_keras.retrieval.bootstrap import bootstrap_interval
 from pa_keras.retrieval.metrics import (
-    matches,
     mean_average_precision_at_r,
-    num_relevant,
     per_query_metrics,
     precision_at_k,
     r_precision,
     recall_at_k,
     retrieval_metrics,
 )
+from pa_keras.retrieval.relevance import matches, num_relevant
 from pa_keras.retrieval.search import Neighbours, nearest_neighbours, search
 
 __all__ = [
