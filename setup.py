@@ -44,6 +44,7 @@ setup(
         "PyYAML>=6.0,<7",
         "matplotlib>=3.9,<4",
         "pillow>=11,<14",
+        "scikit-learn>=1.5,<2",
         "scipy>=1.13,<2",
         "tqdm>=4.66,<5",
         # The messages of the warm-up records; it wants the TensorFlow of its own number.
@@ -67,7 +68,6 @@ setup(
             "hypothesis>=6.100,<7",
             "pytest>=8.3,<10",
             "ruff>=0.14,<0.18",
-            "scikit-learn>=1.5,<2",
         ],
     },
     classifiers=[

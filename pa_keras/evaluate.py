@@ -1,12 +1,19 @@
 """`python -m pa_keras.evaluate`: a trained model's metrics again, from disk."""
 
+import csv
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pa_keras import command_line
 from pa_keras.config import EvaluateConfig
+
+if TYPE_CHECKING:
+    from pa_keras.datasets import Images
+    from pa_keras.training.evaluation import Evaluation
 
 PROGRAM = "python -m pa_keras.evaluate"
 
@@ -17,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments,
         EvaluateConfig,
         PROGRAM,
-        "Recall@K, Precision@K, R-precision and MAP@R of a trained model on test classes, each "
-        "with a 95 % bootstrap interval.",
+        "Recall@K, Precision@K, R-precision, MAP@R and the mean rank of the first hit of a trained "
+        "model on test classes, each with a 95 % bootstrap interval.",
         _run,
     )
 
@@ -26,10 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(config: EvaluateConfig) -> None:
     # TensorFlow is imported from here on, so that --help need not wait.
     from pa_keras import plots
+    from pa_keras.training.duplicates import find_duplicates
     from pa_keras.training.evaluation import evaluate, expect_ks
     from pa_keras.training.trained import crop_fraction_of, load_data, load_trained
 
-    for path in (config.json, config.picture):
+    for path in (config.json, config.picture, config.per_class):
         command_line.expect_new(path)
     expect_ks(config.ks)
     model, settings = load_trained(config.run, config.model)
@@ -41,20 +49,74 @@ def _run(config: EvaluateConfig) -> None:
         test_fraction=config.test_fraction,
         crop_to_boxes=config.crop_to_boxes,
     )
+    queries, gallery = dataset.queries, dataset.gallery
+    duplicates = find_duplicates(queries, gallery)
+    if config.duplicates == "drop":
+        queries, gallery = duplicates.drop(queries, gallery)
     found = evaluate(
         model,
-        dataset.queries,
-        dataset.gallery,
+        queries,
+        gallery,
         crop_fraction=crop_fraction_of(settings, config.crop_fraction),
         batch_size=config.batch_size,
         ks=config.ks,
         method=config.search,
     )
-    sys.stdout.write(found.as_table() + "\n")
+    result = {**found.as_json(), "duplicates": duplicates.as_json(config.duplicates)}
+    text = [found.as_table(), *duplicates.as_lines(config.duplicates)]
+    for asked, measure in ((config.clustering, _clustering), (config.compression, _compression)):
+        if asked:
+            more, lines = measure(found, queries, gallery)
+            result |= more
+            text.append(lines)
+    sys.stdout.write("\n".join(text) + "\n")
+    if config.per_class:
+        _write_classes(found, queries.class_names, Path(config.per_class))
     if config.json:
-        Path(config.json).write_text(json.dumps(found.as_json(), indent=2) + "\n")
+        Path(config.json).write_text(json.dumps(result, indent=2) + "\n")
     if config.picture:
-        plots.retrieved(dataset.queries, dataset.gallery, found.indices, Path(config.picture))
+        plots.retrieved(queries, gallery, found.indices, Path(config.picture))
+
+
+def _clustering(
+    found: "Evaluation", queries: "Images", gallery: "Images | None"
+) -> tuple[dict, str]:
+    """NMI and AMI over all the images, queries and gallery."""
+    import numpy as np
+
+    from pa_keras.retrieval import clustering_metrics
+
+    embeddings, labels = found.query_embeddings, queries.labels
+    if gallery is not None:
+        embeddings = np.concatenate([embeddings, found.gallery_embeddings])
+        labels = np.concatenate([labels, gallery.labels])
+    values = clustering_metrics(embeddings, labels)
+    line = f"k-means into {len(np.unique(labels))} clusters, %: NMI {100 * values['nmi']:.2f}, "
+    return {"clustering": values}, line + f"AMI {100 * values['ami']:.2f}"
+
+
+def _compression(
+    found: "Evaluation", queries: "Images", gallery: "Images | None"
+) -> tuple[dict, str]:
+    from pa_keras.retrieval.compression import as_table, compression_table
+
+    searched = () if gallery is None else (found.gallery_embeddings, gallery.labels)
+    rows = compression_table(found.query_embeddings, queries.labels, *searched)
+    title = "Recall@1, %, by exact search in compressed embeddings (docs/evaluation.md)"
+    return {"compression": [asdict(row) for row in rows]}, f"{title}\n{as_table(rows)}"
+
+
+def _write_classes(found: "Evaluation", class_names: Sequence[str], path: Path) -> None:
+    """A line a class, the least Recall@K first: what to look at first."""
+    from pa_keras.retrieval import per_class_metrics
+
+    columns = per_class_metrics(found.per_query, found.labels)
+    names = [class_names[label] for label in columns.pop("label")]
+    rows = zip(names, *(column.tolist() for column in columns.values()), strict=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("class_name", *columns))
+        table.writerows(sorted(rows, key=lambda row: (row[2:], row[0])))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ The mean of the values over the queries is the metric. Queries without a right a
 are left out before: no search could answer them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,56 @@ def mean_average_precision_at_r(found: npt.ArrayLike, relevant: npt.ArrayLike) -
     return (found * np.cumsum(found, axis=1) / ranks).sum(axis=1) / relevant
 
 
+def first_hit_rank(found: npt.ArrayLike) -> np.ndarray:
+    """Rank of the first right answer, from 1; k + 1 where none is among the k searched.
+
+    So the mean is a floor of the true one where some query has no hit among its k: search deeper
+    (k of all the gallery gives the true rank), and compare means of the same k only.
+
+    Args:
+        found: bool (Q, k), of `matches`.
+
+    Returns:
+        int (Q,).
+
+    Example:
+        >>> first_hit_rank([[False, True, True], [False, False, False]]).tolist()
+        [2, 4]
+    """
+    found = np.asarray(found)
+    return np.where(found.any(axis=1), found.argmax(axis=1), found.shape[1]) + 1
+
+
+def per_class_metrics(
+    values: Mapping[str, np.ndarray], labels: npt.ArrayLike
+) -> dict[str, np.ndarray]:
+    """Mean of each metric over the queries of each class.
+
+    Args:
+        values: (Q',) each, such as of `per_query_metrics`.
+        labels: int (Q',), classes of the same queries: those with a right answer.
+
+    Returns:
+        "label" and "num_queries", int (C,), by rising label, and float (C,) by the names of values.
+
+    Raises:
+        ValueError: labels that are not one a value.
+
+    Example:
+        >>> per_class_metrics({"recall_at_1": np.array([1, 0, 1])}, [7, 7, 2])["recall_at_1"]
+        array([1. , 0.5])
+    """
+    for name, of_queries in values.items():
+        if np.shape(labels) != np.shape(of_queries):
+            raise ValueError(
+                f"Expected one label for each value of {name}; received {np.shape(labels)} and "
+                f"{np.shape(of_queries)}; leave out the labels of queries without a right answer."
+            )
+    classes, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    means = {name: np.bincount(members, each) / counts for name, each in values.items()}
+    return {"label": classes, "num_queries": counts, **means}
+
+
 def per_query_metrics(
     indices: npt.ArrayLike,
     query_labels: npt.ArrayLike,
@@ -77,8 +127,8 @@ def per_query_metrics(
         ks: the Ks. Default (1, 2, 4, 8).
 
     Returns:
-        dict of float (Q',), by the names recall_at_K, precision_at_K, r_precision and map_at_r; Q'
-        counts the queries with a right answer.
+        dict of float (Q',), by the names recall_at_K, precision_at_K, r_precision and map_at_r, and
+        first_hit_rank, int; Q' counts the queries with a right answer.
 
     Raises:
         ValueError: too few neighbours; no query has a right answer.
@@ -88,6 +138,7 @@ def per_query_metrics(
     searched = query_labels if gallery_labels is None else gallery_labels
     found = matches(indices, query_labels, searched)[answerable]
     relevant = relevant[answerable]
+    ranks = first_hit_rank(found)
     if found.shape[1] == len(searched) - (gallery_labels is None):
         found = np.pad(found, ((0, 0), (0, max(0, max(ks) - found.shape[1]))))
     return {
@@ -95,6 +146,7 @@ def per_query_metrics(
         **{f"precision_at_{k}": precision_at_k(found, k) for k in ks},
         "r_precision": r_precision(found, relevant),
         "map_at_r": mean_average_precision_at_r(found, relevant),
+        "first_hit_rank": ranks,
     }
 
 
@@ -121,7 +173,8 @@ def retrieval_metrics(
 
     Returns:
         dict of float: recall_at_K and precision_at_K for each K, r_precision and map_at_r, in
-        [0, 1]; num_queries that were counted, num_left_out that have no right answer.
+        [0, 1]; first_hit_rank, from 1; num_queries that were counted, num_left_out that have no
+        right answer.
 
     Raises:
         ValueError: as of `nearest_neighbours`; labels that do not fit; no query has an answer.

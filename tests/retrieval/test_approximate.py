@@ -87,10 +87,10 @@ def test_brute_force_below_the_rule_equals_exact(scann, exclude_self):
 
 
 @pytest.mark.parametrize("size", [16, 15])
-@pytest.mark.parametrize("tree_above", [100_000, 1_000])
-def test_hashing_and_tree_stay_within_the_error_they_report(scann, monkeypatch, tree_above, size):
+@pytest.mark.parametrize("hashing_above", [100_000, 1_000])
+def test_the_tree_stays_within_the_error_it_reports(scann, monkeypatch, hashing_above, size):
     monkeypatch.setattr(scann_index, "BRUTE_FORCE_BELOW", 1_000)
-    monkeypatch.setattr(scann_index, "TREE_ABOVE", tree_above)
+    monkeypatch.setattr(scann_index, "HASHING_ABOVE", hashing_above)
     monkeypatch.setattr(approximate, "SMALLEST_SAMPLE", 2_000)
     points = clustered(3_000, size)
     own = np.arange(len(points), dtype=np.int32)
@@ -100,7 +100,8 @@ def test_hashing_and_tree_stay_within_the_error_they_report(scann, monkeypatch, 
     assert tuning.error.sample_size == 2_000
     # ScaNN trains in threads, so that no two builds are alike: only the bound is promised.
     assert tuning.error.neighbours < tuning.error.bound <= 0.03 and missed <= 0.03
-    assert tuning.settings["index"] == ("hashing" if tree_above > 3_000 else "tree and hashing")
+    assert tuning.settings["num_leaves"] == 55
+    assert tuning.settings["index"] == ("tree" if hashing_above > 3_000 else "tree and hashing")
     assert not (indices == own[:, None]).any()
     products = np.einsum("nd,nkd->nk", points, points[indices])
     np.testing.assert_allclose(similarities, products, atol=1e-4)
@@ -199,7 +200,7 @@ def test_scann_s_empty_answers_are_no_index():
 
     index = scann_index.ScannIndex(Searcher(), 10, candidates=4, num_leaves=3, leaves=1)
     assert index.find(np.ones((1, 2)), 4)[0].tolist() == [[2, -1]]
-    expected = {"candidates": 10, "num_leaves": 3, "leaves_to_search": 3}
+    expected = {"num_leaves": 3, "leaves_to_search": 3, "candidates": 10}
     assert index.settings(4) == {"index": "tree and hashing", **expected}
 
 
