@@ -59,11 +59,12 @@ def principal_axes(vectors: np.ndarray, size: int) -> np.ndarray:
 
 
 def coded(vectors: np.ndarray, code: Code) -> np.ndarray:
-    """What is left of unit vectors once they were stored, as unit vectors again, float32 (N, D).
+    """What is left of unit vectors once they were stored, float32 (N, D), of one length.
 
     int8: each vector is scaled so that its largest component becomes 127, and rounded; its length
-    need not be kept, since the cosine ignores it. binary: the signs; then the inner product is
-    1 - 2 h / D, h being the Hamming distance, so that both give the same neighbours.
+    need not be kept, since the cosine ignores it. binary: the signs, 1 or -1; their inner product is
+    D - 2 h, h being the Hamming distance, so that both give the same neighbours. Many distances are
+    equal; whole numbers keep them so, and the lower index goes first.
 
     Args:
         vectors: float32 (N, D).
@@ -73,7 +74,7 @@ def coded(vectors: np.ndarray, code: Code) -> np.ndarray:
         largest = np.abs(vectors).max(axis=1, keepdims=True)
         vectors = np.rint(vectors * (127 / np.maximum(largest, 1e-12)))
     elif code == "binary":
-        vectors = np.where(vectors < 0, np.float32(-1), np.float32(1))
+        return np.where(vectors < 0, np.float32(-1), np.float32(1))
     return unit(vectors)
 
 
@@ -118,9 +119,10 @@ def compression_table(
     labels = query_labels[answerable], query_labels if gallery is None else gallery_labels
     own = answerable if gallery is None else None
     searched = queries if gallery is None else gallery
-    axes = principal_axes(searched, searched.shape[1])
+    sizes = halves(searched.shape[1]) if sizes is None else sizes
+    axes = principal_axes(searched, max(sizes))
     rows = []
-    for size in halves(axes.shape[1]) if sizes is None else sizes:
+    for size in sizes:
         kept = axes[:, :size]
         small = unit(searched @ kept)
         small_queries = small if gallery is None else unit(queries @ kept)
