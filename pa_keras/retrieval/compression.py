@@ -62,9 +62,9 @@ def coded(vectors: np.ndarray, code: Code) -> np.ndarray:
     """What is left of unit vectors once they were stored, float32 (N, D), of one length.
 
     int8: each vector is scaled so that its largest component becomes 127, and rounded; its length
-    need not be kept, since the cosine ignores it. binary: the signs, 1 or -1; their inner product is
-    D - 2 h, h being the Hamming distance, so that both give the same neighbours. Many distances are
-    equal; whole numbers keep them so, and the lower index goes first.
+    need not be kept, since the cosine ignores it. binary: the signs, 1 or -1, whose inner product
+    is D - 2 h, h being the Hamming distance, so that both give the same neighbours. Many distances
+    are equal; whole numbers keep them so, and the lower index goes first.
 
     Args:
         vectors: float32 (N, D).
@@ -111,8 +111,8 @@ def compression_table(
 
     Example:
         >>> points = np.array([[1, 0], [0.8, 0.6], [0, 1], [-0.6, 0.8]], "float32")
-        >>> compression_table(points, [0, 0, 1, 1], sizes=[2])[2]
-        Compressed(size=2, code='binary', bytes_per_vector=1, recall_at_1=0.5)
+        >>> compression_table(points, [0, 0, 1, 1], sizes=[2])[0]
+        Compressed(size=2, code='float32', bytes_per_vector=8, recall_at_1=1.0)
     """
     query_labels = np.asarray(query_labels)
     answerable = np.flatnonzero(check_answerable(num_relevant(query_labels, gallery_labels)))
