@@ -1,7 +1,7 @@
-"""Exact search and ScaNN against faiss's flat index: time, memory, and error.
+r"""Exact search and ScaNN against faiss's flat index: time, memory, and error.
 
     pip install faiss-cpu
-    python -m pa_keras.fit --config glyphs --model.embedding_size 512 --training.epochs 6 \\
+    python -m pa_keras.fit --config glyphs --model.embedding_size 512 --training.epochs 6 \
         --run_dir runs/search
     python benchmarks/search.py --run runs/search [--parts exact scann million]
 
