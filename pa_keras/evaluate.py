@@ -1,18 +1,18 @@
 """`python -m pa_keras.evaluate`: a trained model's metrics again, from disk."""
 
+import csv
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pa_keras import command_line
+from pa_keras import command_line, evaluation_pictures
 from pa_keras.config import EvaluateConfig
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from pa_keras.datasets import Dataset, Images
+    from pa_keras.datasets import Images
     from pa_keras.training.evaluation import Evaluation
 
 PROGRAM = "python -m pa_keras.evaluate"
@@ -24,19 +24,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments,
         EvaluateConfig,
         PROGRAM,
-        "Recall@K, Precision@K, R-precision and MAP@R of a trained model on test classes, each "
-        "with a 95 % bootstrap interval.",
+        "Recall@K, Precision@K, R-precision, MAP@R and the mean rank of the first hit of a trained "
+        "model on test classes, each with a 95 % bootstrap interval.",
         _run,
     )
 
 
 def _run(config: EvaluateConfig) -> None:
     # TensorFlow is imported from here on, so that --help need not wait.
+    from pa_keras.training.duplicates import find_duplicates
     from pa_keras.training.evaluation import embed_images, evaluate, expect_ks
     from pa_keras.training.trained import crop_fraction_of, load_data, load_trained
 
-    command_line.expect_new(config.json)
-    _expect_pictures(config)
+    for path in (config.json, config.per_class):
+        command_line.expect_new(path)
+    evaluation_pictures.expect_pictures(config)
     expect_ks(config.ks)
     model, settings = load_trained(config.run, config.model)
     dataset = load_data(
@@ -47,123 +49,79 @@ def _run(config: EvaluateConfig) -> None:
         test_fraction=config.test_fraction,
         crop_to_boxes=config.crop_to_boxes,
     )
-    chosen, trained = _to_draw(config, settings, dataset)
+    queries, gallery = dataset.queries, dataset.gallery
+    duplicates = find_duplicates(queries, gallery)
+    if config.duplicates == "drop":
+        queries, gallery = duplicates.drop(queries, gallery)
+        dataset = dataclasses.replace(dataset, queries=queries, gallery=gallery)
+    chosen, trained = evaluation_pictures.to_draw(config, settings, dataset)
     crop_fraction = crop_fraction_of(settings, config.crop_fraction)
     found = evaluate(
         model,
-        dataset.queries,
-        dataset.gallery,
+        queries,
+        gallery,
         crop_fraction=crop_fraction,
         batch_size=config.batch_size,
         ks=config.ks,
         method=config.search,
     )
-    sys.stdout.write(found.as_table() + "\n")
+    result = {**found.as_json(), "duplicates": duplicates.as_json(config.duplicates)}
+    text = [found.as_table(), *duplicates.as_lines(config.duplicates)]
+    for asked, measure in ((config.clustering, _clustering), (config.compression, _compression)):
+        if asked:
+            more, lines = measure(found, queries, gallery)
+            result |= more
+            text.append(lines)
+    sys.stdout.write("\n".join(text) + "\n")
+    if config.per_class:
+        _write_classes(found, queries.class_names, Path(config.per_class))
     if config.json:
-        Path(config.json).write_text(json.dumps(found.as_json(), indent=2) + "\n")
-    _draw(config, dataset, found, chosen)
-    if config.map:
+        Path(config.json).write_text(json.dumps(result, indent=2) + "\n")
+    evaluation_pictures.draw(config, dataset, found, chosen)
+    if trained is not None:
         vectors = embed_images(model, trained, crop_fraction, config.batch_size)
-        _draw_map(config, dataset, found, trained, vectors)
+        evaluation_pictures.draw_map(config, dataset, found, trained, vectors)
 
 
-def _expect_pictures(config: EvaluateConfig) -> None:
-    """Raises for what cannot be drawn or written, before any work is done for it."""
-    from pa_keras import plots
-
-    outputs = [config.json, config.picture, config.failures, config.map, config.projector]
-    for path in outputs[1:]:
-        command_line.expect_new(path)
-    for path in outputs[1:4]:
-        if path is not None:
-            plots.expect_picture(path)
-    given = [Path(path).absolute() for path in outputs if path is not None]
-    if len(set(given)) < len(given):
-        raise ValueError("Expected another file for each result; received one name twice.")
-    for name in ("num_queries", "columns", "map_images", "projector_images"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"Expected {name} of 1 or more; received {getattr(config, name)}.")
-
-
-def _to_draw(
-    config: EvaluateConfig, settings: dict[str, Any], dataset: "Dataset"
-) -> tuple["np.ndarray", "Images | None"]:
-    """The queries to draw, and the training images on the map if there is one."""
-    from pa_keras import plots
-    from pa_keras.pipelines import check_images
-    from pa_keras.training.projector import expect_sprite
-    from pa_keras.training.trained import on_bad_image_of, trained_classes
-
-    chosen = plots.find_queries(dataset.queries, config.queries)
-    if config.projector:
-        expect_sprite(min(config.projector_images, len(dataset.queries)))
-    if not config.map:
-        return chosen, None
-    train = trained_classes({} if config.dataset else settings, dataset.train)
-    train = train.take(_sample(len(train), config.map_images, config.seed))
-    # The training images were not checked with the others.
-    on_bad_image = on_bad_image_of(settings, config.on_bad_image)
-    train = train.take(check_images(train.paths, on_bad_image).good)
-    number = len(train) + min(len(dataset.queries), config.map_images)
-    plots.expect_map(number, config.map_method, config.map_neighbours)
-    return chosen, train
-
-
-def _draw(
-    config: EvaluateConfig, dataset: "Dataset", found: "Evaluation", chosen: "np.ndarray"
-) -> None:
-    """What needs no more than the evaluation."""
-    from pa_keras import plots
-    from pa_keras.retrieval import matches
-    from pa_keras.training.projector import write_projector
-
-    queries, gallery = dataset.queries, dataset.gallery
-    if config.picture:
-        plots.retrieved(
-            queries, gallery, found.indices, Path(config.picture),
-            config.num_queries, config.columns, config.seed, chosen,
-        )  # fmt: skip
-    if config.failures:
-        plots.failures(
-            queries, gallery, found.indices, found.vectors, found.gallery_vectors,
-            Path(config.failures), config.num_queries, config.columns,
-        )  # fmt: skip
-    if config.projector:
-        sample = _sample(len(queries), config.projector_images, config.seed)
-        labels = (gallery or queries).labels
-        right = matches(found.indices[:, :1], queries.labels, labels)[:, 0]
-        write_projector(
-            Path(config.projector), queries.take(sample), found.vectors[sample], right[sample]
-        )
-
-
-def _draw_map(
-    config: EvaluateConfig,
-    dataset: "Dataset",
-    found: "Evaluation",
-    trained: "Images",
-    vectors: "np.ndarray",
-) -> None:
-    from pa_keras import plots
-
-    sample = _sample(len(dataset.queries), config.map_images, config.seed)
-    plots.embedding_map(
-        {
-            f"{dataset.name}, training classes": (trained, vectors),
-            f"{dataset.name}, test classes": (dataset.queries.take(sample), found.vectors[sample]),
-        },
-        Path(config.map),
-        config.map_method,
-        config.map_neighbours,
-        config.seed,
-    )
-
-
-def _sample(number: int, most: int, seed: int) -> "np.ndarray":
-    """All of a number of places, or a random sample of them, in their order."""
+def _clustering(
+    found: "Evaluation", queries: "Images", gallery: "Images | None"
+) -> tuple[dict, str]:
+    """NMI and AMI over all the images, queries and gallery."""
     import numpy as np
 
-    return np.sort(np.random.default_rng([seed]).permutation(number)[:most])
+    from pa_keras.retrieval import clustering_metrics
+
+    embeddings, labels = found.query_embeddings, queries.labels
+    if gallery is not None:
+        embeddings = np.concatenate([embeddings, found.gallery_embeddings])
+        labels = np.concatenate([labels, gallery.labels])
+    values = clustering_metrics(embeddings, labels)
+    line = f"k-means into {len(np.unique(labels))} clusters, %: NMI {100 * values['nmi']:.2f}, "
+    return {"clustering": values}, line + f"AMI {100 * values['ami']:.2f}"
+
+
+def _compression(
+    found: "Evaluation", queries: "Images", gallery: "Images | None"
+) -> tuple[dict, str]:
+    from pa_keras.retrieval.compression import as_table, compression_table
+
+    searched = () if gallery is None else (found.gallery_embeddings, gallery.labels)
+    rows = compression_table(found.query_embeddings, queries.labels, *searched)
+    title = "Recall@1, %, by exact search in compressed embeddings (docs/evaluation.md)"
+    return {"compression": [dataclasses.asdict(row) for row in rows]}, f"{title}\n{as_table(rows)}"
+
+
+def _write_classes(found: "Evaluation", class_names: Sequence[str], path: Path) -> None:
+    """A line a class, the least Recall@K first: what to look at first."""
+    from pa_keras.retrieval import per_class_metrics
+
+    columns = per_class_metrics(found.per_query, found.labels)
+    names = [class_names[label] for label in columns.pop("label")]
+    rows = zip(names, *(column.tolist() for column in columns.values()), strict=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("class_name", *columns))
+        table.writerows(sorted(rows, key=lambda row: (row[2:], row[0])))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`evaluate` and `embed` on a model of random weights: metrics and vectors against a plain path."""
 
+import csv
 import json
 
 import keras
@@ -69,6 +70,32 @@ def test_evaluate_equals_a_double_loop(run_folder, model, photos, tmp_path, caps
     assert f"{100 * np.mean(hits):6.2f}" in out and "30 queries of 5 classes" in out
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size[0] > 100
+
+
+def test_evaluate_says_everything_that_is_asked_for(run_folder, photos, tmp_path, capsys):
+    first, again = photos / "class 6" / "0.png", photos / "class 7" / "5.png"
+    again.write_bytes(first.read_bytes())
+    arguments = ["--run", run_folder, "--json", tmp_path / "a.json", "--clustering"]
+    arguments += ["--compression", "--per-class", tmp_path / "classes.csv"]
+    evaluate.main([str(argument) for argument in arguments])
+    result = json.loads((tmp_path / "a.json").read_text())
+    out = capsys.readouterr().out
+    assert result["duplicates"] == {"files": 1, "of_other_class": 1, "dropped": False}
+    assert "1 files repeat another byte for byte, 1 of them one of another class: kept" in out
+    assert 0 <= result["clustering"]["ami"] <= result["clustering"]["nmi"] <= 1
+    assert "k-means into 5 clusters, %: NMI" in out
+    assert result["compression"][0]["recall_at_1"] == result["metrics"]["recall_at_1"]
+    assert "Recall@1, %, by exact search in compressed embeddings" in out
+    assert result["first_hit_rank"] >= 1 and "first_hit_rank" in out
+    assert result["search_report"]["method"] == "exact"
+    rows = list(csv.DictReader((tmp_path / "classes.csv").read_text().splitlines()))
+    assert {row["class_name"] for row in rows} == {f"class {n}" for n in range(5, 10)}
+    recalls = [float(row["recall_at_1"]) for row in rows]
+    assert recalls == sorted(recalls)
+    assert np.mean(recalls) == pytest.approx(result["metrics"]["recall_at_1"])
+    evaluate.main(["--run", str(run_folder), "--duplicates", "drop"])
+    out = capsys.readouterr().out
+    assert "29 queries of 5 classes" in out and "dropped" in out
 
 
 def test_evaluate_a_model_file_on_a_named_set(run_folder, photos, capsys):

@@ -17,6 +17,7 @@ SHARED_BY_COMMANDS = (
     "hints",
     "assembly",
     "loss_choice",
+    "evaluation_pictures",
     "run_plan",
     "run_cache",
 )

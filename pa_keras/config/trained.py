@@ -43,6 +43,19 @@ class EvaluateConfig:
     batch_size: int = 256
     """Images embedded at once."""
 
+    duplicates: Literal["keep", "drop"] = "keep"
+    """Image files with the same bytes as another: keep them, or drop all but the first; how many
+    there are is said either way."""
+
+    clustering: bool = False
+    """Also NMI and AMI of a k-means clustering into as many clusters as there are classes."""
+
+    compression: bool = False
+    """Also a table of Recall@1 after PCA to smaller sizes, and in int8 and binary codes."""
+
+    per_class: str | None = None
+    """New CSV file for the metrics of each class, the worst first."""
+
     json: str | None = None
     """New file for the result as JSON."""
 

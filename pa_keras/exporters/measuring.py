@@ -12,7 +12,7 @@ from pa_keras.exporters.agreement import Agreement, keeps_bound
 from pa_keras.exporters.artefacts import Artefact
 from pa_keras.pipelines import evaluation_batches
 from pa_keras.retrieval import matches, num_relevant, recall_at_k, search
-from pa_keras.retrieval.metrics import check_answerable
+from pa_keras.retrieval.relevance import check_answerable
 
 _BATCH_SIZE = 32
 _TIMES = 5

@@ -1,25 +1,33 @@
 """Search for the nearest embeddings, and the metrics of what was found."""
 
 from pa_keras.retrieval.bootstrap import bootstrap_interval
+from pa_keras.retrieval.clustering import clustering_metrics
+from pa_keras.retrieval.compression import Compressed, compression_table
 from pa_keras.retrieval.metrics import (
-    matches,
+    first_hit_rank,
     mean_average_precision_at_r,
-    num_relevant,
+    per_class_metrics,
     per_query_metrics,
     precision_at_k,
     r_precision,
     recall_at_k,
     retrieval_metrics,
 )
+from pa_keras.retrieval.relevance import matches, num_relevant
 from pa_keras.retrieval.search import Neighbours, nearest_neighbours, search
 
 __all__ = [
+    "Compressed",
     "Neighbours",
     "bootstrap_interval",
+    "clustering_metrics",
+    "compression_table",
+    "first_hit_rank",
     "matches",
     "mean_average_precision_at_r",
     "nearest_neighbours",
     "num_relevant",
+    "per_class_metrics",
     "per_query_metrics",
     "precision_at_k",
     "r_precision",

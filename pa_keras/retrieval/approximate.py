@@ -1,50 +1,48 @@
 """Approximate search by ScaNN, used only as far as it was measured against exact search."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from types import ModuleType
+import time
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from pa_keras.retrieval.exact import exact_neighbours, without_own
+from pa_keras.retrieval.relevance import matches, num_relevant
+from pa_keras.retrieval.scann_index import ScannIndex, ScannUnusableError, build_index
+from pa_keras.retrieval.search_error import SearchError, measure_error
 
-# Google's published rules: brute force below, hashing to the second, a tree above it.
-BRUTE_FORCE_BELOW = 20_000
-TREE_ABOVE = 100_000
-# Queries searched exactly as well, to measure the error of the approximate search.
-SAMPLE_SIZE = 2_000
+# Queries that are also searched exactly: a sixth of them, between these. Fewer than 4,400 cannot
+# bound the error of the best of four efforts by 0.1 %, even where nothing was missed.
+SMALLEST_SAMPLE, LARGEST_SAMPLE = 5_000, 10_000
 # Each further effort looks at twice the candidates and leaves; past the last, exact search pays.
 EFFORTS = (1, 2, 4, 8)
-TOLERANCE = 1e-5
+# What the bound of the error may be: of the recalls with labels, of missed neighbours without.
+MAX_RECALL_ERROR, MAX_MISSED = 0.001, 0.01
 
-# Queries and effort -> indices and similarities.
-Find = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
-
-
-class ScannUnusableError(RuntimeError):
-    """ScaNN is missing, does not load, or is not exact enough; the message says which."""
+# Labels of the queries (Q,) and of the gallery (N,).
+Labels = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class SearchError:
-    """What an approximate search missed of exact search, as shares in [0, 1].
+class Tuning:
+    """How an index was tuned, and what that was worth.
 
     Attributes:
-        nearest: share of queries whose nearest neighbour was missed.
-        neighbours: share of all the k nearest neighbours that were missed.
-        sample_size: number of queries measured.
+        settings: of the search, by ScaNN's words.
+        error: against exact search, of the answers that were given.
+        build_seconds: spent on the index.
+        tune_seconds: spent on measuring, exact search of the sample included.
+        search_seconds: spent on all the queries.
     """
 
-    nearest: float
-    neighbours: float
-    sample_size: int
+    settings: dict[str, int | str]
+    error: SearchError
+    build_seconds: float
+    tune_seconds: float
+    search_seconds: float
 
-    def __str__(self) -> str:
-        return (
-            f"missed {self.nearest:.2%} of the nearest and {self.neighbours:.2%} of all neighbours "
-            f"of {self.sample_size:,} queries that were also searched exactly"
-        )
+    def as_json(self) -> dict:
+        """Everything, ready for `json.dump`."""
+        return {**asdict(self), "error": self.error.as_json()}
 
 
 def scann_neighbours(
@@ -52,110 +50,88 @@ def scann_neighbours(
     gallery: np.ndarray,
     k: int,
     own: np.ndarray | None = None,
-    max_error: float = 0.01,
+    labels: Labels | None = None,
+    max_error: float | None = None,
     seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray, SearchError]:
-    """The k nearest of each query by ScaNN, at the least effort that is exact enough.
+) -> tuple[np.ndarray, np.ndarray, Tuning]:
+    """The k nearest of each query by ScaNN, at the least effort that is surely exact enough.
 
-    The index follows Google's rules: brute force under 20,000 vectors, asymmetric hashing with
-    rescoring to 100,000, a tree of sqrt(N) leaves above. Each effort is measured on a sample of
-    the queries against exact search. Where neighbours tie at one similarity, any of them is right.
+    Each effort is measured on a sample of the queries against exact search, until the bound of its
+    error is small enough at 95 % confidence (`measure_error`).
 
     Args:
         queries: float32 (Q, D), unit rows.
         gallery: float32 (N, D), unit rows.
         k: neighbours a query.
         own: int (Q,), the index of each query in the gallery, left out of its answers, or None.
-        max_error: share of the sample's neighbours, of the nearest and of all k, that may be
-            missed. Default 0.01.
+        labels: int (Q,) and (N,): the error is that of Recall@1 and Recall@k. Default None: it is
+            the share of missed neighbours.
+        max_error: what the bound may be. Default None: 0.001 with labels, 0.01 without.
         seed: seed of the sample. Default 0.
 
     Returns:
-        indices int32 (Q, k), similarities float32 (Q, k), and the measured `SearchError`.
+        indices int32 (Q, k), similarities float32 (Q, k), and the `Tuning`.
 
     Raises:
-        ScannUnusableError: ScaNN does not load, or misses more than `max_error` at every effort.
-
-    Source: https://github.com/google-research/google-research/blob/master/scann/docs/algorithms.md
+        ScannUnusableError: ScaNN does not load, or may be off by more than `max_error` at every
+            effort.
     """
-    answers = None if own is None else k + 1
-    find = _build(gallery, answers or k)
-    size = min(SAMPLE_SIZE, len(queries))
-    sample = np.sort(np.random.default_rng(seed).choice(len(queries), size, replace=False))
-    sample_own = None if own is None else own[sample]
-    _, truth = exact_neighbours(queries[sample], gallery, k, sample_own)
-    for effort in EFFORTS:
-        _, similarities = _answers(find, queries[sample], effort, sample_own)
-        error = _measure(similarities, truth)
-        if max(error.nearest, error.neighbours) <= max_error:
-            break
-    else:
-        raise ScannUnusableError(f"ScaNN {error}, more than the {max_error:.2%} allowed")
-    indices, similarities = _answers(find, queries, effort, own)
-    # A tree gives too few answers, the rest NaN, where its leaves hold fewer than k vectors.
+    started = time.perf_counter()
+    index = build_index(gallery, k if own is None else k + 1)
+    built = time.perf_counter()
+    if max_error is None:
+        max_error = MAX_MISSED if labels is None else MAX_RECALL_ERROR
+    effort, error = _tune(index, queries, gallery, k, own, labels, max_error, seed)
+    tuned = time.perf_counter()
+    indices, similarities = _answers(index, queries, effort, own)
+    # A tree gives too few answers where its leaves hold fewer than k vectors.
     short = np.flatnonzero(~np.isfinite(similarities).all(axis=1))
     if len(short):
         short_own = None if own is None else own[short]
         redone = exact_neighbours(queries[short], gallery, k, short_own)
         indices[short], similarities[short] = redone
-    return indices, similarities, error
+    seconds = built - started, tuned - built, time.perf_counter() - tuned
+    return indices, similarities, Tuning(index.settings(effort), error, *seconds)
 
 
-def _build(gallery: np.ndarray, k: int) -> Find:
-    """A function of queries and effort -> indices, similarities, for one index of the gallery."""
-    num_vectors = len(gallery)
-    builder = _load_scann().builder(gallery, k, "dot_product")
-    if num_vectors < BRUTE_FORCE_BELOW:
-        searcher = builder.score_brute_force().build()
-        return lambda queries, effort: searcher.search_batched_parallel(queries)
-    candidates, leaves = max(100, 2 * k), 1
-    if num_vectors > TREE_ABOVE:
-        num_leaves = round(math.sqrt(num_vectors))
-        leaves = max(1, num_leaves // 20)
-        builder = builder.tree(num_leaves, leaves, training_sample_size=min(num_vectors, 250_000))
-    builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(candidates)
-    searcher = builder.build()
-
-    def find(queries: np.ndarray, effort: int) -> tuple[np.ndarray, np.ndarray]:
-        # ScaNN ignores the number of leaves where there is no tree.
-        return searcher.search_batched_parallel(
-            queries,
-            pre_reorder_num_neighbors=min(num_vectors, effort * candidates),
-            leaves_to_search=effort * leaves,
+def _tune(
+    index: ScannIndex,
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    k: int,
+    own: np.ndarray | None,
+    labels: Labels | None,
+    max_error: float,
+    seed: int,
+) -> tuple[int, SearchError]:
+    """The least effort whose error is bounded by `max_error`, and this error."""
+    countable = np.arange(len(queries))
+    if labels is not None:
+        # Queries without a right answer count in no recall.
+        countable = np.flatnonzero(num_relevant(*labels) > (own is not None))
+    size = np.clip(len(queries) // 6, SMALLEST_SAMPLE, LARGEST_SAMPLE)
+    size = min(size, len(countable))
+    sample = np.sort(np.random.default_rng(seed).choice(countable, size, replace=False))
+    sample_own = None if own is None else own[sample]
+    truth, exact_similarities = exact_neighbours(queries[sample], gallery, k, sample_own)
+    right = exact_right = None
+    if labels is not None:
+        exact_right = matches(truth, labels[0][sample], labels[1])
+    for effort in EFFORTS:
+        indices, similarities = _answers(index, queries[sample], effort, sample_own)
+        if labels is not None:
+            right = matches(indices, labels[0][sample], labels[1]) & (indices >= 0)
+        whole = size == len(countable)
+        error = measure_error(
+            similarities, exact_similarities, right, exact_right, len(EFFORTS), whole
         )
-
-    return find
+        if error.bound <= max_error:
+            return effort, error
+    raise ScannUnusableError(f"ScaNN {error}, more than the {max_error:.2%} allowed")
 
 
 def _answers(
-    find: Find, queries: np.ndarray, effort: int, own: np.ndarray | None
+    index: ScannIndex, queries: np.ndarray, effort: int, own: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    indices, similarities = find(queries, effort)
-    # ScaNN fills missing answers with index 0, which may be the query's own.
-    indices = np.where(np.isfinite(similarities), indices, -1).astype(np.int32)
+    indices, similarities = index.find(queries, effort)
     return (indices, similarities) if own is None else without_own(indices, similarities, own)
-
-
-def _measure(similarities: np.ndarray, truth: np.ndarray) -> SearchError:
-    missed_nearest = ~(similarities[:, 0] >= truth[:, 0] - TOLERANCE)
-    missed = ~(similarities >= truth[:, -1:] - TOLERANCE)
-    return SearchError(float(missed_nearest.mean()), float(missed.mean()), len(truth))
-
-
-def _load_scann() -> ModuleType:
-    """ScaNN's builder module; its three ways not to load become one error that says what to do."""
-    import tensorflow as tf
-
-    try:
-        from scann.scann_ops.py import scann_ops_pybind
-    except ImportError as error:
-        raise ScannUnusableError(
-            f"ScaNN is not installed or not for this platform ({error}); on Linux x86-64, "
-            "`pip install scann`"
-        ) from error
-    except (tf.errors.NotFoundError, OSError) as error:
-        raise ScannUnusableError(
-            f"the installed ScaNN does not fit TensorFlow {tf.__version__}; install the release "
-            "of scann made for it (1.4.2 for 2.20)"
-        ) from error
-    return scann_ops_pybind

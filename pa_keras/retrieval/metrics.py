@@ -4,58 +4,13 @@ The mean of the values over the queries is the metric. Queries without a right a
 are left out before: no search could answer them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from pa_keras.retrieval.relevance import check_answerable, matches, num_relevant
 from pa_keras.retrieval.search import Method, search
-
-
-def matches(
-    indices: npt.ArrayLike, query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike
-) -> np.ndarray:
-    """Which neighbours are right: of the query's class.
-
-    Args:
-        indices: int (Q, k), rows of the gallery, best first, as of `nearest_neighbours`.
-        query_labels: int (Q,).
-        gallery_labels: int (N,).
-
-    Returns:
-        bool (Q, k).
-
-    Raises:
-        ValueError: indices that are not of rank 2, or not one row a query label.
-
-    Example:
-        >>> matches([[1, 2], [0, 2]], [7, 7], [7, 7, 5]).tolist()
-        [[True, False], [True, False]]
-    """
-    indices, query_labels = np.asarray(indices), np.asarray(query_labels)
-    if indices.ndim != 2 or query_labels.shape != (len(indices),):
-        raise ValueError(
-            "Expected indices of shape (Q, k) and query_labels of shape (Q,); received "
-            f"{indices.shape} and {query_labels.shape}."
-        )
-    return np.asarray(gallery_labels)[indices] == query_labels[:, None]
-
-
-def num_relevant(
-    query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike | None = None
-) -> np.ndarray:
-    """R of each query: right answers in the gallery, int (Q,).
-
-    Args:
-        query_labels: int (Q,).
-        gallery_labels: int (N,). Default None: leave-one-out, the query itself does not count.
-    """
-    leave_one_out = gallery_labels is None
-    classes, counts = np.unique(
-        query_labels if leave_one_out else gallery_labels, return_counts=True
-    )
-    place = np.searchsorted(classes, query_labels).clip(max=len(classes) - 1)
-    return np.where(classes[place] == query_labels, counts[place] - leave_one_out, 0)
 
 
 def recall_at_k(found: npt.ArrayLike, k: int) -> np.ndarray:
@@ -106,6 +61,56 @@ def mean_average_precision_at_r(found: npt.ArrayLike, relevant: npt.ArrayLike) -
     return (found * np.cumsum(found, axis=1) / ranks).sum(axis=1) / relevant
 
 
+def first_hit_rank(found: npt.ArrayLike) -> np.ndarray:
+    """Rank of the first right answer, from 1; k + 1 where none is among the k searched.
+
+    So the mean is a floor of the true one where some query has no hit among its k: search deeper
+    (k of all the gallery gives the true rank), and compare means of the same k only.
+
+    Args:
+        found: bool (Q, k), of `matches`.
+
+    Returns:
+        int (Q,).
+
+    Example:
+        >>> first_hit_rank([[False, True, True], [False, False, False]]).tolist()
+        [2, 4]
+    """
+    found = np.asarray(found)
+    return np.where(found.any(axis=1), found.argmax(axis=1), found.shape[1]) + 1
+
+
+def per_class_metrics(
+    values: Mapping[str, np.ndarray], labels: npt.ArrayLike
+) -> dict[str, np.ndarray]:
+    """Mean of each metric over the queries of each class.
+
+    Args:
+        values: (Q',) each, such as of `per_query_metrics`.
+        labels: int (Q',), classes of the same queries: those with a right answer.
+
+    Returns:
+        "label" and "num_queries", int (C,), by rising label, and float (C,) by the names of values.
+
+    Raises:
+        ValueError: labels that are not one a value.
+
+    Example:
+        >>> per_class_metrics({"recall_at_1": np.array([1, 0, 1])}, [7, 7, 2])["recall_at_1"]
+        array([1. , 0.5])
+    """
+    for name, of_queries in values.items():
+        if np.shape(labels) != np.shape(of_queries):
+            raise ValueError(
+                f"Expected one label for each value of {name}; received {np.shape(labels)} and "
+                f"{np.shape(of_queries)}; leave out the labels of queries without a right answer."
+            )
+    classes, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    means = {name: np.bincount(members, each) / counts for name, each in values.items()}
+    return {"label": classes, "num_queries": counts, **means}
+
+
 def per_query_metrics(
     indices: npt.ArrayLike,
     query_labels: npt.ArrayLike,
@@ -122,8 +127,8 @@ def per_query_metrics(
         ks: the Ks. Default (1, 2, 4, 8).
 
     Returns:
-        dict of float (Q',), by the names recall_at_K, precision_at_K, r_precision and map_at_r; Q'
-        counts the queries with a right answer.
+        dict of float (Q',), by the names recall_at_K, precision_at_K, r_precision and map_at_r, and
+        first_hit_rank, int; Q' counts the queries with a right answer.
 
     Raises:
         ValueError: too few neighbours; no query has a right answer.
@@ -133,6 +138,7 @@ def per_query_metrics(
     searched = query_labels if gallery_labels is None else gallery_labels
     found = matches(indices, query_labels, searched)[answerable]
     relevant = relevant[answerable]
+    ranks = first_hit_rank(found)
     if found.shape[1] == len(searched) - (gallery_labels is None):
         found = np.pad(found, ((0, 0), (0, max(0, max(ks) - found.shape[1]))))
     return {
@@ -140,6 +146,7 @@ def per_query_metrics(
         **{f"precision_at_{k}": precision_at_k(found, k) for k in ks},
         "r_precision": r_precision(found, relevant),
         "map_at_r": mean_average_precision_at_r(found, relevant),
+        "first_hit_rank": ranks,
     }
 
 
@@ -166,7 +173,8 @@ def retrieval_metrics(
 
     Returns:
         dict of float: recall_at_K and precision_at_K for each K, r_precision and map_at_r, in
-        [0, 1]; num_queries that were counted, num_left_out that have no right answer.
+        [0, 1]; first_hit_rank, from 1; num_queries that were counted, num_left_out that have no
+        right answer.
 
     Raises:
         ValueError: as of `nearest_neighbours`; labels that do not fit; no query has an answer.
@@ -188,24 +196,13 @@ def retrieval_metrics(
     relevant = num_relevant(query_labels, gallery_labels)
     num_queries = int(check_answerable(relevant).sum())
     gallery = queries if leave_one_out else gallery
-    k = min(max(max(ks), relevant.max()), len(gallery) - leave_one_out)
-    indices = search(queries, gallery, int(k), leave_one_out, method).indices
+    k = int(min(max(max(ks), relevant.max()), len(gallery) - leave_one_out))
+    labels = query_labels, gallery_labels
+    indices = search(queries, gallery, k, leave_one_out, method, *labels).indices
     values = per_query_metrics(indices, query_labels, gallery_labels, ks)
     means = {name: float(of_queries.mean()) for name, of_queries in values.items()}
     left_out = len(query_labels) - num_queries
     return {**means, "num_queries": float(num_queries), "num_left_out": float(left_out)}
-
-
-def check_answerable(relevant: np.ndarray) -> np.ndarray:
-    """Bool (Q,): which queries have a right answer; a ValueError where none has."""
-    answerable = relevant > 0
-    if not answerable.any():
-        raise ValueError(
-            f"Expected a right answer in the gallery for some query; received {len(relevant)} "
-            "queries without any; check that queries and gallery share class ids, and that "
-            "classes have two images or more."
-        )
-    return answerable
 
 
 def _first(found: npt.ArrayLike, k: int) -> np.ndarray:

@@ -8,7 +8,13 @@ import numpy as np
 
 from pa_keras.datasets import Images
 from pa_keras.pipelines import evaluation_batches
-from pa_keras.retrieval import bootstrap_interval, num_relevant, per_query_metrics, search
+from pa_keras.retrieval import (
+    Neighbours,
+    bootstrap_interval,
+    num_relevant,
+    per_query_metrics,
+    search,
+)
 from pa_keras.training.embedding import embed
 
 
@@ -19,40 +25,72 @@ class Evaluation:
     Args:
         metrics: mean of each metric over the queries, in [0, 1].
         intervals: 95 % bootstrap interval of each, (low, high).
+        first_hit_rank: mean rank of the first right answer, where none is among the neighbours
+            counted as the rank after the last.
+        first_hit_interval: its 95 % bootstrap interval.
         num_queries: queries that have a right answer; the others do not count.
         num_classes: classes of these queries.
-        search: which search found the neighbours.
-        indices: int (Q, k), neighbours of every query in the gallery, the nearest first.
-        vectors: float32 (Q, D), embeddings of the queries.
-        gallery_vectors: float32 (N, D), those of the gallery; None without one.
+        num_left_out: queries without a right answer.
+        neighbours: of every query in the gallery, and how they were found.
+        per_query: the values that the metrics are means of, one a counted query.
+        labels: int, the classes of the counted queries.
+        query_embeddings: float32 (Q, D).
+        gallery_embeddings: float32 (N, D), the queries' own where there is no gallery.
     """
 
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+    first_hit_rank: float
+    first_hit_interval: tuple[float, float]
     num_queries: int
     num_classes: int
-    search: str
-    indices: np.ndarray
-    vectors: np.ndarray
-    gallery_vectors: np.ndarray | None
+    num_left_out: int
+    neighbours: Neighbours
+    per_query: dict[str, np.ndarray]
+    labels: np.ndarray
+    query_embeddings: np.ndarray
+    gallery_embeddings: np.ndarray
+
+    @property
+    def indices(self) -> np.ndarray:
+        """Int (Q, k), neighbours of every query in the gallery, the nearest first."""
+        return self.neighbours.indices
+
+    @property
+    def search(self) -> str:
+        """Which search found the neighbours, and how far it may be from the truth."""
+        return self.neighbours.note
 
     def as_json(self) -> dict:
-        """Everything but neighbours and embeddings, ready for `json.dump`."""
+        """Every number but those of single queries, ready for `json.dump`."""
         return {
             "metrics": self.metrics,
             "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
+            "first_hit_rank": self.first_hit_rank,
+            "first_hit_interval": list(self.first_hit_interval),
             "num_queries": self.num_queries,
             "num_classes": self.num_classes,
+            "num_left_out": self.num_left_out,
             "search": self.search,
+            "search_report": self.neighbours.report,
         }
 
     def as_table(self) -> str:
-        """Percent, with its interval: a line a metric."""
+        """Percent, with its interval: a line a metric; then what is no percentage."""
         lines = [f"{'metric':<16} {'%':>6}   95 % interval"]
         for name, value in self.metrics.items():
             low, high = self.intervals[name]
             lines.append(f"{name:<16} {100 * value:6.2f}   {100 * low:.2f} - {100 * high:.2f}")
+        low, high = self.first_hit_interval
+        k = self.indices.shape[1]
+        missed = int((self.per_query["first_hit_rank"] > k).sum())
+        lines.append(
+            f"{'first_hit_rank':<16} {self.first_hit_rank:6.2f}   {low:.2f} - {high:.2f} (a rank; "
+            f"{missed} without a hit among {k} count as {k + 1})"
+        )
         lines.append(f"{self.num_queries} queries of {self.num_classes} classes; {self.search}")
+        if self.num_left_out:
+            lines.append(f"{self.num_left_out} queries have no right answer and are left out")
         return "\n".join(lines)
 
 
@@ -100,18 +138,26 @@ def evaluate(
     searched = vectors if leave_one_out else embeddings(gallery)
     gallery_labels = None if leave_one_out else gallery.labels
     relevant = num_relevant(queries.labels, gallery_labels)
-    k = min(max(*ks, relevant.max()), len(searched) - leave_one_out)
-    found = search(vectors, searched, int(k), exclude_self=leave_one_out, method=method)
-    values = per_query_metrics(found.indices, queries.labels, gallery_labels, ks)
+    k = int(min(max(*ks, relevant.max()), len(searched) - leave_one_out))
+    labels = queries.labels, gallery_labels
+    found = search(vectors, searched, k, leave_one_out, method, *labels)
+    values = per_query_metrics(found.indices, *labels, ks)
+    means = {name: float(each.mean()) for name, each in values.items()}
+    intervals = {name: bootstrap_interval(each) for name, each in values.items()}
+    counted = queries.labels[relevant > 0]
     return Evaluation(
-        metrics={name: float(each.mean()) for name, each in values.items()},
-        intervals={name: bootstrap_interval(each) for name, each in values.items()},
-        num_queries=int((relevant > 0).sum()),
-        num_classes=len(np.unique(queries.labels[relevant > 0])),
-        search=found.note,
-        indices=found.indices,
-        vectors=vectors,
-        gallery_vectors=None if leave_one_out else searched,
+        first_hit_rank=means.pop("first_hit_rank"),
+        first_hit_interval=intervals.pop("first_hit_rank"),
+        metrics=means,
+        intervals=intervals,
+        num_queries=len(counted),
+        num_classes=len(np.unique(counted)),
+        num_left_out=len(queries) - len(counted),
+        neighbours=found,
+        per_query=values,
+        labels=counted,
+        query_embeddings=vectors,
+        gallery_embeddings=searched,
     )
 
 

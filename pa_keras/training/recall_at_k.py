@@ -34,7 +34,8 @@ class RecallAtK(keras.callbacks.Callback):
     """Writes `recall_at_K` into the logs of an epoch, for the callbacks that stand after it.
 
     So ModelCheckpoint, EarlyStopping, CSVLogger and TensorBoard, standing after it in `fit`, can
-    monitor and record `recall_at_1`. One log line an epoch says which search was used.
+    monitor and record `recall_at_1`. One log line an epoch says which search was used, and how far
+    the recalls may be from those of exact search where it was approximate.
 
     The first epoch, every `every`-th and the last of each `fit` are measured. In between the last
     values are repeated, since CSVLogger keeps the columns of its first epoch and EarlyStopping
@@ -60,7 +61,7 @@ class RecallAtK(keras.callbacks.Callback):
     Attributes:
         seconds: float, spent in measuring so far: take it from the time of `fit` for that of the
             training.
-        note: str, which search the last measurement used.
+        note: str, which search the last measurement used, and how far it may be from the truth.
         indices: int (Q, k), what the last measurement found; None before the first.
 
     Raises:
@@ -148,10 +149,11 @@ class RecallAtK(keras.callbacks.Callback):
         available = len(gallery) - alone
         relevant = self._relevant[self._answerable]
         wanted = max(*self.ks, relevant.max() if self.map_at_r else 1)
-        found = search(queries, gallery, int(min(wanted, available)), alone, self.method)
+        labels = self.queries.labels, (self.gallery or self.queries).labels
+        k = int(min(wanted, available))
+        found = search(queries, gallery, k, alone, self.method, *labels)
         self.note, self.indices = found.note, found.indices
-        gallery_labels = (self.gallery or self.queries).labels
-        right = matches(found.indices, self.queries.labels, gallery_labels)[self._answerable]
+        right = matches(found.indices, *labels)[self._answerable]
         values = [recall_at_k(right, min(k, available)).mean() for k in self.ks]
         if self.map_at_r:
             values.append(mean_average_precision_at_r(right, relevant).mean())

@@ -1,15 +1,20 @@
 """ScaNN: measured against exact search, and what happens when it cannot be used."""
 
+import json
 import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pa_keras.retrieval import approximate, nearest_neighbours, search
+from pa_keras.retrieval import approximate, nearest_neighbours, scann_index, search
 from pa_keras.retrieval import search as search_function
-from pa_keras.retrieval.approximate import ScannUnusableError, SearchError, scann_neighbours
+from pa_keras.retrieval.approximate import Tuning, scann_neighbours
 from pa_keras.retrieval.exact import exact_neighbours
+from pa_keras.retrieval.metrics import recall_at_k
+from pa_keras.retrieval.relevance import matches
+from pa_keras.retrieval.scann_index import ScannUnusableError
+from pa_keras.retrieval.search_error import SearchError
 
 search_module = sys.modules[search_function.__module__]
 
@@ -34,6 +39,38 @@ def without_scann(monkeypatch, error):
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
 
 
+class Altered:
+    """An index that answers exactly, and then as `alter(indices, similarities)` has it."""
+
+    def __init__(self, gallery, k, alter):
+        self.gallery, self.k, self.alter = gallery, k, alter
+        self.efforts = []
+
+    def find(self, queries, effort):
+        self.efforts.append(effort)
+        indices, similarities = exact_neighbours(queries, self.gallery, self.k)
+        self.alter(queries, effort, indices, similarities)
+        return indices, similarities
+
+    def settings(self, effort):
+        return {"index": "altered", "candidates": effort}
+
+
+def use(monkeypatch, alter):
+    made = []
+
+    def build(gallery, k):
+        made.append(Altered(gallery, k, alter))
+        return made[-1]
+
+    monkeypatch.setattr(approximate, "build_index", build)
+    return made
+
+
+def nothing(queries, effort, indices, similarities):
+    pass
+
+
 @pytest.fixture
 def scann():
     return pytest.importorskip("scann", reason="ScaNN is for Linux x86-64 only")
@@ -50,37 +87,91 @@ def test_brute_force_below_the_rule_equals_exact(scann, exclude_self):
 
 
 @pytest.mark.parametrize("size", [16, 15])
-@pytest.mark.parametrize("tree_above", [100_000, 1_000])
-def test_hashing_and_tree_stay_within_the_error_they_report(scann, monkeypatch, tree_above, size):
-    monkeypatch.setattr(approximate, "BRUTE_FORCE_BELOW", 1_000)
-    monkeypatch.setattr(approximate, "TREE_ABOVE", tree_above)
+@pytest.mark.parametrize("hashing_above", [100_000, 1_000])
+def test_the_tree_stays_within_the_error_it_reports(scann, monkeypatch, hashing_above, size):
+    monkeypatch.setattr(scann_index, "BRUTE_FORCE_BELOW", 1_000)
+    monkeypatch.setattr(scann_index, "HASHING_ABOVE", hashing_above)
+    monkeypatch.setattr(approximate, "SMALLEST_SAMPLE", 2_000)
     points = clustered(3_000, size)
     own = np.arange(len(points), dtype=np.int32)
-    indices, similarities, error = scann_neighbours(points, points, 5, own, max_error=0.03)
+    indices, similarities, tuning = scann_neighbours(points, points, 5, own, max_error=0.03)
     truth, _ = exact_neighbours(points, points, 5, own)
     missed = 1 - np.mean([len(set(a) & set(b)) / 5 for a, b in zip(indices, truth, strict=True)])
-    assert error.sample_size == 2_000
+    assert tuning.error.sample_size == 2_000
     # ScaNN trains in threads, so that no two builds are alike: only the bound is promised.
-    assert error.neighbours <= 0.03 and missed <= 0.05
+    assert tuning.error.neighbours < tuning.error.bound <= 0.03 and missed <= 0.03
+    assert tuning.settings["num_leaves"] == 55
+    assert tuning.settings["index"] == ("tree" if hashing_above > 3_000 else "tree and hashing")
     assert not (indices == own[:, None]).any()
     products = np.einsum("nd,nkd->nk", points, points[indices])
     np.testing.assert_allclose(similarities, products, atol=1e-4)
 
 
-def test_a_tree_with_too_few_answers_is_completed_exactly(scann, monkeypatch):
+@pytest.mark.parametrize("leave_one_out", [True, False])
+def test_with_labels_the_recalls_of_all_queries_are_within_the_bound(
+    scann, monkeypatch, leave_one_out
+):
+    monkeypatch.setattr(scann_index, "BRUTE_FORCE_BELOW", 1_000)
+    monkeypatch.setattr(approximate, "SMALLEST_SAMPLE", 3_000)
+    rng = np.random.default_rng(0)
+    gallery, labels = clustered(5_000, 24), rng.integers(50, size=5_000)
+    queries = gallery if leave_one_out else clustered(4_000, 24, seed=1)
+    query_labels = labels if leave_one_out else rng.integers(55, size=4_000)
+    own = np.arange(5_000) if leave_one_out else None
+    both = query_labels, labels
+    indices, _, tuning = scann_neighbours(queries, gallery, 4, own, both, max_error=0.03)
+    truth, _ = exact_neighbours(queries, gallery, 4, own)
+    answerable = np.isin(query_labels, labels)
+    for k in (1, 4):
+        found, exact = (
+            recall_at_k(matches(rows, *both)[answerable], k).mean() for rows in (indices, truth)
+        )
+        assert abs(found - exact) <= tuning.error.bound <= 0.03
+
+
+def test_the_least_effort_within_the_bound_is_taken(monkeypatch):
+    points = clustered(600)
+    monkeypatch.setattr(approximate, "SMALLEST_SAMPLE", 300)
+
+    def worse_at_less_effort(queries, effort, indices, similarities):
+        if effort < 4:
+            similarities[::10] = 0.0
+
+    made = use(monkeypatch, worse_at_less_effort)
+    _, _, tuning = scann_neighbours(points, points, 3, max_error=0.05)
+    assert made[0].efforts == [1, 2, 4, 4] and tuning.settings["candidates"] == 4
+    assert tuning.error.nearest == 0 and 0 < tuning.error.bound <= 0.05
+    assert tuning.build_seconds > 0 and tuning.tune_seconds > 0 and tuning.search_seconds > 0
+
+
+def test_labels_forgive_a_neighbour_of_the_same_class_and_no_other(monkeypatch):
+    points = clustered(600)
+    # The second nearest in place of the nearest.
+    use(monkeypatch, lambda q, e, indices, values: indices.__setitem__((..., 0), indices[:, 1]))
+    alike = np.zeros(600, int)
+    _, _, tuning = scann_neighbours(points, points, 3, labels=(alike, alike))
+    assert tuning.error.recalls == (0.0, 0.0) and tuning.error.bound == 0  # all were measured
+    apart = np.arange(600)
+    with pytest.raises(ScannUnusableError, match=r"moved Recall@1 by -100.00 and Recall@3 by"):
+        scann_neighbours(points, points, 3, labels=(apart, apart))
+
+
+def test_queries_without_a_right_answer_are_not_in_the_sample(monkeypatch):
+    points = clustered(400)
+    use(monkeypatch, nothing)
+    labels = np.where(np.arange(400) < 100, 0, np.arange(400))
+    _, _, tuning = scann_neighbours(points, points, 3, np.arange(400), (labels, labels))
+    assert tuning.error.sample_size == 100
+
+
+def test_a_tree_with_too_few_answers_is_completed_exactly(monkeypatch):
     points = clustered(300)
 
-    def half_empty(gallery, k):
-        def find(queries, effort):
-            indices, similarities = exact_neighbours(queries, gallery, k)
-            similarities[250:, -1] = np.nan
-            indices[250:, -1] = 0
-            return indices, similarities
+    def half_empty(queries, effort, indices, similarities):
+        similarities[250:, -1], indices[250:, -1] = np.nan, -1
 
-        return find
-
-    monkeypatch.setattr(approximate, "_build", half_empty)
-    monkeypatch.setattr(approximate, "SAMPLE_SIZE", 100)
+    use(monkeypatch, half_empty)
+    monkeypatch.setattr(approximate, "SMALLEST_SAMPLE", 100)
     indices, similarities, _ = scann_neighbours(points, points, 4, max_error=0.5)
     truth = exact_neighbours(points, points, 4)
     np.testing.assert_array_equal(indices, truth[0])
@@ -90,15 +181,10 @@ def test_a_tree_with_too_few_answers_is_completed_exactly(scann, monkeypatch):
 def test_the_first_vector_may_be_short_of_answers_too(monkeypatch):
     points = clustered(20)
 
-    def two_missing(gallery, k):
-        def find(queries, effort):
-            indices, similarities = exact_neighbours(queries, gallery, k)
-            similarities[:, -2:], indices[:, -2:] = np.nan, 0
-            return indices, similarities
+    def two_missing(queries, effort, indices, similarities):
+        similarities[:, -2:], indices[:, -2:] = np.nan, -1
 
-        return find
-
-    monkeypatch.setattr(approximate, "_build", two_missing)
+    use(monkeypatch, two_missing)
     own = np.arange(20, dtype=np.int32)
     indices, similarities, _ = scann_neighbours(points, points, 4, own, max_error=1.0)
     truth = exact_neighbours(points, points, 4, own)
@@ -106,18 +192,27 @@ def test_the_first_vector_may_be_short_of_answers_too(monkeypatch):
     np.testing.assert_allclose(similarities, truth[1], atol=1e-6)
 
 
+def test_scann_s_empty_answers_are_no_index():
+    class Searcher:
+        def search_batched_parallel(self, queries, **options):
+            assert options == {"pre_reorder_num_neighbors": 10, "leaves_to_search": 3}
+            return np.array([[2, 0]]), np.array([[0.5, np.nan]], "float32")
+
+    index = scann_index.ScannIndex(Searcher(), 10, candidates=4, num_leaves=3, leaves=1)
+    assert index.find(np.ones((1, 2)), 4)[0].tolist() == [[2, -1]]
+    expected = {"num_leaves": 3, "leaves_to_search": 3, "candidates": 10}
+    assert index.settings(4) == {"index": "tree and hashing", **expected}
+
+
 def test_an_inexact_index_falls_back_and_says_so(monkeypatch, caplog):
     points = clustered(300)
-
-    def wrong(gallery, k):
-        return lambda queries, effort: exact_neighbours(-queries, gallery, k)
-
-    monkeypatch.setattr(approximate, "_build", wrong)
+    use(monkeypatch, lambda q, e, indices, similarities: similarities.fill(-1))
     with pytest.raises(ScannUnusableError, match=r"missed 100.00% of the nearest.*1.00% allowed"):
         scann_neighbours(points, points, 3)
     found = search(points, points, 3, method="scann")
-    assert found.method == "exact"
+    assert found.method == found.report["method"] == "exact"
     assert found.note.startswith("exact search over 300, because ScaNN missed 100.00%")
+    assert found.report["why_not_scann"].startswith("ScaNN missed 100.00%")
     assert caplog.records[0].levelname == "WARNING" and "Fell back to exact" in caplog.text
     np.testing.assert_array_equal(found.indices, exact_neighbours(points, points, 3)[0])
 
@@ -138,14 +233,16 @@ def test_scann_that_does_not_load_falls_back(monkeypatch, caplog, error, message
     assert message in caplog.text
 
 
-def test_auto_is_exact_for_small_sets_and_scann_above(monkeypatch, caplog):
-    points = clustered(300)
-    monkeypatch.setattr(search_module, "SAMPLE_SIZE", 100)
+def test_auto_is_exact_for_small_sets_and_scann_above(monkeypatch):
+    points, labels = clustered(300), np.arange(300) // 2
+    monkeypatch.setattr(search_module, "MANY_QUERIES", 101)
     calls = []
 
-    def recorded(queries, gallery, k, own):
-        calls.append(len(gallery))
-        return *exact_neighbours(queries, gallery, k, own), SearchError(0.001, 0.002, 100)
+    def recorded(queries, gallery, k, own, labels):
+        calls.append(labels)
+        error = SearchError(k, 100, 0.001, 0.002, None if labels is None else (-0.01, 0.0), 0.03)
+        tuning = Tuning({"index": "hashing", "candidates": 100}, error, 1.0, 2.0, 3.0)
+        return *exact_neighbours(queries, gallery, k, own), tuning
 
     monkeypatch.setattr(search_module, "scann_neighbours", recorded)
     assert search(points, points, 3).method == "exact"
@@ -154,17 +251,41 @@ def test_auto_is_exact_for_small_sets_and_scann_above(monkeypatch, caplog):
     assert search(points, points, 101).method == "exact"
     assert calls == []
     found = search(points, points, 3)
-    assert calls == [300] and found.method == "scann"
+    assert calls == [None] and found.method == "scann"
     assert found.note == (
         "ScaNN over 300 missed 0.10% of the nearest and 0.20% of all neighbours of 100 queries "
-        "that were also searched exactly"
+        "that were also searched exactly; at 95% confidence at most 3.00%"
     )
+    found = search(points, points, 3, exclude_self=True, query_labels=labels)
+    assert calls[1][0] is calls[1][1] is labels
+    assert found.note == (
+        "ScaNN over 300 moved Recall@1 by -1.00 and Recall@3 by +0.00 points on 100 queries that "
+        "were also searched exactly; at 95% confidence by at most 3.00 points"
+    )
+    report = json.loads(json.dumps(found.report))
+    assert report["settings"] == {"index": "hashing", "candidates": 100}
+    assert report["error"]["bound"] == 0.03 and report["error"]["confidence"] == 0.95
+    assert (report["method"], report["gallery_size"], report["k"]) == ("scann", 300, 3)
 
 
 def test_auto_falls_back_without_scann(monkeypatch, caplog):
-    monkeypatch.setattr(search_module, "SAMPLE_SIZE", 100)
+    monkeypatch.setattr(search_module, "MANY_QUERIES", 100)
     monkeypatch.setattr(search_module, "BRUTE_FORCE_BELOW", 200)
     without_scann(monkeypatch, ImportError("No module named 'scann'"))
     points = clustered(300)
     assert search(points, points, 3).method == "exact"
     assert "Fell back to exact search over 300, because ScaNN is not installed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"query_labels": [0] * 4},
+        {"gallery_labels": [0] * 5},
+        {"query_labels": [0] * 5, "gallery_labels": [0] * 4},
+    ],
+)
+def test_labels_that_are_not_one_a_vector_are_refused(labels):
+    points = clustered(5)
+    with pytest.raises(ValueError, match=r"query_labels of shape \(5,\) and gallery_labels"):
+        nearest_neighbours(points, points, 1, **labels)

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, top_k_accuracy_score
 
 from pa_keras.retrieval import (
+    first_hit_rank,
     matches,
     mean_average_precision_at_r,
     num_relevant,
+    per_class_metrics,
     per_query_metrics,
     precision_at_k,
     r_precision,
@@ -46,6 +49,7 @@ def by_loop(queries, query_labels, gallery, gallery_labels, ks, leave_one_out):
         row["r_precision"] = sum(right[:total]) / total
         precisions = [sum(right[: r + 1]) / (r + 1) for r in range(total) if right[r]]
         row["map_at_r"] = sum(precisions) / total
+        row["first_hit_rank"] = right.index(True) + 1
         rows.append(row)
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
     return {**means, "num_queries": len(rows), "num_left_out": left_out}
@@ -93,6 +97,60 @@ def test_a_case_by_hand():
     np.testing.assert_allclose(r_precision(found, relevant), [2 / 3, 0])
     expected = [(1 + 2 / 3) / 3, 0]
     np.testing.assert_allclose(mean_average_precision_at_r(found, relevant), expected)
+
+
+def test_the_first_hit_of_what_was_not_searched_deep_enough():
+    found = np.array([[True, True], [False, True], [False, False]])
+    assert first_hit_rank(found).tolist() == [1, 2, 3]
+    labels = [0, 0, 1, 1, 1]
+    # The second query's hit is at rank 4, beyond the two that R-precision needs.
+    indices = [[1, 2], [2, 3], [3, 4], [4, 2], [3, 2]]
+    values = per_query_metrics(indices, labels, ks=(1,))
+    assert values["first_hit_rank"].tolist() == [1, 3, 1, 1, 1]
+
+
+def test_per_class_means_equal_a_loop():
+    rng = np.random.default_rng(0)
+    labels = rng.choice([2, 5, 9], size=40)
+    values = {"recall_at_1": rng.integers(2, size=40).astype(float), "map_at_r": rng.random(40)}
+    columns = per_class_metrics(values, labels)
+    assert columns["label"].tolist() == [2, 5, 9]
+    for row, label in enumerate(columns["label"]):
+        assert columns["num_queries"][row] == (labels == label).sum()
+        for name, each in values.items():
+            np.testing.assert_allclose(columns[name][row], each[labels == label].mean())
+    with pytest.raises(ValueError, match="one label for each value of recall_at_1"):
+        per_class_metrics(values, labels[1:])
+
+
+def test_average_precision_equals_scikit_learn_s_where_all_is_searched():
+    """MAP@R with every right answer among the first R is the average precision: 1."""
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        right = rng.random(12) < 0.5
+        total = int(right.sum())
+        if total and right[:total].all():
+            assert mean_average_precision_at_r(right[None], [total])[0] == 1
+        elif total:
+            cut = right.copy()
+            cut[total:] = False
+            if cut.any():
+                expected = average_precision_score(cut, -np.arange(12)) * cut.sum() / total
+                received = mean_average_precision_at_r(right[None], [total])[0]
+                np.testing.assert_allclose(received, expected)
+
+
+def test_recall_at_k_equals_scikit_learn_s_top_k_accuracy():
+    """With one gallery vector a class, Recall@K is the accuracy of a classifier's top K."""
+    rng = np.random.default_rng(2)
+    gallery = rng.normal(size=(9, 6))
+    queries = rng.normal(size=(100, 6))
+    labels = rng.integers(9, size=100)
+    gallery, queries = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (gallery, queries))
+    values = retrieval_metrics(queries, labels, gallery, np.arange(9), ks=(1, 3, 5))
+    for k in (1, 3, 5):
+        expected = top_k_accuracy_score(labels, queries @ gallery.T, k=k)
+        np.testing.assert_allclose(values[f"recall_at_{k}"], expected)
 
 
 def test_matches_and_num_relevant():

@@ -66,6 +66,18 @@ def test_blocks_give_the_same_answers(monkeypatch):
     np.testing.assert_allclose(whole[1], blocked[1], atol=1e-6)
 
 
+@pytest.mark.parametrize("k", [1, 10, 999, 1000])
+def test_few_groups_or_many_equal_a_whole_sort(k, monkeypatch):
+    monkeypatch.setattr(exact, "BLOCK_SIZE", 100 * 9_000)
+    queries = np.random.default_rng(0).integers(-3, 4, (150, 5)).astype("float32")
+    gallery = np.random.default_rng(1).integers(-3, 4, (9_000, 5)).astype("float32")
+    gallery[::7] = -0.0  # its products tie with those that are 0.0
+    indices, similarities = exact_neighbours(queries, gallery, k)
+    products = queries @ gallery.T
+    np.testing.assert_array_equal(indices, np.argsort(-products, axis=1, kind="stable")[:, :k])
+    np.testing.assert_array_equal(similarities, np.take_along_axis(products, indices, axis=1))
+
+
 def test_repeats_are_bit_equal():
     points = unit_rows(1, 300, 64)
     first = nearest_neighbours(points, points, 10)
@@ -95,6 +107,11 @@ def test_a_gallery_of_its_own_and_half_precision():
     queries, gallery = unit_rows(3, 4, 32), unit_rows(4, 9, 32)
     indices, _ = nearest_neighbours(queries.astype("float16"), gallery, 1)
     assert indices[:, 0].tolist() == (queries @ gallery.T).argmax(axis=1).tolist()
+
+
+def test_negative_similarities_are_in_order_too():
+    queries, gallery = -np.ones((1, 1), "float32"), np.array([[3], [1], [2], [1]], "float32")
+    assert exact_neighbours(queries, gallery, 4)[0].tolist() == [[1, 3, 2, 0]]
 
 
 def test_says_which_search(caplog):

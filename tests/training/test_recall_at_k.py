@@ -157,6 +157,16 @@ def test_a_diverged_model_gives_nan_and_no_error():
     assert callback.note == "not searched: the embeddings are not finite"
 
 
+def test_the_log_says_how_far_an_approximate_search_may_be_from_the_truth(caplog):
+    pytest.importorskip("scann", reason="ScaNN is for Linux x86-64 only")
+    caplog.set_level(logging.INFO, logger="pa_keras")
+    fit([RecallAtK(coloured_images(1), ks=(1, 4), method="scann")], epochs=1)
+    assert (
+        "(ScaNN over 48 moved Recall@1 by +0.00 and Recall@4 by +0.00 points on 48 queries that "
+        "were also searched exactly; at 95% confidence by at most 0.00 points)"
+    ) in caplog.text
+
+
 def test_an_array_is_embedded_in_batches(monkeypatch):
     monkeypatch.setattr(recall_at_k, "BATCH_SIZE", 5)
     _, history = fit([RecallAtK(coloured_images(1))], epochs=1)

@@ -1,0 +1,160 @@
+r"""Exact search and ScaNN against faiss's flat index: time, memory, and error.
+
+    pip install faiss-cpu
+    python -m pa_keras.fit --config glyphs --model.embedding_size 512 --training.epochs 6 \
+        --run_dir runs/search
+    python benchmarks/search.py --run runs/search [--parts exact scann million]
+
+exact: 60,502 x 512 leave-one-out, k = 1,000, in turns with the bare product and with faiss.
+scann: as many embeddings of drawn letters by the run's model, no two images alike, k = 10.
+million: 1,000,000 x 128 clustered vectors, 10,000 queries, k = 10.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import keras
+import numpy as np
+
+from pa_keras.datasets.glyphs import load_glyphs
+from pa_keras.retrieval import matches, recall_at_k, search
+from pa_keras.retrieval.exact import exact_neighbours
+from pa_keras.training.evaluation import embed_images
+
+NUMBER, SIZE = 60_502, 512
+# The characters are 279; so many images of each are just enough.
+IMAGES_PER_CHARACTER = 218
+
+
+def timed(function: Callable, *arguments: object) -> tuple[float, object]:
+    """Seconds and result."""
+    started = time.perf_counter()
+    result = function(*arguments)
+    return time.perf_counter() - started, result
+
+
+def memory(name: str) -> float:
+    """VmRSS (now) or VmHWM (the most since `forget_peak`) of this process, MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
+def forget_peak() -> float:
+    """Starts VmHWM anew; what is held now, MB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory("VmRSS")
+
+
+def random_units(rng: np.random.Generator, number: int, size: int) -> np.ndarray:
+    vectors = rng.standard_normal((number, size), dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def flat_index(vectors: np.ndarray) -> faiss.IndexFlatIP:
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    return index
+
+
+def exact(num_queries: int, turns: int = 4) -> None:
+    """The turns share the queries out, so that each side has the machine at its best and worst."""
+    vectors = random_units(np.random.default_rng(0), NUMBER, SIZE)
+    buffer = np.empty((1024, NUMBER), np.float32)
+    index = flat_index(vectors)
+
+    def product(queries: np.ndarray) -> None:
+        for start in range(0, len(queries), 1024):
+            block = queries[start : start + 1024]
+            np.matmul(block, vectors.T, out=buffer[: len(block)])
+
+    product(vectors[:2048])  # BLAS takes its own memory at the first call
+    seconds = np.zeros(3)
+    working = 0.0
+    for own in np.array_split(np.arange(num_queries), turns):
+        queries = vectors[own]
+        seconds[0] += timed(product, queries)[0]
+        before = forget_peak()
+        taken, (indices, similarities) = timed(exact_neighbours, queries, vectors, 1000, own)
+        results = (indices.nbytes + similarities.nbytes) / 2**20
+        working = max(working, memory("VmHWM") - before - results)
+        seconds[1] += taken
+        del indices, similarities
+        seconds[2] += timed(index.search, queries, 1001)[0]
+    results = NUMBER * 1000 * 8 / 2**20
+    print(f"{NUMBER:,} x {SIZE}, leave-one-out, k = 1,000, {num_queries:,} of the queries")
+    for name, taken in zip(("bare product", "exact search", "faiss flat"), seconds, strict=True):
+        print(f"  {name:<14} {taken:7.1f} s   {taken / seconds[0]:.2f} x the product")
+    print(f"  exact search: {working:.0f} MB to work in, and {results:.0f} MB of results")
+
+
+def scann(run: str) -> None:
+    images = load_glyphs(seed=1, images_per_character=IMAGES_PER_CHARACTER)
+    model = keras.saving.load_model(Path(run, "best.keras"), compile=False)
+    parts = [
+        embed_images(model, part, crop_fraction=1.0) for part in (images.train, images.queries)
+    ]
+    vectors = np.concatenate(parts)[:NUMBER]
+    labels = np.append(images.train.labels, images.queries.labels + images.train.num_classes)
+    labels = labels[:NUMBER]
+    own = np.arange(len(vectors))
+    index = flat_index(vectors)
+    flat, _ = timed(index.search, vectors, 11)
+    whole, found = timed(search, vectors, vectors, 10, True, "scann", labels)
+    exact_seconds, (truth, _) = timed(exact_neighbours, vectors, vectors, 10, own)
+    print(f"{len(vectors):,} x {vectors.shape[1]} trained embeddings, leave-one-out, k = 10")
+    print(f"  faiss flat {flat:.1f} s, exact search {exact_seconds:.1f} s")
+    print(f"  {found.note}")
+    print(f"  {found.report}")
+    print(f"  in all {whole:.1f} s, {whole / flat:.2f} x faiss flat")
+    if found.method == "scann":
+        searching = found.report["search_seconds"]
+        before = found.report["build_seconds"] + found.report["tune_seconds"]
+        print(f"  searching {searching / flat:.2f} x, building and tuning {before / flat:.2f} x")
+    for k in (1, 10):
+        recalls = [
+            100 * recall_at_k(matches(rows, labels, labels), k).mean()
+            for rows in (truth, found.indices)
+        ]
+        print(f"  Recall@{k} of all queries: exact {recalls[0]:.3f}, found {recalls[1]:.3f}")
+
+
+def million(clusters: int = 20_000, size: int = 128) -> None:
+    """Normal clusters whose radius is .8 of the distance from the origin to their centres."""
+    rng = np.random.default_rng(0)
+    centres = random_units(rng, clusters, size)
+
+    def drawn(number: int) -> np.ndarray:
+        vectors = centres[rng.integers(clusters, size=number)]
+        vectors += 0.8 * random_units(rng, number, size)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    gallery, queries = drawn(1_000_000), drawn(10_000)
+    forget_peak()
+    seconds, found = timed(search, queries, gallery, 10, False, "scann")
+    print(f"{len(gallery):,} x {size}, {len(queries):,} queries, k = 10")
+    print(f"  {found.note}")
+    print(f"  {found.report}")
+    print(f"  in all {seconds:.1f} s; the process held {memory('VmHWM'):.0f} MB at most")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", help="folder of a run of fit on the glyphs, for scann")
+    parser.add_argument("--parts", nargs="+", default=["exact", "scann", "million"])
+    parser.add_argument(
+        "--queries", type=int, default=NUMBER, help="of exact; the times of all are in proportion"
+    )
+    options = parser.parse_args()
+    if "exact" in options.parts:
+        exact(options.queries)
+    if "scann" in options.parts:
+        scann(options.run)
+    if "million" in options.parts:
+        million()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What smaller embeddings are worth: fewer numbers, and fewer bits for each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from pa_keras.retrieval.exact import exact_neighbours
+from pa_keras.retrieval.metrics import recall_at_k
+from pa_keras.retrieval.relevance import check_answerable, matches, num_relevant
+
+Code = Literal["float32", "int8", "binary"]
+CODES = get_args(Code)
+BITS = {"float32": 32, "int8": 8, "binary": 1}
+# Below it, little is left of any embedding.
+SMALLEST_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Recall@1 of embeddings of one size in one code.
+
+    Attributes:
+        size: numbers a vector.
+        code: "float32", "int8" or "binary".
+        bytes_per_vector: whole bytes that the codes take.
+        recall_at_1: in [0, 1].
+    """
+
+    size: int
+    code: str
+    bytes_per_vector: int
+    recall_at_1: float
+
+
+def principal_axes(vectors: np.ndarray, size: int) -> np.ndarray:
+    """The axes that keep most of the vectors' mean square, float32 (D, size), best first.
+
+    PCA without centring: it is the inner products that are to stay, and all D axes together only
+    turn the vectors, which changes none. No labels are used.
+
+    Args:
+        vectors: float (N, D).
+        size: number of axes, 1 to D.
+
+    Raises:
+        ValueError: size out of range.
+    """
+    if not 1 <= size <= vectors.shape[1]:
+        raise ValueError(
+            f"Expected size from 1 to the embeddings' {vectors.shape[1]}; received {size}; give "
+            "a smaller one."
+        )
+    # eigh: eigenvalues rise.
+    _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+    return np.ascontiguousarray(axes[:, ::-1][:, :size], dtype=np.float32)
+
+
+def coded(vectors: np.ndarray, code: Code) -> np.ndarray:
+    """What is left of unit vectors once they were stored, float32 (N, D), of one length.
+
+    int8: each vector is scaled so that its largest component becomes 127, and rounded; its length
+    need not be kept, since the cosine ignores it. binary: the signs, 1 or -1, whose inner product
+    is D - 2 h, h being the Hamming distance, so that both give the same neighbours. Many distances
+    are equal; whole numbers keep them so, and the lower index goes first.
+
+    Args:
+        vectors: float32 (N, D).
+        code: "float32", "int8" or "binary".
+    """
+    if code == "int8":
+        largest = np.abs(vectors).max(axis=1, keepdims=True)
+        vectors = np.rint(vectors * (127 / np.maximum(largest, 1e-12)))
+    elif code == "binary":
+        return np.where(vectors < 0, np.float32(-1), np.float32(1))
+    return unit(vectors)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows divided by their lengths; a row of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+
+def compression_table(
+    queries: np.ndarray,
+    query_labels: npt.ArrayLike,
+    gallery: np.ndarray | None = None,
+    gallery_labels: npt.ArrayLike | None = None,
+    sizes: Sequence[int] | None = None,
+) -> list[Compressed]:
+    """Recall@1 by exact search, for each size after PCA and each code.
+
+    The axes are fitted to the vectors that are searched, without their labels, as an index would.
+    Queries and gallery are cut, normalised again and coded alike.
+
+    Args:
+        queries: float32 (Q, D), unit rows.
+        query_labels: int (Q,).
+        gallery: float32 (N, D), unit rows. Default None: leave-one-out among the queries.
+        gallery_labels: int (N,), given if and only if `gallery` is.
+        sizes: numbers a vector. Default None: D, D / 2, D / 4, ... down to 16.
+
+    Returns:
+        One `Compressed` for each size and code.
+
+    Raises:
+        ValueError: a size out of range; no query has a right answer.
+
+    Example:
+        >>> points = np.array([[1, 0], [0.8, 0.6], [0, 1], [-0.6, 0.8]], "float32")
+        >>> compression_table(points, [0, 0, 1, 1], sizes=[2])[0]
+        Compressed(size=2, code='float32', bytes_per_vector=8, recall_at_1=1.0)
+    """
+    query_labels = np.asarray(query_labels)
+    answerable = np.flatnonzero(check_answerable(num_relevant(query_labels, gallery_labels)))
+    labels = query_labels[answerable], query_labels if gallery is None else gallery_labels
+    own = answerable if gallery is None else None
+    searched = queries if gallery is None else gallery
+    sizes = halves(searched.shape[1]) if sizes is None else sizes
+    axes = principal_axes(searched, max(sizes))
+    rows = []
+    for size in sizes:
+        kept = axes[:, :size]
+        small = unit(searched @ kept)
+        small_queries = small if gallery is None else unit(queries @ kept)
+        for code in CODES:
+            pair = coded(small_queries[answerable], code), coded(small, code)
+            indices, _ = exact_neighbours(*pair, 1, own)
+            recall = float(recall_at_k(matches(indices, *labels), 1).mean())
+            rows.append(Compressed(size, code, -(-size * BITS[code] // 8), recall))
+    return rows
+
+
+def halves(size: int) -> list[int]:
+    """The size, its half, and so on, none below 16 but the first."""
+    sizes = [size]
+    while sizes[-1] // 2 >= SMALLEST_SIZE:
+        sizes.append(sizes[-1] // 2)
+    return sizes
+
+
+def as_table(rows: Sequence[Compressed]) -> str:
+    """A line a size; Recall@1 in percent, and the bytes of a vector, by code."""
+    lines = ["size " + "".join(f"  {code:>8} {'bytes':>6}" for code in CODES)]
+    for size in dict.fromkeys(row.size for row in rows):
+        cells = (
+            f"  {100 * row.recall_at_1:8.2f} {row.bytes_per_vector:>6}"
+            for row in rows
+            if row.size == size
+        )
+        lines.append(f"{size:<5}" + "".join(cells))
+    return "\n".join(lines)

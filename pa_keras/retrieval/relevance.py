@@ -1,0 +1,62 @@
+"""Which answers are right, and how many right ones there are."""
+
+import numpy as np
+import numpy.typing as npt
+
+
+def matches(
+    indices: npt.ArrayLike, query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike
+) -> np.ndarray:
+    """Which neighbours are right: of the query's class.
+
+    Args:
+        indices: int (Q, k), rows of the gallery, best first, as of `nearest_neighbours`.
+        query_labels: int (Q,).
+        gallery_labels: int (N,).
+
+    Returns:
+        bool (Q, k).
+
+    Raises:
+        ValueError: indices that are not of rank 2, or not one row a query label.
+
+    Example:
+        >>> matches([[1, 2], [0, 2]], [7, 7], [7, 7, 5]).tolist()
+        [[True, False], [True, False]]
+    """
+    indices, query_labels = np.asarray(indices), np.asarray(query_labels)
+    if indices.ndim != 2 or query_labels.shape != (len(indices),):
+        raise ValueError(
+            "Expected indices of shape (Q, k) and query_labels of shape (Q,); received "
+            f"{indices.shape} and {query_labels.shape}."
+        )
+    return np.asarray(gallery_labels)[indices] == query_labels[:, None]
+
+
+def num_relevant(
+    query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike | None = None
+) -> np.ndarray:
+    """R of each query: right answers in the gallery, int (Q,).
+
+    Args:
+        query_labels: int (Q,).
+        gallery_labels: int (N,). Default None: leave-one-out, the query itself does not count.
+    """
+    leave_one_out = gallery_labels is None
+    classes, counts = np.unique(
+        query_labels if leave_one_out else gallery_labels, return_counts=True
+    )
+    place = np.searchsorted(classes, query_labels).clip(max=len(classes) - 1)
+    return np.where(classes[place] == query_labels, counts[place] - leave_one_out, 0)
+
+
+def check_answerable(relevant: np.ndarray) -> np.ndarray:
+    """Bool (Q,): which queries have a right answer; a ValueError where none has."""
+    answerable = relevant > 0
+    if not answerable.any():
+        raise ValueError(
+            f"Expected a right answer in the gallery for some query; received {len(relevant)} "
+            "queries without any; check that queries and gallery share class ids, and that "
+            "classes have two images or more."
+        )
+    return answerable
