@@ -1,0 +1,24 @@
+"""A search index on disk: embeddings with their ids and labels, swapped in whole or not at all."""
+
+from pa_keras.index.chunks import Chunks
+from pa_keras.index.folder import Index, ModelRecord, open_index, verify_index, write_index
+from pa_keras.index.items import Items, expect_searchable
+from pa_keras.index.lock import writer_lock
+from pa_keras.index.parquet import read_parquet, write_parquet
+from pa_keras.index.sources import new_ids, read_npz
+
+__all__ = [
+    "Chunks",
+    "Index",
+    "Items",
+    "ModelRecord",
+    "expect_searchable",
+    "new_ids",
+    "open_index",
+    "read_npz",
+    "read_parquet",
+    "verify_index",
+    "write_index",
+    "write_parquet",
+    "writer_lock",
+]
