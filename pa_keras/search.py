@@ -173,7 +173,7 @@ def _export(config: SearchExportConfig) -> None:
 
 
 def _write_summary(folder: str) -> None:
-    from pa_keras.index.folder import read_record
+    from pa_keras.index import read_record
 
     record = read_record(Path(folder))
     search = "exact search"

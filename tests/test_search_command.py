@@ -1,4 +1,4 @@
-"""`search`: an index built, asked, changed and exported, against a plain path to the same vectors."""
+"""`search`: an index built, asked, changed and exported, against a plain path to its vectors."""
 
 import fcntl
 import json
