@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args, get_origin
+from typing import get_args, get_origin
 
 from pa_keras import command_line, hints
 from pa_keras.config import (
@@ -17,11 +17,6 @@ from pa_keras.config import (
     SearchQueryConfig,
     SearchRemoveConfig,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from pa_keras.index import Index
 
 # Not by __name__, which is __main__ under python -m: its lines would go nowhere.
 logger = logging.getLogger("pa_keras.search")
@@ -63,8 +58,8 @@ def _build(config: SearchBuildConfig) -> None:
 
 
 def _query(config: SearchQueryConfig) -> None:
-    from pa_keras import plots, search_items
-    from pa_keras.index import open_index
+    from pa_keras import plots, search_model
+    from pa_keras.index import as_json_lines, as_table, open_index
     from pa_keras.pipelines import check_images
 
     command_line.expect_new(config.picture)
@@ -78,11 +73,11 @@ def _query(config: SearchQueryConfig) -> None:
     index = open_index(config.index)
     if config.k > len(index):
         logger.warning("The index has %d items: they are shown, not %d.", len(index), config.k)
-    model = search_items.model_of(index.model, config.run, config.model)
-    queries = search_items.embedding(model, index.model.crop_fraction, config.batch_size)(images)
+    model = search_model.model_of(index.model, config.run, config.model)
+    queries = search_model.embedding(model, index.model.crop_fraction, config.batch_size)(images)
     rows, similarities = index.search(queries, min(config.k, len(index)))
-    show = _as_json_lines if config.json else _as_table
-    sys.stdout.write(show(images, index, rows, similarities))
+    show = as_json_lines if config.json else as_table
+    sys.stdout.write(show(images, index.items, rows, similarities))
     if config.picture:
         captions = [
             [
@@ -100,19 +95,18 @@ def _add(config: SearchAddConfig) -> None:
     from pa_keras.index import open_index, write_index, writer_lock
 
     folder = Path(config.index)
-    before = len(open_index(folder))
+    open_index(folder)  # an error before a lock is made where there is no index
     with writer_lock(folder):
         index = open_index(folder)
         source = search_items.source_to_add(
             config.gallery, index, config.run, config.model, config.prefix
         )
-        if source.is_empty:
-            logger.info("Everything in %s is in the index already.", config.gallery)
-        else:
+        added = 0
+        if not source.is_empty:
             items = source.items(folder, config.batch_size, config.on_bad_image)
             write_index(folder, index.items.joined(items), index.model)
             source.discard_chunks()
-    added = len(open_index(folder)) - before
+            added = len(items)
     sys.stdout.write(f"{added} added. ")
     _write_summary(config.index)
 
@@ -182,39 +176,6 @@ def _write_summary(folder: str) -> None:
     sys.stdout.write(
         f"{folder}: {record['items']:,} items of {record['classes']:,} classes, "
         f"{record['embedding_size']} numbers each; {search}\n"
-    )
-
-
-def _as_table(
-    images: Sequence[str], index: "Index", rows: "np.ndarray", similarities: "np.ndarray"
-) -> str:
-    lines = []
-    for image, found, values in zip(images, rows, similarities, strict=True):
-        width = max(5, *(len(index.items.label_of(row)) for row in found))
-        lines += [image, f"  rank  similarity  {'label':<{width}}  id"]
-        for rank, (row, value) in enumerate(zip(found, values, strict=True), 1):
-            label = index.items.label_of(row)
-            lines.append(f"  {rank:4}  {value:10.4f}  {label:<{width}}  {index.items.ids[row]}")
-    return "\n".join(lines) + "\n"
-
-
-def _as_json_lines(
-    images: Sequence[str], index: "Index", rows: "np.ndarray", similarities: "np.ndarray"
-) -> str:
-    return "".join(
-        json.dumps(
-            {
-                "query": image,
-                "rank": rank,
-                "similarity": float(value),
-                "id": index.items.ids[row],
-                "label": index.items.label_of(row) or None,
-            },
-            ensure_ascii=False,
-        )
-        + "\n"
-        for image, found, values in zip(images, rows, similarities, strict=True)
-        for rank, (row, value) in enumerate(zip(found, values, strict=True), 1)
     )
 
 

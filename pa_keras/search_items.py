@@ -1,7 +1,7 @@
-"""What a search index is made of: the gallery's images or embeddings, and the model of these."""
+"""What a search index is made of: the images of a gallery, or its embeddings."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from pa_keras import datasets
 from pa_keras.datasets import Images
 from pa_keras.index import Chunks, Index, Items, ModelRecord, new_ids, read_npz, read_parquet
 from pa_keras.models import checksum, in_float32
-from pa_keras.pipelines import check_images, evaluation_batches
-from pa_keras.training.embedding import Embedder
+from pa_keras.pipelines import check_images
+from pa_keras.search_model import embedding, expect_made_by, model_of
 from pa_keras.training.trained import crop_fraction_of, load_trained
 
 _OF_AN_INDEX = ("index.json", "partial-index.json", "lock", "unfinished")
@@ -75,7 +75,8 @@ def source_to_build(
         prefix: of the ids.
 
     Raises:
-        ValueError: no model is named; embeddings of another model, preprocessing or size.
+        ValueError: no model is named; embeddings of another model, preprocessing or size. Where
+            they do not say which, a few are compared with those of their files, if these are there.
     """
     ready, made_by = _embeddings_at(gallery, prefix)
     if ready is not None and made_by is not None and run is None and model is None:
@@ -94,6 +95,8 @@ def source_to_build(
             f"Expected embeddings of the model's {loaded.output_shape[-1]} numbers; {gallery} has "
             f"{ready.embeddings.shape[1]}. Give the model that made them."
         )
+    if made_by is None:
+        expect_made_by(loaded, record, ready, gallery)
     return Source(record, ready)
 
 
@@ -123,55 +126,6 @@ def source_to_add(
     loaded = model_of(index.model, run, model)
     ids = [ids[i] for i in new]
     return Source(index.model, images=images.take(new), ids=ids, model=loaded)
-
-
-def model_of(record: ModelRecord, run: str | None, model: str | None) -> keras.Model:
-    """The model that an index is of.
-
-    Args:
-        record: of the index.
-        run: where the model is now, if not where the index knows it.
-        model: or its file.
-
-    Raises:
-        ValueError: it is another model, or the index knows no place.
-        FileNotFoundError: there is no model.
-    """
-    if run is None and model is None:
-        run, model = record.run, record.model
-        known = run or model
-        if known is None or not Path(known).exists():
-            raise FileNotFoundError(
-                f"Expected the model of the index in {known or 'a place that it knows'}; it is "
-                "not there. Say where it is now: --run DIR, or --model FILE.keras."
-            )
-    loaded = in_float32(load_trained(run, model)[0])
-    if checksum(loaded) != record.checksum:
-        raise ValueError(
-            f"Expected the model that the index was built by; {run or model} is another one (its "
-            "checksum differs), so that similarities would mean nothing. Give that model by --run "
-            "or --model, or build the index anew."
-        )
-    return loaded
-
-
-def embedding(
-    model: keras.Model, crop_fraction: float, batch_size: int
-) -> Callable[[Sequence[str]], np.ndarray]:
-    """The function from image files to embeddings float32 (N, D), compiled once."""
-    embedder = Embedder(model)
-
-    def embed(paths: Sequence[str]) -> np.ndarray:
-        return embedder(
-            evaluation_batches(
-                paths,
-                batch_size=batch_size,
-                image_size=model.input_shape[1:3],
-                crop_fraction=crop_fraction,
-            )
-        )
-
-    return embed
 
 
 def expect_room(folder: Path, force: bool) -> None:

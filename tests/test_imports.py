@@ -12,7 +12,8 @@ import pa_keras
 
 PACKAGE = Path(pa_keras.__file__).parent
 SHARED_BY_COMMANDS = (
-    "command_line", "assembly", "loss_choice", "run_plan", "run_cache", "hints", "search_items"
+    "command_line", "assembly", "loss_choice", "run_plan", "run_cache", "hints", "search_items",
+    "search_model",
 )  # fmt: skip
 LEVELS = {
     **dict.fromkeys(("losses", "layers", "datasets", "pipelines", "retrieval", "config"), 0),

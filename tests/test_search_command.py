@@ -270,6 +270,30 @@ def test_parquet_of_another_size(run_folder, tmp_path):
     assert "the model's 8 numbers" in failure(*arguments, "--run", run_folder)
 
 
+def test_parquet_of_an_unknown_model(run_folder, other_model, model, photos, tmp_path, caplog):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (tmp_path / "shards").mkdir()
+    files = sorted(str(file) for file in photos.rglob("*.png"))[:3]
+    rows = pa.array(vectors(model, files).tolist())
+
+    def write(ids):
+        parquet.write_table(
+            pa.table({"id": ids, "vector": rows}), tmp_path / "shards" / "a.parquet"
+        )
+
+    write(files)
+    arguments = ["build", "--gallery", tmp_path / "shards", "--index"]
+    message = failure(*arguments, tmp_path / "a", "--model", other_model)
+    assert "those of 3 files" in message and "Give the model that made them" in message
+    do(*arguments, tmp_path / "a", "--run", run_folder)
+    assert "on trust" not in caplog.text
+    write(["a", "b", "c"])
+    do(*arguments, tmp_path / "b", "--run", run_folder)
+    assert "on trust" in caplog.text
+
+
 def test_an_empty_gallery(run_folder, tmp_path):
     (tmp_path / "empty").mkdir()
     arguments = ["build", "--run", run_folder, "--index", tmp_path / "index", "--gallery"]

@@ -1,5 +1,6 @@
 """A search index on disk: embeddings with their ids and labels, swapped in whole or not at all."""
 
+from pa_keras.index.answers import as_json_lines, as_table
 from pa_keras.index.chunks import Chunks
 from pa_keras.index.items import Items, expect_searchable
 from pa_keras.index.lock import writer_lock
@@ -14,6 +15,8 @@ __all__ = [
     "Index",
     "Items",
     "ModelRecord",
+    "as_json_lines",
+    "as_table",
     "expect_searchable",
     "new_ids",
     "open_index",

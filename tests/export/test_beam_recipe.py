@@ -75,6 +75,10 @@ def test_a_list_of_paths_can_be_searched(model, saved_model, photos, tmp_path, c
     search.main(["build", *map(str, arguments), str(tmp_path / "out"), f"--index={tmp_path}/i"])
     search.main(["query", f"--index={tmp_path}/i", str(files[7]), "-k", "1"])
     assert f"  1      1.0000         {files[7]}\n" in capsys.readouterr().out
+    embedding_model("conv4", 3, (20, 20), weights=None, seed=9).save(tmp_path / "model.keras")
+    with pytest.raises(SystemExit) as stopped:
+        search.main(["build", *map(str, arguments), str(tmp_path / "out"), f"--index={tmp_path}/j"])
+    assert "Give the model that made them" in str(stopped.value.code)
 
 
 def test_a_file_that_is_no_image(saved_model, photos, tmp_path):
