@@ -51,19 +51,31 @@ def model_of(record: ModelRecord, run: str | None, model: str | None) -> keras.M
 
 def embedding(
     model: keras.Model, crop_fraction: float, batch_size: int
-) -> Callable[[Sequence[str]], np.ndarray]:
-    """The function from image files to embeddings float32 (N, D), compiled once."""
+) -> Callable[..., np.ndarray]:
+    """The function from image files to embeddings float32 (N, D), compiled once.
+
+    Args:
+        model: of `model_of`.
+        crop_fraction: of the preprocessing.
+        batch_size: images embedded at once.
+
+    Returns:
+        A function of paths and, if wanted, of a function to call with each batch's size.
+    """
     embedder = Embedder(model)
 
-    def embed(paths: Sequence[str]) -> np.ndarray:
-        return embedder(
-            evaluation_batches(
-                paths,
-                batch_size=batch_size,
-                image_size=model.input_shape[1:3],
-                crop_fraction=crop_fraction,
-            )
+    def embed(paths: Sequence[str], advance: Callable[[int], object] = int) -> np.ndarray:
+        batches = evaluation_batches(
+            paths,
+            batch_size=batch_size,
+            image_size=model.input_shape[1:3],
+            crop_fraction=crop_fraction,
         )
+        parts = []
+        for batch in batches:
+            parts.append(embedder.embed_batch(batch))
+            advance(len(parts[-1]))
+        return np.concatenate(parts)
 
     return embed
 

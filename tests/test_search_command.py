@@ -122,7 +122,7 @@ def test_add_embeds_what_is_new(index, model, photos, monkeypatch, capsys):
 
     def counted(*arguments):
         embed_paths = whole(*arguments)
-        return lambda paths: embedded.extend(paths) or embed_paths(paths)
+        return lambda paths, advance: embedded.extend(paths) or embed_paths(paths, advance)
 
     monkeypatch.setattr(search_items, "embedding", counted)
     do("add", "--index", index, "--gallery", photos)
@@ -196,11 +196,11 @@ def test_a_build_that_was_killed_goes_on(run_folder, photos, tmp_path, monkeypat
     def killed_at_the_third(*arguments):
         embed_paths = whole(*arguments)
 
-        def embed_or_die(paths):
+        def embed_or_die(paths, advance):
             calls.append(list(paths))
             if len(calls) == 3:
                 raise KeyboardInterrupt
-            return embed_paths(paths)
+            return embed_paths(paths, advance)
 
         return embed_or_die
 

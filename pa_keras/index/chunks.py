@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-# Image files -> embeddings float32 (n, D).
-Embed = Callable[[Sequence[str]], np.ndarray]
+# Image files -> embeddings float32 (n, D); it calls the function with the number of every few done.
+Embed = Callable[[Sequence[str], Callable[[int], object]], np.ndarray]
 # Image files -> the positions of those that can be decoded, ascending.
 Check = Callable[[Sequence[str]], np.ndarray]
 
@@ -59,7 +59,8 @@ class Chunks:
 
         Args:
             good: int (M,).
-            embed: called with the paths of at most a chunk.
+            embed: called with the paths of at most a chunk, and a function to call with the number
+                of images after every few.
             progress: whether to show a bar, with images a second. Default True.
         """
         starts = range(0, len(good), self._size)
@@ -71,9 +72,9 @@ class Chunks:
             for start in starts:
                 path = self._chunk(start)
                 if not path.exists():
-                    part = embed([self._paths[i] for i in good[start : start + self._size]])
+                    chunk = [self._paths[i] for i in good[start : start + self._size]]
+                    part = embed(chunk, bar.update)
                     _write(path, lambda file, part=part: np.save(file, part))
-                    bar.update(len(part))
                 parts.append(np.load(path))
         return np.concatenate(parts)
 
