@@ -48,6 +48,7 @@ def _build(config: SearchBuildConfig) -> None:
     folder = Path(config.index)
     search_items.expect_room(folder, config.force)
     with writer_lock(folder):
+        search_items.expect_room(folder, config.force)  # another build may just have ended
         source = search_items.source_to_build(
             config.gallery, config.run, config.model, config.crop_fraction, config.prefix
         )
@@ -68,9 +69,9 @@ def _query(config: SearchQueryConfig) -> None:
             f"Expected one image or more and k of 1 or more; received {len(config.images)} images "
             f"and k={config.k}."
         )
+    index = open_index(config.index)
     images = [str(Path(path).expanduser()) for path in config.images]
     images = [images[i] for i in check_images(images, config.on_bad_image, progress=False).good]
-    index = open_index(config.index)
     if config.k > len(index):
         logger.warning("The index has %d items: they are shown, not %d.", len(index), config.k)
     model = search_model.model_of(index.model, config.run, config.model)
