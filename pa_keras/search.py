@@ -82,7 +82,7 @@ def _query(config: SearchQueryConfig) -> None:
     if config.picture:
         captions = [
             [
-                f"{index.items.label_of(row)[:20]} {value:.3f}"
+                f"{index.items.label_of(row)[:28]}\n{value:.3f}"
                 for row, value in zip(*each, strict=True)
             ]
             for each in zip(rows, similarities, strict=True)
