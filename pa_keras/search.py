@@ -173,7 +173,8 @@ def _write_summary(folder: str) -> None:
     record = read_record(Path(folder))
     search = "exact search"
     if record["search"]:
-        search = f"ScaNN, which missed {record['search']['missed']:.2%} of the 10 nearest"
+        missed = [f"{each['missed']:.2%} of the {each['k']} nearest" for each in record["search"]]
+        search = f"ScaNN, which missed {' and '.join(missed)}"
     sys.stdout.write(
         f"{folder}: {record['items']:,} items of {record['classes']:,} classes, "
         f"{record['embedding_size']} numbers each; {search}\n"

@@ -45,8 +45,8 @@ class Index:
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest items of each query, best first.
 
-        By ScaNN where the index has it and k is at most 100, exactly otherwise; the similarities
-        are exact in both cases.
+        By ScaNN where the index has it and so many neighbours were measured to be found, exactly
+        otherwise; the similarities are exact in both cases.
 
         Args:
             queries: float32 (Q, D), rows of unit length.

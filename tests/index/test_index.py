@@ -15,6 +15,7 @@ from pa_keras import index as room
 from pa_keras.index import (
     Items,
     ModelRecord,
+    approximate,
     expect_searchable,
     open_index,
     verify_index,
@@ -71,10 +72,13 @@ def test_search_equals_a_double_loop(tmp_path):
         np.testing.assert_allclose(values, [-s for s, _ in expected], atol=1e-6)
 
 
-def test_candidates_of_scann_are_compared_exactly(tmp_path):
+@pytest.mark.parametrize("tree_above", [100_000, 10_000])
+def test_candidates_of_scann_are_compared_exactly(tmp_path, monkeypatch, tree_above):
+    monkeypatch.setattr(approximate, "_TREE_ABOVE", tree_above)
     items = clustered(20_000)
     record = write_index(tmp_path / "a", items, MODEL)
-    assert record["search"]["missed"] <= 0.01
+    assert [each["k"] for each in record["search"]] == [10, 100]
+    assert max(each["missed"] for each in record["search"]) <= 0.01
     (tmp_path / "a").rename(tmp_path / "b")  # an index may be moved
     index = open_index(tmp_path / "b")
     queries = clustered(300).embeddings + 0
@@ -98,7 +102,7 @@ def test_without_scann_the_search_is_exact(tmp_path, monkeypatch, caplog):
     assert index.candidates is None and "searched exactly, because" in caplog.text
     assert index.search(index.items.embeddings[7:8], 1)[0].tolist() == [[7]]
     record = write_index(tmp_path, clustered(20_000), MODEL)
-    assert record["search"] is None
+    assert record["search"] == []
 
 
 @pytest.mark.parametrize("damage", ["shorter", "missing", "record", "format"])
