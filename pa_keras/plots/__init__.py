@@ -2,6 +2,7 @@
 
 from pa_keras.plots.comparisons import convergence, heat_maps, study
 from pa_keras.plots.failures import failures
+from pa_keras.plots.found import found
 from pa_keras.plots.maps import embedding_map, expect_map
 from pa_keras.plots.neighbours import (
     find_queries,
@@ -21,6 +22,7 @@ __all__ = [
     "expect_picture",
     "failures",
     "find_queries",
+    "found",
     "heat_maps",
     "neighbours_figure",
     "pair_weights",

@@ -1,0 +1,154 @@
+"""Embeddings as sharded Parquet, the form that vector databases and Beam pipelines share."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pa_keras.index.items import Items
+
+_KEY = b"pa_keras"  # of the schema's metadata: which model the vectors are of
+
+
+def write_parquet(
+    items: Items, folder: str | Path, model: dict[str, Any], rows_per_shard: int = 100_000
+) -> int:
+    """Writes items as Parquet files of the columns id, label and vector.
+
+    id and label are strings, the label null for an item without; a vector is a fixed-size list of
+    D float32. The schema's metadata hold the model's record under "pa_keras".
+
+    Args:
+        items: what to write.
+        folder: a folder that is empty or not there.
+        model: which model embedded them, as JSON can hold it.
+        rows_per_shard: items in a file, 1 or more. Default 100,000.
+
+    Returns:
+        The number of files.
+
+    Raises:
+        FileExistsError: the folder has something in it.
+        ImportError: pyarrow is not installed.
+        ValueError: rows_per_shard is below 1.
+    """
+    pa, pq = _pyarrow()
+    if rows_per_shard < 1:
+        raise ValueError(f"Expected rows_per_shard of 1 or more; received {rows_per_shard}.")
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(
+            f"Expected a new folder; {folder} has something in it, and nothing is overwritten. "
+            "Give another."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    size = items.embeddings.shape[1]
+    schema = pa.schema(
+        [("id", pa.string()), ("label", pa.string()), ("vector", pa.list_(pa.float32(), size))],
+        metadata={_KEY: json.dumps(model)},
+    )
+    starts = range(0, len(items), rows_per_shard)
+    for number, start in enumerate(starts):
+        part = items.take(np.arange(start, min(start + rows_per_shard, len(items))))
+        labels = [part.label_of(row) or None for row in range(len(part))]
+        vectors = pa.FixedSizeListArray.from_arrays(
+            pa.array(np.asarray(part.embeddings, np.float32).reshape(-1)), size
+        )
+        columns = [pa.array(part.ids, pa.string()), pa.array(labels, pa.string()), vectors]
+        table = pa.Table.from_arrays(columns, schema=schema)
+        pq.write_table(table, folder / f"embeddings-{number:05d}-of-{len(starts):05d}.parquet")
+    return len(starts)
+
+
+def read_parquet(folder: str | Path) -> tuple[Items, dict[str, Any] | None]:
+    """Reads every Parquet file of a folder, in the order of their names.
+
+    Args:
+        folder: of files with the columns id, vector and, if wanted, label; others are ignored.
+
+    Returns:
+        The items, an id that is a file being its path too; and the record of the model that
+        `write_parquet` was given, None where the files have none.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+        ValueError: no such file, a column that is missing or of another type, vectors of unlike
+            sizes, or files of different models.
+    """
+    pa, pq = _pyarrow()
+    files = sorted(Path(folder).glob("*.parquet"))
+    if not files:
+        raise ValueError(f"Expected Parquet files in {folder}; received none.")
+    ids: list[str] = []
+    labels: list[str] = []
+    vectors, models = [], {}
+    for file in files:
+        try:
+            table = pq.read_table(file, partitioning=None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"Expected a Parquet file; {file} is none ({error}).") from error
+        models[(table.schema.metadata or {}).get(_KEY)] = file
+        ids += _strings(file, table, "id")
+        labelled = "label" in table.column_names
+        labels += _strings(file, table, "label") if labelled else [""] * len(table)
+        if len(table):
+            vectors.append(_vectors(file, table))
+    if len({each.shape[1] for each in vectors}) > 1 or len(models) > 1:
+        sizes = sorted({each.shape[1] for each in vectors})
+        raise ValueError(
+            f"Expected the vectors of one model in {folder}; received sizes {sizes} of "
+            f"{len(models)} models. Keep the files of each model in a folder of their own."
+        )
+    names, numbers = np.unique(np.array(labels, object), return_inverse=True)
+    embeddings = np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32)
+    paths = [name if Path(name).is_file() else "" for name in ids]
+    items = Items(embeddings, ids, paths, numbers.astype(np.int32).reshape(-1), names.tolist())
+    record = next(iter(models))
+    return items, None if record is None else json.loads(record)
+
+
+def _strings(file: Path, table: Any, column: str) -> list[str]:
+    if column not in table.column_names:
+        raise ValueError(
+            f"Expected a column {column} in {file}; received {', '.join(table.column_names)}."
+        )
+    values = table[column].to_pylist()
+    if column == "id" and None in values:
+        raise ValueError(f"Expected an id in every row of {file}; received null.")
+    return ["" if value is None else str(value) for value in values]
+
+
+def _vectors(file: Path, table: Any) -> np.ndarray:
+    """The column of vectors, float32 (N, D), of lists of fixed or of any size."""
+    if "vector" not in table.column_names:
+        raise ValueError(
+            f"Expected a column vector in {file}; received {', '.join(table.column_names)}."
+        )
+    column = table["vector"].combine_chunks()
+    try:
+        flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+        vectors = flat.reshape(len(table), -1)
+    except (AttributeError, ValueError) as error:
+        raise ValueError(
+            f"Expected a vector of one size in every row of {file}; received {column.type}."
+        ) from error
+    sizes = _pyarrow()[0].compute.list_value_length(column).unique().to_pylist()
+    if sizes != [vectors.shape[1]]:
+        raise ValueError(
+            f"Expected a vector of one size in every row of {file}; received sizes {sizes}."
+        )
+    return vectors
+
+
+def _pyarrow() -> tuple[ModuleType, ModuleType]:
+    try:
+        import pyarrow as pa
+        import pyarrow.compute
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ImportError(
+            'Expected pyarrow, which reads and writes Parquet: pip install "pa_keras[parquet]".'
+        ) from error
+    return pa, pq

@@ -1,0 +1,83 @@
+"""What index.json says: which data count, and how they are known to be whole."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+RECORD = "index.json"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """Which model the embeddings are of.
+
+    Args:
+        checksum: of `pa_keras.models.checksum`.
+        crop_fraction: of the preprocessing, as of `evaluation_image`.
+        run: folder of its run, or None.
+        model: its `.keras` file, or None.
+    """
+
+    checksum: str
+    crop_fraction: float
+    run: str | None = None
+    model: str | None = None
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What index.json says; errors as of `open_index`."""
+    path = folder / RECORD
+    if not path.is_file():
+        begun = (folder / "unfinished").is_dir()
+        advice = "Start its build again: it goes on." if begun else "Make one by search build."
+        raise FileNotFoundError(
+            f"Expected an index in {folder}; received {'an unfinished build' if begun else 'none'}"
+            f". {advice}"
+        )
+    try:
+        record = json.loads(path.read_text())
+        if record["format"] != FORMAT:
+            raise ValueError(f"its format is {record['format']}, not {FORMAT}")
+        return {**record, "files": dict(record["files"]), "model": dict(record["model"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Expected {path} as it was written; received another ({error!r}). Build the index "
+            "anew."
+        ) from error
+
+
+def verify_index(folder: str | Path) -> None:
+    """Raises a ValueError unless every file of the index has the checksum it was written with."""
+    folder = Path(folder)
+    record = read_record(folder)
+    data = folder / record["data"]
+    expect_sizes(data, record)
+    kept = {name: file["sha256"] for name, file in record["files"].items()}
+    changed = [name for name, checksum in kept.items() if sha256_of(data / name) != checksum]
+    if changed:
+        raise ValueError(
+            f"Expected the files of {data} as they were written; {', '.join(changed)} changed "
+            "since. Build the index anew."
+        )
+
+
+def expect_sizes(data: Path, record: dict[str, Any]) -> None:
+    """Raises a ValueError unless every file of the data has the size it was written with."""
+    for name, kept in record["files"].items():
+        path = data / name
+        size = path.stat().st_size if path.is_file() else None
+        if size != kept["bytes"]:
+            found = "no such file" if size is None else f"{size:,} bytes"
+            raise ValueError(
+                f"Expected {path} of {kept['bytes']:,} bytes; received {found}: the index is "
+                "corrupt. Build it anew."
+            )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

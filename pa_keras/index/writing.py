@@ -1,0 +1,114 @@
+"""A new version of an index: written aside, and swapped in by one rename."""
+
+import dataclasses
+import json
+import os
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pa_keras.index.approximate import build_candidates
+from pa_keras.index.items import Items, expect_searchable
+from pa_keras.index.record import FORMAT, RECORD, ModelRecord, read_record, sha256_of
+
+_PACKAGES = ("pa_keras", "tensorflow", "numpy", "scann")
+
+
+def write_index(folder: str | Path, items: Items, model: ModelRecord) -> dict[str, Any]:
+    """Writes a new version aside and swaps it in by the rename of index.json.
+
+    A crash at any point leaves the version before it, whole. Call it under `writer_lock`.
+
+    Args:
+        folder: of the index, with or without one in it.
+        items: what it is to hold.
+        model: which model embedded them.
+
+    Returns:
+        What index.json says.
+
+    Raises:
+        ValueError: no items, embeddings that are not unit vectors, or an id that is there twice.
+    """
+    expect_searchable(items)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    before = _current(folder)
+    data = _new_data(folder, before)
+    np.save(data / "embeddings.npy", np.asarray(items.embeddings, np.float32))
+    np.save(data / "labels.npy", np.asarray(items.labels, np.int32))
+    texts = {name: list(getattr(items, name)) for name in ("ids", "paths", "class_names")}
+    (data / "items.json").write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
+    record = {
+        "format": FORMAT,
+        "data": data.name,
+        "items": len(items),
+        "embedding_size": items.embeddings.shape[1],
+        "classes": len(np.unique(items.labels)),
+        "search": build_candidates(items.embeddings, data / "scann"),
+        "model": dataclasses.asdict(model),
+        "versions": _versions(),
+        "files": {
+            path.relative_to(data).as_posix(): {
+                "bytes": path.stat().st_size,
+                "sha256": sha256_of(path),
+            }
+            for path in sorted(data.rglob("*"))
+            if path.is_file()
+        },
+    }
+    _to_disk(data)
+    partial = folder / f"partial-{RECORD}"
+    partial.write_text(json.dumps(record, indent=2) + "\n")
+    _sync(partial)
+    partial.replace(folder / RECORD)
+    _sync(folder)
+    if before is not None:
+        shutil.rmtree(before)
+    return record
+
+
+def _current(folder: Path) -> Path | None:
+    """The data that index.json names; None without one that can be read."""
+    try:
+        return folder / read_record(folder)["data"]
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _new_data(folder: Path, before: Path | None) -> Path:
+    """Makes the folder of a new version's data; what a crash left of another is deleted."""
+    there = set(folder.glob("data-*"))
+    number = 1 + max((int(path.name.removeprefix("data-")) for path in there), default=0)
+    for left_over in there - {before}:
+        shutil.rmtree(left_over)
+    data = folder / f"data-{number}"
+    data.mkdir()
+    return data
+
+
+def _to_disk(data: Path) -> None:
+    for path in [*data.rglob("*"), data]:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk and not only in memory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found

@@ -1,0 +1,232 @@
+"""`python -m pa_keras.search`: an index of images on disk, and queries of it by image files."""
+
+import difflib
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import get_args, get_origin
+
+from pa_keras import command_line, hints
+from pa_keras.config import (
+    SearchAddConfig,
+    SearchBuildConfig,
+    SearchExportConfig,
+    SearchInfoConfig,
+    SearchQueryConfig,
+    SearchRemoveConfig,
+)
+
+# Not by __name__, which is __main__ under python -m: its lines would go nowhere.
+logger = logging.getLogger("pa_keras.search")
+
+PROGRAM = "python -m pa_keras.search"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the sub-command and its settings, and runs it."""
+    name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
+    if name in ("-h", "--help"):
+        sys.stdout.write(_help())
+        return
+    if name not in _COMMANDS:
+        close = difflib.get_close_matches(name, _COMMANDS, n=1)
+        hint = f"Did you mean {close[0]}?\n" if close else ""
+        sys.stderr.write(f"{PROGRAM}: there is no {name}. {hint}{_help()}")
+        raise SystemExit(2)
+    config_class, run, description = _COMMANDS[name]
+    rest = _with_name_of_values(rest, config_class)
+    command_line.run_from(rest, config_class, f"{PROGRAM} {name}", description, run)
+
+
+def _build(config: SearchBuildConfig) -> None:
+    # TensorFlow is imported from here on, so that --help need not wait.
+    from pa_keras import search_items
+    from pa_keras.index import write_index, writer_lock
+
+    folder = Path(config.index)
+    search_items.expect_room(folder, config.force)
+    with writer_lock(folder):
+        search_items.expect_room(folder, config.force)  # another build may just have ended
+        source = search_items.source_to_build(
+            config.gallery, config.run, config.model, config.crop_fraction, config.prefix
+        )
+        items = source.items(folder, config.batch_size, config.on_bad_image)
+        write_index(folder, items, source.record)
+        source.discard_chunks()
+    _write_summary(config.index)
+
+
+def _query(config: SearchQueryConfig) -> None:
+    from pa_keras import plots, search_model
+    from pa_keras.index import as_json_lines, as_table, open_index
+    from pa_keras.pipelines import check_images
+
+    command_line.expect_new(config.picture)
+    if config.k < 1 or not config.images:
+        raise ValueError(
+            f"Expected one image or more and k of 1 or more; received {len(config.images)} images "
+            f"and k={config.k}."
+        )
+    index = open_index(config.index)
+    images = [str(Path(path).expanduser()) for path in config.images]
+    images = [images[i] for i in check_images(images, config.on_bad_image, progress=False).good]
+    if config.k > len(index):
+        logger.warning("The index has %d items: they are shown, not %d.", len(index), config.k)
+    model = search_model.model_of(index.model, config.run, config.model)
+    queries = search_model.embedding(model, index.model.crop_fraction, config.batch_size)(images)
+    rows, similarities = index.search(queries, min(config.k, len(index)))
+    show = as_json_lines if config.json else as_table
+    sys.stdout.write(show(images, index.items, rows, similarities))
+    if config.picture:
+        captions = [
+            [
+                f"{index.items.label_of(row)[:28]}\n{value:.3f}"
+                for row, value in zip(*each, strict=True)
+            ]
+            for each in zip(rows, similarities, strict=True)
+        ]
+        paths = [[index.items.paths[row] for row in found] for found in rows]
+        plots.found(images, paths, captions, Path(config.picture))
+
+
+def _add(config: SearchAddConfig) -> None:
+    from pa_keras import search_items
+    from pa_keras.index import open_index, write_index, writer_lock
+
+    folder = Path(config.index)
+    open_index(folder)  # an error before a lock is made where there is no index
+    with writer_lock(folder):
+        index = open_index(folder)
+        source = search_items.source_to_add(
+            config.gallery, index, config.run, config.model, config.prefix
+        )
+        added = 0
+        if not source.is_empty:
+            items = source.items(folder, config.batch_size, config.on_bad_image)
+            write_index(folder, index.items.joined(items), index.model)
+            source.discard_chunks()
+            added = len(items)
+    sys.stdout.write(f"{added} added. ")
+    _write_summary(config.index)
+
+
+def _remove(config: SearchRemoveConfig) -> None:
+    import numpy as np
+
+    from pa_keras.index import open_index, write_index, writer_lock
+
+    folder = Path(config.index)
+    open_index(folder)  # an error before a lock is made where there is no index
+    with writer_lock(folder):
+        index = open_index(folder)
+        removed = set(config.ids)
+        unknown = removed.difference(index.items.ids)
+        if unknown or not removed:
+            close = difflib.get_close_matches(min(unknown, default=""), index.items.ids, n=1)
+            raise ValueError(
+                f"Expected ids of the index; received {', '.join(sorted(unknown)[:5]) or 'none'}, "
+                f"{len(unknown)} unknown. " + (f"Did you mean {close[0]}?" if close else "")
+            )
+        kept = np.flatnonzero([name not in removed for name in index.items.ids])
+        if not len(kept):
+            raise ValueError(
+                f"Expected items to remain; all {len(index)} would go. Delete {folder} instead."
+            )
+        write_index(folder, index.items.take(kept), index.model)
+    sys.stdout.write(f"{len(removed)} removed. ")
+    _write_summary(config.index)
+
+
+def _info(config: SearchInfoConfig) -> None:
+    from pa_keras.index import open_index, verify_index
+
+    index = open_index(config.index)
+    if config.verify:
+        verify_index(config.index)
+    _write_summary(config.index)
+    record = index.record
+    model = index.model
+    size = sum(file["bytes"] for file in record["files"].values())
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    sys.stdout.write(
+        f"model: {model.run or model.model or 'place unknown'}, checksum {model.checksum[:12]}, "
+        f"crop_fraction {model.crop_fraction}\n"
+        f"files: {size / 1e6:.1f} MB in {index.folder / record['data']}"
+        f"{', each with its checksum' if config.verify else ''}\n"
+        f"written by {versions}\n"
+    )
+
+
+def _export(config: SearchExportConfig) -> None:
+    from pa_keras.index import open_index, write_parquet
+
+    index = open_index(config.index)
+    shards = write_parquet(index.items, config.to, index.record["model"], config.rows_per_shard)
+    sys.stdout.write(f"{config.to}: {len(index)} items in {shards} Parquet files\n")
+
+
+def _write_summary(folder: str) -> None:
+    from pa_keras.index import read_record
+
+    record = read_record(Path(folder))
+    search = "exact search"
+    if record["search"]:
+        missed = [f"{each['missed']:.2%} of the {each['k']} nearest" for each in record["search"]]
+        search = f"ScaNN, which missed {' and '.join(missed)}"
+    sys.stdout.write(
+        f"{folder}: {record['items']:,} items of {record['classes']:,} classes, "
+        f"{record['embedding_size']} numbers each; {search}\n"
+    )
+
+
+def _with_name_of_values(arguments: Sequence[str], config_class: type) -> list[str]:
+    """The arguments with those that belong to no name under that of the one list of settings."""
+    types = dict(hints.types_of(config_class))
+    lists = [name for name, kind in types.items() if get_origin(kind) is tuple]
+    if not lists:
+        return list(arguments)
+    named, values = [], []
+    rest = ["--k" if argument == "-k" else argument for argument in arguments]
+    while rest:
+        argument = rest.pop(0)
+        name = argument[2:].replace("-", "_")
+        if not argument.startswith("--"):
+            values.append(argument)
+        elif name not in lists:
+            kind = types.get(name)
+            takes_one = kind is not None and kind is not bool and bool not in get_args(kind)
+            named += [argument, *(rest[:1] if takes_one else [])]
+            rest = rest[1:] if takes_one else rest
+    return [*named, f"--{lists[0]}={json.dumps(values)}"] if values else named
+
+
+def _help() -> str:
+    lines = [f"  {name:<8}{description}" for name, (_, _, description) in _COMMANDS.items()]
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} COMMAND --index DIR ...",
+            "",
+            "An index of image embeddings on disk, and queries of it by image files.",
+            "",
+            *lines,
+            "",
+            f"See {PROGRAM} COMMAND --help for the settings of each.",
+            "",
+        ]
+    )
+
+
+_COMMANDS: dict[str, tuple[type, Callable, str]] = {
+    "build": (SearchBuildConfig, _build, "Embeds a gallery, or takes its embeddings: a new index."),
+    "query": (SearchQueryConfig, _query, "Finds the nearest items of image files."),
+    "add": (SearchAddConfig, _add, "Adds the items of another gallery."),
+    "remove": (SearchRemoveConfig, _remove, "Removes items by their ids."),
+    "info": (SearchInfoConfig, _info, "Says what an index holds, and verifies its files."),
+    "export": (SearchExportConfig, _export, "Writes an index as Parquet, for other programs."),
+}
+
+
+if __name__ == "__main__":
+    main()

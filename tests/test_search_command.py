@@ -1,0 +1,310 @@
+"""`search`: an index built, asked, changed and exported, against a plain path to its vectors."""
+
+import fcntl
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from pa_keras import embed, search, search_items
+from pa_keras.models import embedding_model
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(1)
+    return embedding_model("conv4", 8, (20, 20), weights=None)
+
+
+@pytest.fixture
+def run_folder(model, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    model.save(folder / "best.keras")
+    (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"crop_fraction": 1.0}}))
+    return folder
+
+
+@pytest.fixture
+def index(run_folder, photos, tmp_path):
+    do("build", "--run", run_folder, "--gallery", photos, "--index", tmp_path / "index")
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def other_model(tmp_path):
+    path = tmp_path / "other.keras"
+    embedding_model("conv4", 8, (20, 20), weights=None, seed=7).save(path)
+    return path
+
+
+def do(*arguments):
+    search.main([str(argument) for argument in arguments])
+
+
+def failure(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        do(*arguments)
+    return str(stopped.value.code)
+
+
+def vectors(model, paths):
+    """The centre 20 x 20 of images that are 20 high, without any of our pipelines."""
+    pixels = [np.asarray(Image.open(path))[:, 2:22] for path in paths]
+    return model(np.asarray(pixels, "float32"), training=False).numpy()
+
+
+def answers(capsys, *arguments):
+    capsys.readouterr()
+    do("query", *arguments, "--json")
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_query_equals_a_plain_search(index, model, photos, capsys):
+    files = sorted(photos.rglob("*.png"))
+    queries = [files[3], files[40]]
+    found = answers(capsys, "--index", index, *queries, "-k", 5)
+    similarities = vectors(model, queries) @ vectors(model, files).T
+    assert len(found) == 10
+    for i, query in enumerate(queries):
+        order = np.argsort(-similarities[i])[:5]
+        own = found[5 * i : 5 * i + 5]
+        assert {line["query"] for line in own} == {str(query)}
+        assert [line["rank"] for line in own] == [1, 2, 3, 4, 5]
+        np.testing.assert_allclose(
+            [line["similarity"] for line in own], similarities[i][order], atol=1e-5
+        )
+        assert own[0]["id"] == query.relative_to(photos).as_posix()
+        assert all(line["label"] == Path(line["id"]).parent.name for line in own)
+
+
+def test_query_as_a_table_and_a_picture(index, photos, tmp_path, capsys):
+    picture = tmp_path / "found.png"
+    query = photos / "class 3" / "2.png"
+    do("query", "--picture", picture, query, "--index", index)
+    out = capsys.readouterr().out
+    assert f"{query}\n  rank  similarity  label" in out
+    assert "     1      1.0000  class 3  class 3/2.png\n" in out
+    with Image.open(picture) as image:
+        assert image.size == (900, 210)  # a query and four answers
+
+
+def test_k_above_the_index_is_all_of_it(index, photos, capsys):
+    assert len(answers(capsys, "--index", index, photos / "class 1" / "1.png", "--k=99")) == 60
+    assert "received 1 images and k=0" in failure("query", "--index", index, "a.png", "-k", "0")
+
+
+def test_a_query_that_is_no_image(index, photos):
+    bad = photos / "class 1" / "1.png"
+    bad.write_bytes(b"no image")
+    assert str(bad) in failure("query", "--index", index, bad, photos / "class 1" / "2.png")
+    assert "missing.png" in failure("query", "--index", index, photos / "missing.png")
+
+
+def test_another_model_is_refused(index, run_folder, other_model, photos):
+    query = photos / "class 1" / "1.png"
+    message = failure("query", "--index", index, query, "--model", other_model)
+    assert "its checksum differs" in message
+    shutil.move(run_folder, run_folder.with_name("moved"))
+    assert "Say where it is now" in failure("query", "--index", index, query)
+    do("query", "--index", index, query, "--run", run_folder.with_name("moved"))
+
+
+def test_add_embeds_what_is_new(index, model, photos, monkeypatch, capsys):
+    Image.new("RGB", (24, 20), (250, 10, 10)).save(photos / "class 2" / "new.png")
+    embedded = []
+    whole = search_items.embedding
+
+    def counted(*arguments):
+        embed_paths = whole(*arguments)
+        return lambda paths, advance: embedded.extend(paths) or embed_paths(paths, advance)
+
+    monkeypatch.setattr(search_items, "embedding", counted)
+    do("add", "--index", index, "--gallery", photos)
+    assert embedded == [str(photos / "class 2" / "new.png")]
+    assert "1 added. " in capsys.readouterr().out
+    found = answers(capsys, "--index", index, photos / "class 2" / "new.png", "-k", 1)
+    assert found[0]["id"] == "class 2/new.png" and found[0]["label"] == "class 2"
+    do("add", "--index", index, "--gallery", photos)
+    assert "0 added. " in capsys.readouterr().out
+
+
+def test_add_another_gallery(index, photos, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(photos / "class 4", other / "class 4")
+    message = failure("add", "--index", index, "--gallery", other)
+    assert "6 of them of other files" in message and "--prefix" in message
+    do("add", "--index", index, "--gallery", other, "--prefix", "other/")
+    assert "66 items of 10 classes" in capsys.readouterr().out
+    found = answers(capsys, "--index", index, photos / "class 4" / "0.png", "-k", 2)
+    assert [line["id"] for line in found] == ["class 4/0.png", "other/class 4/0.png"]
+
+
+def test_remove(index, photos, capsys):
+    do("remove", "--index", index, "class 3/2.png", "class 3/3.png")
+    assert "2 removed. " in capsys.readouterr().out
+    found = answers(capsys, "--index", index, photos / "class 3" / "2.png", "-k", 60)
+    ids = [line["id"] for line in found]
+    assert len(ids) == 58 and not {"class 3/2.png", "class 3/3.png"} & set(ids)
+    assert "Did you mean class 3/1.png?" in failure("remove", "--index", index, "clas 3/1.png")
+    assert "Expected items to remain" in failure("remove", "--index", index, *ids)
+    assert "Expected an index" in failure("remove", "--index", photos, "a")
+    assert not (photos / "lock").exists()
+
+
+def test_info_and_a_changed_file(index, capsys):
+    do("info", "--index", index, "--verify")
+    out = capsys.readouterr().out
+    assert "60 items of 10 classes, 8 numbers each; exact search" in out
+    assert "crop_fraction 1.0" in out and "each with its checksum" in out
+    data = next(index.glob("data-*/embeddings.npy"))
+    contents = bytearray(data.read_bytes())
+    contents[-1] ^= 1
+    data.write_bytes(contents)
+    do("info", "--index", index)  # the size alone is looked at
+    assert "embeddings.npy changed" in failure("info", "--index", index, "--verify")
+
+
+def test_a_second_writer_is_told_who_holds_the_index(index, photos):
+    with (index / "lock").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("process 123 on host\n")
+        file.flush()
+        message = failure("remove", "--index", index, "class 3/2.png")
+        assert "process 123 on host does so now" in message
+        do("query", "--index", index, photos / "class 3" / "2.png")  # readers need not wait
+
+
+def test_nothing_is_overwritten(index, run_folder, photos, tmp_path):
+    arguments = ["build", "--run", run_folder, "--gallery", photos, "--index"]
+    assert "is one already" in failure(*arguments, index)
+    assert "for the index alone" in failure(*arguments, photos)
+    do(*arguments, index, "--force")
+    assert len(list(index.glob("data-*"))) == 1 and not (index / "unfinished").exists()
+
+
+def test_a_build_that_was_killed_goes_on(run_folder, photos, tmp_path, monkeypatch, capsys):
+    index = tmp_path / "index"
+    arguments = ["build", "--run", run_folder, "--gallery", photos, "--index", index]
+    whole, calls = search_items.embedding, []
+
+    def killed_at_the_third(*arguments):
+        embed_paths = whole(*arguments)
+
+        def embed_or_die(paths, advance):
+            calls.append(list(paths))
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return embed_paths(paths, advance)
+
+        return embed_or_die
+
+    small = search_items.Chunks
+    monkeypatch.setattr(search_items, "Chunks", lambda *a: small(*a, size=16))
+    monkeypatch.setattr(search_items, "embedding", killed_at_the_third)
+    assert failure(*arguments) == "130"
+    message = failure("query", "--index", index, photos / "class 1" / "1.png")
+    assert "an unfinished build" in message
+    do(*arguments)
+    assert [len(paths) for paths in calls] == [16, 16, 16, 16, 12]
+    found = answers(capsys, "--index", index, photos / "class 9" / "5.png", "-k", 1)
+    assert found[0]["id"] == "class 9/5.png"
+
+
+def test_bad_images_in_the_gallery(run_folder, photos, tmp_path, capsys):
+    bad = photos / "class 2" / "3.png"
+    bad.write_bytes(b"")
+    arguments = ["build", "--run", run_folder, "--gallery", photos, "--index", tmp_path / "index"]
+    assert str(bad) in failure(*arguments)
+    do(*arguments, "--on-bad-image", "skip")
+    assert "59 items" in capsys.readouterr().out
+
+
+def test_embeddings_of_embed(run_folder, other_model, photos, tmp_path, capsys):
+    npz = tmp_path / "photos.npz"
+    embed.main(["--run", str(run_folder), "--images", str(photos), "--out", str(npz)])
+    arguments = ["build", "--gallery", npz, "--index"]
+    do(*arguments, tmp_path / "bare")
+    query = photos / "class 5" / "1.png"
+    assert "a place that it knows" in failure("query", "--index", tmp_path / "bare", query)
+    do(*arguments, tmp_path / "placed", "--run", run_folder)
+    found = answers(capsys, "--index", tmp_path / "placed", query, "-k", 1)
+    assert found[0]["id"] == "class 5/1.png"
+    assert "another model" in failure(*arguments, tmp_path / "c", "--model", other_model)
+    message = failure(*arguments, tmp_path / "c", "--run", run_folder, "--crop-fraction", "0.5")
+    assert "that model with 1.0" in message
+    npz.write_text("none")
+    assert "is none" in failure(*arguments, tmp_path / "c")
+
+
+def test_parquet_there_and_back(index, run_folder, other_model, photos, tmp_path, capsys):
+    shards = tmp_path / "shards"
+    do("export", "--index", index, "--to", shards, "--rows-per-shard", 25)
+    assert len(list(shards.iterdir())) == 3
+    assert "has something in it" in failure("export", "--index", index, "--to", shards)
+    do("build", "--gallery", shards, "--index", tmp_path / "again")  # they say whose they are
+    query = photos / "class 5" / "1.png"
+    first = answers(capsys, "--index", index, query, "-k", 60)
+    assert answers(capsys, "--index", tmp_path / "again", query, "-k", 60) == first
+    message = failure(
+        "build", "--gallery", shards, "--index", tmp_path / "c", "--model", other_model
+    )
+    assert "another model" in message
+
+
+def test_parquet_of_another_size(run_folder, tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (tmp_path / "shards").mkdir()
+    vectors = pa.array([[0.6, 0.8]], pa.list_(pa.float32(), 2))
+    table = pa.table({"id": ["a"], "label": ["x"], "vector": vectors})
+    parquet.write_table(table, tmp_path / "shards" / "a.parquet")
+    arguments = ["build", "--gallery", tmp_path / "shards", "--index", tmp_path / "index"]
+    assert "Give --run DIR" in failure(*arguments)
+    assert "the model's 8 numbers" in failure(*arguments, "--run", run_folder)
+
+
+def test_parquet_of_an_unknown_model(run_folder, other_model, model, photos, tmp_path, caplog):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (tmp_path / "shards").mkdir()
+    files = sorted(str(file) for file in photos.rglob("*.png"))[:3]
+    rows = pa.array(vectors(model, files).tolist())
+
+    def write(ids):
+        parquet.write_table(
+            pa.table({"id": ids, "vector": rows}), tmp_path / "shards" / "a.parquet"
+        )
+
+    write(files)
+    arguments = ["build", "--gallery", tmp_path / "shards", "--index"]
+    message = failure(*arguments, tmp_path / "a", "--model", other_model)
+    assert "those of 3 files" in message and "Give the model that made them" in message
+    do(*arguments, tmp_path / "a", "--run", run_folder)
+    assert "on trust" not in caplog.text
+    write(["a", "b", "c"])
+    do(*arguments, tmp_path / "b", "--run", run_folder)
+    assert "on trust" in caplog.text
+
+
+def test_an_empty_gallery(run_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    arguments = ["build", "--run", run_folder, "--index", tmp_path / "index", "--gallery"]
+    assert "Expected images" in failure(*arguments, tmp_path / "empty")
+
+
+def test_help_and_a_misspelt_command(capsys):
+    search.main([])
+    assert "remove" in capsys.readouterr().out
+    assert failure("qeury") == "2"
+    assert "Did you mean query?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        search.main(["query", "--help"])
+    assert "--on_bad_image" in capsys.readouterr().out
