@@ -59,7 +59,7 @@ def flat_index(vectors: np.ndarray) -> faiss.IndexFlatIP:
     return index
 
 
-def exact(num_queries: int, turns: int = 4) -> None:
+def exact(num_queries: int, turns: int = 8) -> None:
     """The turns share the queries out, so that each side has the machine at its best and worst."""
     vectors = random_units(np.random.default_rng(0), NUMBER, SIZE)
     buffer = np.empty((1024, NUMBER), np.float32)

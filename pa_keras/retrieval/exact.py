@@ -5,8 +5,8 @@ from itertools import repeat
 
 import numpy as np
 
-# Similarities held at once, 4 bytes each: 64 MB, or those of the fewest rows that keep BLAS busy.
-BLOCK_SIZE = 2**24
+# Similarities held at once, 4 bytes each: 80 MB, or those of the fewest rows that keep BLAS busy.
+BLOCK_SIZE = 5 * 2**22
 FEWEST_ROWS, MOST_ROWS = 64, 1024
 # Rows that one thread takes the largest of: NumPy multiplies on every core, but sorts on one.
 ROWS_A_THREAD = 32

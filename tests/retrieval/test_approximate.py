@@ -87,10 +87,8 @@ def test_brute_force_below_the_rule_equals_exact(scann, exclude_self):
 
 
 @pytest.mark.parametrize("size", [16, 15])
-@pytest.mark.parametrize("hashing_above", [100_000, 1_000])
-def test_the_tree_stays_within_the_error_it_reports(scann, monkeypatch, hashing_above, size):
+def test_the_tree_stays_within_the_error_it_reports(scann, monkeypatch, size):
     monkeypatch.setattr(scann_index, "BRUTE_FORCE_BELOW", 1_000)
-    monkeypatch.setattr(scann_index, "HASHING_ABOVE", hashing_above)
     monkeypatch.setattr(approximate, "SMALLEST_SAMPLE", 2_000)
     points = clustered(3_000, size)
     own = np.arange(len(points), dtype=np.int32)
@@ -100,8 +98,7 @@ def test_the_tree_stays_within_the_error_it_reports(scann, monkeypatch, hashing_
     assert tuning.error.sample_size == 2_000
     # ScaNN trains in threads, so that no two builds are alike: only the bound is promised.
     assert tuning.error.neighbours < tuning.error.bound <= 0.03 and missed <= 0.03
-    assert tuning.settings["num_leaves"] == 55
-    assert tuning.settings["index"] == ("tree" if hashing_above > 3_000 else "tree and hashing")
+    assert tuning.settings["index"] == "tree and hashing" and tuning.settings["num_leaves"] == 55
     assert not (indices == own[:, None]).any()
     products = np.einsum("nd,nkd->nk", points, points[indices])
     np.testing.assert_allclose(similarities, products, atol=1e-4)
