@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 
 from pa_keras.retrieval import search
+from pa_keras.retrieval.scann_index import (
+    BRUTE_FORCE_BELOW,
+    TREE_SAMPLE,
+    ScannUnusableError,
+    load_scann,
+)
 
 logger = logging.getLogger(__name__)
 
-# Google's published rules: codes pay from the first number on, a tree above them past the second.
-_PAYS_FROM = 20_000
+# A few queries at a time need no tree below so many vectors.
 _TREE_ABOVE = 100_000
 # Each further effort looks at twice the candidates and leaves; past the last, exact search pays.
 _EFFORTS = (1, 2, 4, 8)
@@ -35,11 +40,11 @@ class CandidateSearch:
         settings: what `build_candidates` returned.
 
     Raises:
-        ImportError: ScaNN does not load.
+        ScannUnusableError: ScaNN does not load.
     """
 
     def __init__(self, folder: Path, settings: Sequence[dict[str, Any]]) -> None:
-        self._searcher = _scann().load_searcher(str(folder))
+        self._searcher = load_scann().load_searcher(str(folder))
         self._settings = settings
 
     def serves(self, k: int) -> bool:
@@ -77,18 +82,18 @@ def build_candidates(embeddings: np.ndarray, folder: Path) -> list[dict[str, Any
         ScaNN, or where it never is.
     """
     size = len(embeddings)
-    if size < _PAYS_FROM:
+    if size < BRUTE_FORCE_BELOW:
         return []
     try:
-        builder = _scann().builder(np.asarray(embeddings), _KS[-1], "dot_product")
-    except ImportError as error:
+        builder = load_scann().builder(np.asarray(embeddings), _KS[-1], "dot_product")
+    except ScannUnusableError as error:
         logger.warning("The index has exact search alone, because %s.", error)
         return []
     leaves = 1
     if size > _TREE_ABOVE:
         num_leaves = round(math.sqrt(size))
         leaves = max(1, num_leaves // 20)
-        builder = builder.tree(num_leaves, leaves, training_sample_size=min(size, 250_000))
+        builder = builder.tree(num_leaves, leaves, training_sample_size=min(size, TREE_SAMPLE))
     logger.info("Building ScaNN's index of %s vectors.", f"{size:,}")
     searcher = builder.score_ah(2, anisotropic_quantization_threshold=0.2).build()
     measured = [_tuned(searcher, embeddings, k, leaves) for k in _KS]
@@ -149,17 +154,3 @@ def _nearest_candidates(
         redone = search(queries[short], embeddings, k, method="exact")
         rows[short], similarities[short] = redone.indices, redone.similarities
     return rows, similarities
-
-
-def _scann() -> Any:
-    """ScaNN's module; the ways in which it does not load become one error."""
-    import tensorflow as tf
-
-    try:
-        from scann.scann_ops.py import scann_ops_pybind
-    except (ImportError, tf.errors.NotFoundError, OSError) as error:
-        raise ImportError(
-            f"ScaNN does not load ({error}); it is for Linux on x86-64, in the release made for "
-            f"TensorFlow {tf.__version__}"
-        ) from error
-    return scann_ops_pybind

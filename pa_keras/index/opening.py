@@ -12,6 +12,7 @@ from pa_keras.index.approximate import CandidateSearch
 from pa_keras.index.items import Items
 from pa_keras.index.record import ModelRecord, expect_sizes, read_record
 from pa_keras.retrieval import search
+from pa_keras.retrieval.scann_index import ScannUnusableError
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,6 @@ def _opened(folder: Path, record: dict[str, Any]) -> Index:
     if record["search"]:
         try:
             candidates = CandidateSearch(data / "scann", record["search"])
-        except ImportError as error:  # the index may have come from another machine
+        except ScannUnusableError as error:  # the index may have come from another machine
             logger.warning("The index is searched exactly, because %s.", error)
     return Index(folder, record, items, candidates)

@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import tensorflow as tf
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
-from pa_keras.pipelines import decode_image
+from pa_keras.plots import thumbnails
 
 
 def found(
@@ -21,28 +18,16 @@ def found(
 
     Args:
         queries: Q image files.
-        paths: Q rows of k image files; one that is not there is drawn as an empty frame.
+        paths: Q rows of k image files; one that is not there is left blank.
         captions: Q rows of k texts, drawn below.
         path: of the picture, by whose ending the format is chosen.
     """
     columns = 1 + max(len(row) for row in paths)
-    figure = Figure(figsize=(1.5 * columns, 1.75 * len(queries)), layout="constrained")
-    rows = figure.subplots(len(queries), columns, squeeze=False)
+    page = Figure(figsize=thumbnails.size_of(len(queries), columns))
+    rows = thumbnails.cells(page, len(queries), columns)
     for axes, query, files, texts in zip(rows, queries, paths, captions, strict=True):
-        for axis, file, text in zip(axes, [query, *files], [Path(query).name, *texts], strict=True):
-            _show(axis, file, text)
-        for spine in axes[0].spines.values():
-            spine.set(color="black", linewidth=2.5)
-    figure.savefig(path, dpi=120)
-
-
-def _show(axis: Axes, file: str, text: str) -> None:
-    axis.set(xticks=[], yticks=[])
-    axis.set_xlabel(text, fontsize=7, parse_math=False)
-    for spine in axis.spines.values():
-        spine.set(color="lightgrey")
-    if Path(file).is_file():
-        # As the model saw it: Pillow, for one, would turn 16-bit grey white.
-        image = Image.fromarray(decode_image(tf.io.read_file(file)).numpy())
-        image.thumbnail((256, 256))
-        axis.imshow(image)
+        thumbnails.show(axes[0], query, thumbnails.QUERY, Path(query).name)
+        for axis, file, text in zip(axes[1:], files, texts, strict=True):
+            if Path(file).is_file():
+                thumbnails.show(axis, file, "lightgrey", text)
+    page.savefig(path, dpi=120)

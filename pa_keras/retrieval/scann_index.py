@@ -81,7 +81,7 @@ def build_index(gallery: np.ndarray, k: int) -> ScannIndex:
     Source: https://github.com/google-research/google-research/blob/master/scann/docs/algorithms.md
     """
     num_vectors = len(gallery)
-    builder = _load_scann().builder(gallery, k, "dot_product")
+    builder = load_scann().builder(gallery, k, "dot_product")
     if num_vectors < BRUTE_FORCE_BELOW:
         return ScannIndex(builder.score_brute_force().build(), num_vectors)
     num_leaves = round(math.sqrt(num_vectors))
@@ -95,7 +95,7 @@ def build_index(gallery: np.ndarray, k: int) -> ScannIndex:
     return ScannIndex(searcher, num_vectors, num_leaves, leaves, candidates)
 
 
-def _load_scann() -> ModuleType:
+def load_scann() -> ModuleType:
     """ScaNN's builder module; its three ways not to load become one error that says what to do."""
     import tensorflow as tf
 
