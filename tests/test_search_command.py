@@ -91,7 +91,7 @@ def test_query_as_a_table_and_a_picture(index, photos, tmp_path, capsys):
     assert f"{query}\n  rank  similarity  label" in out
     assert "     1      1.0000  class 3  class 3/2.png\n" in out
     with Image.open(picture) as image:
-        assert image.size == (900, 210)  # a query and four answers
+        assert image.size == (957, 249)  # a query and four answers
 
 
 def test_k_above_the_index_is_all_of_it(index, photos, capsys):
