@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
+from pa_keras.losses.replicas import weighted
 from pa_keras.losses.terms import cross_entropy
 
 
@@ -52,7 +53,7 @@ def arcface(
     straight = similarities - margin * math.sin(margin)
     target = ops.where(cosine >= -math.cos(margin), turned, straight)
     logits = scale * ops.where(own, target, similarities)
-    return ops.where(valid, cross_entropy(logits, own), float("nan"))
+    return ops.where(valid, weighted(cross_entropy(logits, own)), float("nan"))
 
 
 @keras.saving.register_keras_serializable("pa_keras")

@@ -4,6 +4,8 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import ops
 
+from pa_keras.losses import replicas
+
 TensorLike = tf.Tensor | npt.ArrayLike
 
 
@@ -77,7 +79,7 @@ def expect_positive(name: str, value: float) -> None:
 
 
 def check_embeddings(labels: TensorLike, embeddings: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
-    """Labels int64 (B,) and float32 embeddings (B, D).
+    """Labels int64 (B,) and float32 embeddings (B, D), of the whole batch on several replicas.
 
     Raises:
         ValueError: a wrong rank or dtype.
@@ -95,7 +97,8 @@ def check_embeddings(labels: TensorLike, embeddings: TensorLike) -> tuple[tf.Ten
             f"Expected labels as integers of shape (batch,); received {labels.dtype.name} of shape "
             f"{tuple(labels.shape)}."
         )
-    return ops.cast(labels, "int64"), ops.cast(embeddings, "float32")
+    labels, embeddings = ops.cast(labels, "int64"), ops.cast(embeddings, "float32")
+    return replicas.gathered(labels), replicas.gathered(embeddings)
 
 
 def pairs_of(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
+from pa_keras.losses.replicas import weighted
 from pa_keras.losses.terms import cross_entropy
 
 
@@ -41,7 +42,7 @@ def normalized_softmax(
     labels, similarities = check_cosines(labels, similarities)
     own, valid = own_class(labels, similarities)
     logits = similarities / temperature
-    return ops.where(valid, cross_entropy(logits, own), float("nan"))
+    return ops.where(valid, weighted(cross_entropy(logits, own)), float("nan"))
 
 
 @keras.saving.register_keras_serializable("pa_keras")

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pa_keras.losses import replicas
 from pa_keras.losses.inputs import (
     TensorLike,
     check_cosines,
@@ -27,6 +28,7 @@ def proxy_anchor(
         l(X) = 1/|P+| sum_{p in P+} log(1 + sum_{x in X_p+} exp(-alpha (s(x, p) - delta)))
              + 1/C    sum_{p in P}  log(1 + sum_{x in X_p-} exp( alpha (s(x, p) + delta)))
 
+    On several replicas of `tf.distribute` X is the whole batch: each sum goes on over the replicas.
     Everything is computed in float32 by log-sum-exp and softplus, so no alpha overflows.
 
     Args:
@@ -53,9 +55,11 @@ def proxy_anchor(
     _check_settings(margin, alpha)
     labels, similarities = check_cosines(labels, similarities)
     positive, valid = own_class(labels, similarities)
-    positive_terms = log_one_plus_sum_exp(-alpha * (similarities - margin), positive, axis=0)
-    negative_terms = log_one_plus_sum_exp(alpha * (similarities + margin), ~positive, axis=0)
-    num_present = ops.sum(ops.cast(ops.any(positive, axis=0), "float32"))
+    pull, push = -alpha * (similarities - margin), alpha * (similarities + margin)
+    positive_terms = log_one_plus_sum_exp(pull, positive, 0, across_replicas=True)
+    negative_terms = log_one_plus_sum_exp(push, ~positive, 0, across_replicas=True)
+    present = ops.any(replicas.gathered(ops.any(positive, axis=0)[None]), axis=0)
+    num_present = ops.sum(ops.cast(present, "float32"))
     terms = positive_terms * (similarities.shape[1] / num_present) + negative_terms
     # XLA drops assertions: a bad label must then give NaN, never a plausible number.
     return ops.where(valid, terms, float("nan"))

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
+from pa_keras.losses.replicas import weighted
 from pa_keras.losses.terms import cross_entropy
 
 
@@ -50,7 +51,7 @@ def proxy_nca(
     labels, similarities = check_cosines(labels, similarities)
     own, valid = own_class(labels, similarities)
     logits = 2 * scale * (similarities - 1)
-    terms = cross_entropy(logits, own, target_in_denominator)
+    terms = weighted(cross_entropy(logits, own, target_in_denominator))
     return ops.where(valid, terms, float("nan"))
 
 

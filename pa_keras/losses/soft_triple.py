@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
+from pa_keras.losses.replicas import weighted
 from pa_keras.losses.terms import cross_entropy
 
 
@@ -65,7 +66,7 @@ def soft_triple(
     labels, relaxed = check_cosines(labels, relaxed)
     own, valid = own_class(labels, relaxed)
     logits = scale * ops.where(own, relaxed - margin, relaxed)
-    return ops.where(valid, cross_entropy(logits, own), float("nan"))
+    return ops.where(valid, weighted(cross_entropy(logits, own)), float("nan"))
 
 
 @keras.saving.register_keras_serializable("pa_keras")

@@ -1,4 +1,4 @@
-"""Losses under `tf.distribute`: two replicas step as far as one device does."""
+"""Losses under `tf.distribute`: several replicas step as one device on the whole batch."""
 
 import json
 import subprocess
@@ -9,10 +9,10 @@ import pytest
 
 
 @pytest.mark.large
-def test_two_replicas_step_by_the_mean_of_their_losses():
-    """A loss of pairs sees those of a replica; one of single embeddings is the whole batch's."""
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_several_replicas_equal_one_device(replicas):
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("two_replicas.py"))],
+        [sys.executable, str(Path(__file__).with_name("replicas_step.py")), str(replicas)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
