@@ -1,7 +1,7 @@
 """The whole batch of `tf.distribute`, of which each replica has a part.
 
 Keras divides the loss of each replica by their number and adds the gradients up. So replicas step
-like one device where each has the loss of the whole batch, and gradients come back from all of them.
+like one device where each has the loss of the whole batch, and gradients come back from all.
 """
 
 import tensorflow as tf
