@@ -73,6 +73,7 @@ setup(
             "build>=1.2,<2",
             "hypothesis>=6.100,<7",
             "pytest>=8.3,<10",
+            "pytest-xdist>=3.6,<4",
             "ruff>=0.14,<0.18",
         ],
     },
