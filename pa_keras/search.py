@@ -3,6 +3,7 @@
 import difflib
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,6 +65,8 @@ def _query(config: SearchQueryConfig) -> None:
     from pa_keras.pipelines import check_images
 
     command_line.expect_new(config.picture)
+    if config.picture:
+        plots.expect_picture(config.picture)
     if config.k < 1 or not config.images:
         raise ValueError(
             f"Expected one image or more and k of 1 or more; received {len(config.images)} images "
@@ -188,17 +191,21 @@ def _with_name_of_values(arguments: Sequence[str], config_class: type) -> list[s
     if not lists:
         return list(arguments)
     named, values = [], []
-    rest = ["--k" if argument == "-k" else argument for argument in arguments]
+    # -k 4, -k4 and -k=4 are --k 4.
+    rest = [re.sub(r"^-k(?==|$)", "--k", re.sub(r"^-k(\d)", r"--k=\1", a)) for a in arguments]
     while rest:
         argument = rest.pop(0)
         name = argument[2:].replace("-", "_")
-        if not argument.startswith("--"):
+        if argument.startswith("--") and name in lists:
+            continue
+        if not argument.startswith("-"):
             values.append(argument)
-        elif name not in lists:
-            kind = types.get(name)
-            takes_one = kind is not None and kind is not bool and bool not in get_args(kind)
-            named += [argument, *(rest[:1] if takes_one else [])]
-            rest = rest[1:] if takes_one else rest
+            continue
+        named.append(argument)
+        kind = types.get(name, str if name == "config" else None)
+        is_switch = kind is bool or bool in get_args(kind)
+        if rest and (rest[0].lower() in ("true", "false") if is_switch else kind is not None):
+            named.append(rest.pop(0))
     return [*named, f"--{lists[0]}={json.dumps(values)}"] if values else named
 
 

@@ -164,11 +164,17 @@ def _images_at(gallery: str, prefix: str) -> tuple[Images, list[str]]:
 def _new(index: Index, ids: Sequence[str], paths: Sequence[str]) -> np.ndarray:
     """The positions of what the index does not have."""
     known = dict(zip(index.items.ids, index.items.paths, strict=True))
-    other = [name for name, path in zip(ids, paths, strict=True) if known.get(name, path) != path]
+    # Of an index made of embeddings alone the files are not known: an id is then all there is.
+    other = [
+        (name, path)
+        for name, path in zip(ids, paths, strict=True)
+        if known.get(name) and os.path.realpath(known[name]) != os.path.realpath(path)
+    ]
     if other:
+        name, path = other[0]
         raise ValueError(
             f"Expected new ids; the index has {len(other)} of them of other files, such as "
-            f"{other[0]!r}. Give a --prefix, or remove those first."
+            f"{name!r} of {known[name]}; received {path}. Give a --prefix, or remove those first."
         )
     return np.flatnonzero([name not in known for name in ids])
 

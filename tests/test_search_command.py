@@ -94,6 +94,42 @@ def test_query_as_a_table_and_a_picture(index, photos, tmp_path, capsys):
         assert image.size == (957, 249)  # a query and four answers
 
 
+@pytest.mark.parametrize("k", [["-k", "2"], ["-k2"], ["-k=2"], ["--k=2"], ["--k", "2"]])
+@pytest.mark.parametrize("switch", [["--json"], ["--json", "true"], ["--json=true"]])
+def test_arguments_in_any_form_and_place(index, photos, capsys, tmp_path, k, switch):
+    image = str(photos / "class 1" / "1.png")
+    (tmp_path / "q.yaml").write_text(f"index: {index}")
+    capsys.readouterr()
+    do("query", *switch, *k, "--config", tmp_path / "q.yaml", image)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_help_of_a_query(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        do("query", "-h")
+    assert stopped.value.code == 0 and "--picture" in capsys.readouterr().out
+
+
+def test_a_picture_that_cannot_be_written_is_refused_first(index, photos, tmp_path, capsys):
+    image = photos / "class 1" / "1.png"
+    message = failure("query", "--index", index, image, "--picture", tmp_path / "found.xyz")
+    assert "a picture's name to end with one of" in message
+    assert "rank" not in capsys.readouterr().out
+
+
+def test_what_came_from_parquet_grows_by_images(index, photos, tmp_path, capsys):
+    do("export", "--index", index, "--to", tmp_path / "shards")
+    again = tmp_path / "again"
+    do("build", "--gallery", tmp_path / "shards", "--index", again)
+    Image.new("RGB", (24, 20), "red").save(photos / "class 1" / "new.png")
+    link = tmp_path / "link"
+    link.symlink_to(photos)
+    for gallery, folder in ((photos, again), (link, index)):
+        capsys.readouterr()
+        do("add", "--index", folder, "--gallery", gallery)
+        assert "1 added." in capsys.readouterr().out
+
+
 def test_k_above_the_index_is_all_of_it(index, photos, capsys):
     assert len(answers(capsys, "--index", index, photos / "class 1" / "1.png", "--k=99")) == 60
     assert "received 1 images and k=0" in failure("query", "--index", index, "a.png", "-k", "0")

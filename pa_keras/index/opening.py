@@ -13,6 +13,7 @@ from pa_keras.index.items import Items
 from pa_keras.index.record import ModelRecord, expect_sizes, read_record
 from pa_keras.retrieval import search
 from pa_keras.retrieval.scann_index import ScannUnusableError
+from pa_keras.retrieval.search import check_sizes, unit_rows
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class Index:
         Raises:
             ValueError: k out of range; queries of another size or not of unit length.
         """
+        queries = unit_rows("queries", queries)
+        check_sizes(queries, self.items.embeddings, k, exclude_self=False)
         if self.candidates is not None and self.candidates.serves(k):
             return self.candidates.search(queries, self.items.embeddings, k)
         found = search(queries, self.items.embeddings, k, method="exact")
@@ -94,9 +97,16 @@ def open_index(folder: str | Path) -> Index:
 def _opened(folder: Path, record: dict[str, Any]) -> Index:
     data = folder / record["data"]
     expect_sizes(data, record)
-    texts = json.loads((data / "items.json").read_text(encoding="utf-8"))
-    embeddings = np.load(data / "embeddings.npy", mmap_mode="r")
-    items = Items(embeddings, **texts, labels=np.load(data / "labels.npy"))
+    try:
+        texts = json.loads((data / "items.json").read_text(encoding="utf-8"))
+        embeddings = np.load(data / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(data / "labels.npy", allow_pickle=False)
+        items = Items(embeddings, **texts, labels=labels)
+    except (ValueError, TypeError, EOFError) as error:
+        raise ValueError(
+            f"Expected the files of {data} as they were written; received others ({error}). See "
+            "which by search info --verify, and build the index anew."
+        ) from error
     candidates = None
     if record["search"]:
         try:

@@ -1,6 +1,7 @@
 """Embeddings as sharded Parquet, the form that vector databases and Beam pipelines share."""
 
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,7 +104,7 @@ def read_parquet(folder: str | Path) -> tuple[Items, dict[str, Any] | None]:
         )
     names, numbers = np.unique(np.array(labels, object), return_inverse=True)
     embeddings = np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32)
-    paths = [name if Path(name).is_file() else "" for name in ids]
+    paths = [os.path.abspath(name) if os.path.isfile(name) else "" for name in ids]
     items = Items(embeddings, ids, paths, numbers.astype(np.int32).reshape(-1), names.tolist())
     record = next(iter(models))
     return items, None if record is None else json.loads(record)

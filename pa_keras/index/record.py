@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FORMAT = 1
 RECORD = "index.json"
+_NUMBERS = ("items", "classes", "embedding_size")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,13 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text())
         if record["format"] != FORMAT:
             raise ValueError(f"its format is {record['format']}, not {FORMAT}")
-        return {**record, "files": dict(record["files"]), "model": dict(record["model"])}
+        # A writer deletes this folder: it must be one of the index.
+        if not re.fullmatch(r"data-\d+", record["data"]):
+            raise ValueError(f"its data are in {record['data']!r}")
+        ModelRecord(**record["model"])
+        for name in _NUMBERS:
+            int(record[name])
+        return {**record, "files": dict(record["files"]), "search": list(record["search"])}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"Expected {path} as it was written; received another ({error!r}). Build the index "

@@ -18,7 +18,7 @@ def found(
 
     Args:
         queries: Q image files.
-        paths: Q rows of k image files; one that is not there is left blank.
+        paths: Q rows of k image files; one that is not there is an empty frame.
         captions: Q rows of k texts, drawn below.
         path: of the picture, by whose ending the format is chosen.
     """
@@ -30,4 +30,6 @@ def found(
         for axis, file, text in zip(axes[1:], files, texts, strict=True):
             if Path(file).is_file():
                 thumbnails.show(axis, file, "lightgrey", text)
+            else:
+                thumbnails.frame(axis, "lightgrey", text)
     page.savefig(path, dpi=120)

@@ -74,8 +74,13 @@ def cells(
 
 def show(axis: Axes, path: str, color: str, name: str) -> None:
     """Draws an image file with a border, and its class name under it."""
-    axis.set_axis_on()
     axis.imshow(thumbnail(path, 256))
+    frame(axis, color, name)
+
+
+def frame(axis: Axes, color: str, name: str) -> None:
+    """Draws the border of a cell, and a name under it."""
+    axis.set_axis_on()
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set(color=color, linewidth=2.5)

@@ -109,6 +109,8 @@ def _tune(
     if labels is not None:
         # Queries without a right answer count in no recall.
         countable = np.flatnonzero(num_relevant(*labels) > (own is not None))
+        if not len(countable):
+            raise ScannUnusableError("no query has a right answer to measure it by")
     size = np.clip(len(queries) // 6, SMALLEST_SAMPLE, LARGEST_SAMPLE)
     size = min(size, len(countable))
     sample = np.sort(np.random.default_rng(seed).choice(countable, size, replace=False))

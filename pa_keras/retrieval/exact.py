@@ -38,12 +38,15 @@ def exact_neighbours(
     indices = np.empty((len(queries), k), np.int32)
     similarities = np.empty((len(queries), k), np.float32)
     rows = min(len(queries), np.clip(BLOCK_SIZE // len(gallery), FEWEST_ROWS, MOST_ROWS))
-    buffer = np.empty((rows, len(gallery)), np.float32)
+    buffer = np.empty((max(rows, 2), len(gallery)), np.float32)
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(queries), rows):
             block = slice(start, start + rows)
             products = buffer[: len(queries[block])]
-            np.matmul(queries[block], gallery.T, out=products)
+            # A product with a single row rounds equal columns differently: it is made of two.
+            alone = len(products) == 1
+            factor = np.repeat(queries[block], 2, axis=0) if alone else queries[block]
+            np.matmul(factor, gallery.T, out=products if not alone else buffer[:2])
             if own is not None:
                 products[np.arange(len(products)), own[block]] = -np.inf
             parts = np.split(products, range(ROWS_A_THREAD, len(products), ROWS_A_THREAD))

@@ -46,6 +46,8 @@ def num_relevant(
     classes, counts = np.unique(
         query_labels if leave_one_out else gallery_labels, return_counts=True
     )
+    if not len(classes):
+        return np.zeros(len(query_labels), np.int64)
     place = np.searchsorted(classes, query_labels).clip(max=len(classes) - 1)
     return np.where(classes[place] == query_labels, counts[place] - leave_one_out, 0)
 

@@ -104,9 +104,9 @@ def search(
     if method not in METHODS:
         raise ValueError(f"Expected method to be one of {', '.join(METHODS)}; received {method!r}.")
     same = gallery is queries
-    queries = _unit_rows("queries", queries)
-    gallery = queries if same else _unit_rows("gallery", gallery)
-    _check_sizes(queries, gallery, k, exclude_self)
+    queries = unit_rows("queries", queries)
+    gallery = queries if same else unit_rows("gallery", gallery)
+    check_sizes(queries, gallery, k, exclude_self)
     labels = _labels(query_labels, gallery_labels, len(queries), len(gallery), exclude_self)
     own = np.arange(len(queries), dtype=np.int32) if exclude_self else None
     exact_note = f"exact search over {len(gallery):,}"
@@ -125,7 +125,8 @@ def search(
     return Neighbours(*exact_neighbours(queries, gallery, k, own), "exact", exact_note, report)
 
 
-def _unit_rows(name: str, vectors: npt.ArrayLike) -> np.ndarray:
+def unit_rows(name: str, vectors: npt.ArrayLike) -> np.ndarray:
+    """The vectors as float32 (N, D); a ValueError that names rows which are not of unit length."""
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if vectors.ndim != 2 or 0 in vectors.shape:
         raise ValueError(
@@ -155,7 +156,8 @@ def _refuse(name: str, wanted: str, bad: np.ndarray, lengths: np.ndarray, advice
         )
 
 
-def _check_sizes(queries: np.ndarray, gallery: np.ndarray, k: int, exclude_self: bool) -> None:
+def check_sizes(queries: np.ndarray, gallery: np.ndarray, k: int, exclude_self: bool) -> None:
+    """Raises a ValueError unless queries and gallery fit together, and k the gallery."""
     if queries.shape[1] != gallery.shape[1]:
         raise ValueError(
             "Expected queries and gallery of one embedding_size; received "

@@ -93,6 +93,14 @@ def test_candidates_of_scann_are_compared_exactly(tmp_path, monkeypatch, tree_ab
         assert all(len(set(found)) == k for found in rows.tolist())
     exact, _ = index.search(queries[:3], 150)
     assert exact.shape == (3, 150)
+    for bad, k, message in (
+        (3 * queries, 5, "unit-length rows in queries"),
+        (0 * queries, 5, "unit-length rows in queries"),
+        (unit(np.random.default_rng(1), 2, 33), 5, "33 and 32"),
+        (queries, 0, "k from 1 to 20000"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            index.search(bad, k)
 
 
 def test_without_scann_the_search_is_exact(tmp_path, monkeypatch, caplog):
@@ -105,7 +113,10 @@ def test_without_scann_the_search_is_exact(tmp_path, monkeypatch, caplog):
     assert record["search"] == []
 
 
-@pytest.mark.parametrize("damage", ["shorter", "missing", "record", "format"])
+@pytest.mark.parametrize(
+    "damage",
+    ["shorter", "missing", "record", "format", "elsewhere", "keys", "model", "texts", "header"],
+)
 def test_a_corrupt_index_is_detected(tmp_path, damage):
     data = tmp_path / write_index(tmp_path, some(20), MODEL)["data"]
     record = tmp_path / "index.json"
@@ -118,9 +129,18 @@ def test_a_corrupt_index_is_detected(tmp_path, damage):
     elif damage == "record":
         record.write_text(record.read_text()[:100])
         expected = "index.json as it was written"
+    elif damage in ("texts", "header"):
+        path = data / ("items.json" if damage == "texts" else "labels.npy")
+        path.write_bytes(b"x" * path.stat().st_size)
+        expected = "as they were written; received others .*search info --verify"
     else:
-        record.write_text(json.dumps({**json.loads(record.read_text()), "format": 99}))
-        expected = "its format is 99"
+        change, expected = {
+            "format": ({"format": 99}, "its format is 99"),
+            "elsewhere": ({"data": "../x"}, "its data are in '../x'"),
+            "keys": ({"items": None}, "as it was written; received another"),
+            "model": ({"model": {}}, "as it was written; received another"),
+        }[damage]
+        record.write_text(json.dumps({**json.loads(record.read_text()), **change}))
     with pytest.raises(ValueError, match=expected):
         open_index(tmp_path)
     write_index(tmp_path, some(30), MODEL)  # and it can be built anew

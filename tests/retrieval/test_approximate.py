@@ -201,6 +201,12 @@ def test_scann_s_empty_answers_are_no_index():
     assert index.settings(4) == {"index": "tree and hashing", **expected}
 
 
+def test_without_an_answerable_query_it_cannot_be_measured():
+    points = clustered(300)
+    found = search(points, points, 2, True, "scann", np.arange(300))
+    assert found.method == "exact" and "no query has a right answer" in found.note
+
+
 def test_an_inexact_index_falls_back_and_says_so(monkeypatch, caplog):
     points = clustered(300)
     use(monkeypatch, lambda q, e, indices, similarities: similarities.fill(-1))

@@ -197,3 +197,7 @@ def test_labels_that_do_not_fit_are_refused():
         retrieval_metrics(vectors, [0, 0, 1], gallery=vectors)
     with pytest.raises(ValueError, match=r"indices of shape \(Q, k\)"):
         matches([1, 2], [0], [0, 1, 2])
+
+
+def test_an_empty_gallery_has_no_right_answer():
+    assert num_relevant([1, 2], []).tolist() == [0, 0]

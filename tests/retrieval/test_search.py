@@ -162,3 +162,12 @@ def test_wrong_shapes_are_refused():
         nearest_neighbours(points, points[:3], 1, exclude_self=True)
     with pytest.raises(ValueError, match="method to be one of auto, exact, scann; .*'faiss'"):
         nearest_neighbours(points, points, 1, method="faiss")
+
+
+def test_copies_stand_by_index_for_a_single_query_too():
+    rng = np.random.default_rng(0)
+    gallery = rng.standard_normal((501, 512)).astype("float32")
+    gallery = np.concatenate([gallery, gallery, gallery])
+    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    indices, _ = nearest_neighbours(gallery[:1], gallery, 3, method="exact")
+    assert indices.tolist() == [[0, 501, 1002]]
