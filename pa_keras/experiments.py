@@ -39,8 +39,9 @@ def with_recipes(arguments: Sequence[str]) -> list[str]:
     read: list[str] = []
     recipe = None
     for file in files:
-        recipe = hints.settings_in(file).get("recipe", recipe)
-        read += [*_file(hints.settings_in(file).get("recipe")), file]
+        own = hints.settings_in(file).get("recipe")
+        recipe = own or recipe
+        read += [*_file(own), file]
     for previous, argument in zip(["", *others], others, strict=False):
         if argument.startswith("--recipe=") or previous == "--recipe":
             asked = argument.removeprefix("--recipe=")

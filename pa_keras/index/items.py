@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# As of `pa_keras.retrieval`: a unit vector that went through half precision is off by less.
-LENGTH_TOLERANCE = 1e-3
+from pa_keras.retrieval.search import LENGTH_TOLERANCE
 
 
 @dataclass(frozen=True, eq=False)
