@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from pa_keras import ProxyAnchorLoss, datasets, embedding_model, pipelines, with_proxies
 from pa_keras.training import two_rate_adamw
-from pa_keras.training.callbacks import EpochSeconds, StopAtNaN
+from pa_keras.training.callbacks import StopAtNaN
+from pa_keras.training.progress import Progress
 
 
 def main():
@@ -44,8 +45,8 @@ def main():
     fixed = tf.data.Dataset.from_tensors(next(iter(batches))).repeat()
     rates = {"bare step": [], "fit": []}
     for turn in range(options.turns + 1):
-        for name, data, callbacks in (("bare step", fixed, []), ("fit", batches, [StopAtNaN()])):
-            seconds = EpochSeconds(options.steps * options.batch_size)
+        for name, data in (("bare step", fixed), ("fit", batches)):
+            progress = Progress(options.steps, options.batch_size)
             # Each call starts its own iterator: filling its buffers is the first epoch's.
             history = model.fit(
                 data,
@@ -53,7 +54,7 @@ def main():
                 epochs=2,
                 shuffle=False,
                 verbose=0,
-                callbacks=[seconds, *callbacks],
+                callbacks=[progress, *([StopAtNaN(progress)] if name == "fit" else [])],
             )
             if turn:  # the first turn traces
                 rates[name].append(history.history["images_per_second"][1])

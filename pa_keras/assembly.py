@@ -1,6 +1,7 @@
 """From the settings of a run to its parts: here alone the config becomes plain arguments."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 
 import keras
@@ -18,14 +19,20 @@ from pa_keras.pipelines import (
     evaluation_batches,
     steps_per_epoch,
     training_batches,
+    undecodable,
 )
 from pa_keras.training import RecallAtK, decayed, reference_optimizers
 from pa_keras.training import callbacks as run_callbacks
 from pa_keras.training.data import load_checked
 from pa_keras.training.evaluation import expect_ks
+from pa_keras.training.fingerprint import fingerprint
 from pa_keras.training.neighbour_pictures import NeighbourPictures
 from pa_keras.training.phases import phases
+from pa_keras.training.progress import Progress
 from pa_keras.training.run_folder import RunFolder
+from pa_keras.training.saving import SaveState
+from pa_keras.training.state import State
+from pa_keras.training.stopping import Stopping, StopRequests
 
 
 def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str]]:
@@ -49,6 +56,36 @@ def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str
     return dataclasses.replace(dataset, train=train), selection, skipped
 
 
+def fingerprint_of(
+    dataset: Dataset, selection: Dataset | None
+) -> dict[tuple[str, str], tuple[str, str]]:
+    """What tells whether the images of a run are those that it was begun with."""
+    parts = {"train": dataset.train, "queries": dataset.queries, "gallery": dataset.gallery}
+    held_out = None if selection is None or selection is dataset else selection.queries
+    return fingerprint({**parts, "held out": held_out})
+
+
+def unreadable_images(
+    error: tf.errors.OpError, dataset: Dataset, selection: Dataset | None
+) -> str | None:
+    """Which images had made an input pipeline fail; None if it was not the pipeline that failed."""
+    if not re.search("IteratorGetNext|DatasetToSingleElement", str(error)):
+        return None
+    sets = [dataset.train, dataset.queries, dataset.gallery, selection and selection.queries]
+    paths = [path for images in sets if images is not None for path in images.paths]
+    bad = undecodable(paths)
+    if not bad:
+        return (
+            "Expected images that can be read; an attempt failed, though all can be read now: "
+            f"{error.message.splitlines()[0]}."
+        )
+    lines = [f"  {path}: {reason}" for path, reason in list(bad.items())[:20]]
+    return (
+        f"Expected images that stay as they were when the run began; {len(bad)} cannot be read any "
+        "more:\n" + "\n".join(lines) + "\nPut them back."
+    )
+
+
 def _corrupted(config: FitConfig, train: Images) -> Images:
     """The training images with the noise that was asked for; what is measured on stays clean."""
     data = config.data
@@ -70,6 +107,8 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
     Where both sizes are the same, the second is a part of the first.
     """
     keras.utils.set_random_seed(config.seed)
+    if config.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(config.training.precision)
     settings = config.model
     evaluation_size = _both(config.data.image_size)
@@ -91,9 +130,13 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
 
 
 def make_batches(
-    config: FitConfig, images: Images, cache: str | ImageCache, first_epoch: int
+    config: FitConfig,
+    images: Images,
+    cache: str | ImageCache,
+    first_epoch: int = 0,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
-    """The endless training batches from `first_epoch` on."""
+    """The endless training batches from that step of that epoch on."""
     return training_batches(
         images.paths,
         images.labels,
@@ -108,6 +151,7 @@ def make_batches(
         augmentation=config.augmentation.extra,
         cache=cache,
         first_epoch=first_epoch,
+        first_step=first_step,
     )
 
 
@@ -152,12 +196,21 @@ def make_callbacks(
     model: keras.Model,
     embedder: keras.Model,
     steps_per_epoch: int,
-) -> list[keras.callbacks.Callback]:
-    """In the order in which they need each other's logs."""
+    requests: StopRequests,
+    state: State | None,
+) -> tuple[list[keras.callbacks.Callback], SaveState]:
+    """In the order in which they need each other's logs, and the last of them."""
     trained = model.get_layer("embedding_model")
+    rows = folder.read_metrics()
+    progress = Progress(steps_per_epoch, config.batches.batch_size)
+    best = None if selection is None else _best(folder, embedder, rows, state)
+    saver = SaveState(
+        folder.state, progress, requests, config.training.save_minutes, best=best, last=state
+    )
     result = [
-        run_callbacks.EpochSeconds(steps_per_epoch * config.batches.batch_size),
-        run_callbacks.StopAtNaN(),
+        progress,
+        run_callbacks.StopAtNaN(progress, saver),
+        Stopping(requests, progress),
     ]
     if trained is not embedder:
         result.append(
@@ -166,17 +219,25 @@ def make_callbacks(
             )
         )
     if selection is not None:
-        rows = folder.read_metrics()
-        best = max((row["recall_at_1"] for row in rows), default=-1.0)
         recall = make_recall(config, selection, embedder, rows[-1] if rows else {})
-        result += [recall, run_callbacks.SaveBest(folder.best_model, embedder, best=best)]
+        result += [recall, best]
         if config.logging.pictures:
             result.append(_pictures(recall, selection, folder))
     result.append(run_callbacks.AppendMetrics(folder.metrics))
     result.append(keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
     if config.logging.wandb_project:
         result.append(_wandb(config, folder))
-    return [*result, run_callbacks.SaveState(folder.state)]
+    return [*result, saver], saver
+
+
+def _best(
+    folder: RunFolder, embedder: keras.Model, rows: list[dict[str, float]], state: State | None
+) -> run_callbacks.SaveBest:
+    highest = max((row["recall_at_1"] for row in rows), default=-1.0)
+    kept = folder.state / state.best if state and state.best else None
+    return run_callbacks.SaveBest(
+        folder.best_model, embedder, best=highest, states=folder.state, kept=kept
+    )
 
 
 def _pictures(recall: RecallAtK, selection: Dataset, folder: RunFolder) -> NeighbourPictures:
@@ -191,7 +252,7 @@ def check(
     """Makes each part once, so that a setting out of its range is met before a folder is made."""
     expect_ks(config.evaluation.ks)
     make_evaluation_batches(config, dataset.queries)
-    make_batches(config, dataset.train, "none", 0)
+    make_batches(config, dataset.train, "none")
     loss_choice.make_loss(config, dataset.train.num_classes)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
     optimizer = make_optimizers(config, model, steps)

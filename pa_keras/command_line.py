@@ -22,6 +22,16 @@ logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config")
 
+# Settings of training that may be given without their group, as far as the config has them.
+_SHORT = (
+    "strategy",
+    "batch_chunks",
+    "steps_per_execution",
+    "deterministic",
+    "max_hours",
+    "profile",
+)
+
 
 def make_parser(config_class: type, program: str, description: str) -> jsonargparse.ArgumentParser:
     """A parser of a config dataclass: YAML files by --config, and every setting by dotted name.
@@ -32,6 +42,9 @@ def make_parser(config_class: type, program: str, description: str) -> jsonargpa
         description: stands at the head of --help.
     """
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    short = _short_names(config_class)
+    if short:
+        description += " Short for --training.NAME: " + ", ".join(f"--{name}" for name in short)
     # No `--recip` for `--recipe`: an abbreviation would pass by what looks for the whole name.
     parser = jsonargparse.ArgumentParser(
         prog=program, description=description, exit_on_error=False, allow_abbrev=False
@@ -53,8 +66,9 @@ def parse(
 ) -> tuple[Config, jsonargparse.Namespace]:
     """Reads the command line; settings on it stand above those of --config.
 
-    Dashes and underscores in names are the same. A list is `--name a b`, a switch `--name`. A
-    recipe stands for the settings in its file, as `experiments.with_recipes` puts them.
+    Dashes and underscores in names are the same, and some settings of training need not name their
+    group. A list is `--name a b`, a switch `--name`. A recipe stands for the settings in its file,
+    as `experiments.with_recipes` puts them.
 
     Args:
         parser: of `make_parser`.
@@ -69,7 +83,9 @@ def parse(
     Raises:
         SystemExit: with code 2 and a message, for a setting that is unknown or of a wrong type.
     """
-    arguments = _with_values([_normal(argument) for argument in arguments], config_class)
+    short = _short_names(config_class)
+    arguments = [_normal(argument, short) for argument in arguments]
+    arguments = _with_values(arguments, config_class)
     if shipped:
         arguments = experiments.with_paths(arguments)
     try:
@@ -185,11 +201,19 @@ def log_to(path: Path | None = None) -> None:
     package.addHandler(handler)
 
 
-def _normal(argument: str) -> str:
+def _short_names(config_class: type) -> list[str]:
+    """Names of `_SHORT` that are settings of training in this config."""
+    settings = dict(hints.types_of(config_class))
+    return [name for name in _SHORT if f"training.{name}" in settings and name not in settings]
+
+
+def _normal(argument: str, short: Sequence[str]) -> str:
+    """The argument with underscores in its name, and the group that a short name leaves out."""
     if not argument.startswith("--"):
         return argument
     name, equals, value = argument.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value
+    name = name[2:].replace("-", "_")
+    return f"--{'training.' * (name in short)}{name}{equals}{value}"
 
 
 def _with_values(arguments: Sequence[str], config_class: type) -> list[str]:

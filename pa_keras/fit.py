@@ -1,10 +1,11 @@
 """`python -m pa_keras.fit`: from labelled images to a trained embedding model."""
 
 import dataclasses
-import json
 import logging
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,21 @@ if TYPE_CHECKING:
 
     from pa_keras.datasets import Dataset
     from pa_keras.training.run_folder import RunFolder
+    from pa_keras.training.state import State
+    from pa_keras.training.stopping import StopRequests
 
 # Not by __name__, which is __main__ under python -m: its lines would go nowhere.
 logger = logging.getLogger("pa_keras.fit")
 
 PROGRAM = "python -m pa_keras.fit"
 
+# What a resumed run may change, since its result does not depend on it.
+_OF_THIS_PROCESS = ("training.max_hours", "training.save_minutes")
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings, and trains or resumes."""
+    started = time.monotonic()
     parser = command_line.make_parser(
         FitConfig,
         PROGRAM,
@@ -45,59 +52,94 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config, flags = command_line.parse(parser, FitConfig, arguments, shipped=True)
     command_line.log_to()
     if flags.resume:
-        command_line.run_command(lambda: _resume(config.run_dir, arguments, parser))
+        command_line.run_command(lambda: _resume(config.run_dir, arguments, parser, started))
     else:
-        command_line.run_command(lambda: _start(config, dry_run=flags.dry_run))
+        command_line.run_command(lambda: _start(config, flags.dry_run, started))
 
 
-def _start(config: FitConfig, dry_run: bool) -> None:
+def _start(config: FitConfig, dry_run: bool, started: float) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
     from pa_keras import assembly, loss_choice
+    from pa_keras.training.files import save_whole
+    from pa_keras.training.fingerprint import write_fingerprint
     from pa_keras.training.run_folder import expect_new_run, new_run_folder
 
     if not dry_run:
         expect_new_run(config.run_dir)
     config = loss_choice.resolved(config)
-    dataset, selection, skipped = assembly.load_data(config)
-    model, embedder = assembly.make_models(config, dataset.train.num_classes)
-    assembly.check(config, dataset, selection, model)
-    if dry_run:
-        sys.stdout.write(_summary(config, dataset, selection, embedder))
-        return
-    # Weights, two moments for each, and the best model: written aside before they are replaced.
-    folder = new_run_folder(config.run_dir, config.dataset, room=32 * model.count_params())
-    # Without its folder, so that --config with this file makes another run.
-    folder.config.write_text(command_line.as_yaml(dataclasses.replace(config, run_dir=None)))
-    folder.write_versions()
-    (folder.path / "skipped_images.txt").write_text(
-        "".join(f"{path}: {reason}\n" for path, reason in skipped.items())
-    )
-    _train(config, folder, dataset, selection, model, embedder)
+    with _stoppable(config, started) as requests:
+        dataset, selection, skipped = assembly.load_data(config)
+        model, embedder = assembly.make_models(config, dataset.train.num_classes)
+        assembly.check(config, dataset, selection, model)
+        if dry_run:
+            sys.stdout.write(_summary(config, dataset, selection, embedder))
+            return
+        images = assembly.fingerprint_of(dataset, selection)
+        # Three states of weights and two moments each, as a new one is written beside two, and four
+        # best models.
+        folder = new_run_folder(config.run_dir, config.dataset, room=52 * model.count_params())
+        with folder.locked():
+            write_fingerprint(folder.images, images)
+            folder.write_versions()
+            (folder.path / "skipped_images.txt").write_text(
+                "".join(f"{path}: {reason}\n" for path, reason in skipped.items())
+            )
+            # Last, and at once: with it the folder is that of a run. Without its folder in it, so
+            # that --config with this file makes another run.
+            text = command_line.as_yaml(dataclasses.replace(config, run_dir=None))
+            save_whole(lambda path: Path(path).write_text(text), folder.config)
+            _train(config, folder, dataset, selection, model, embedder, requests, None)
 
 
 def _resume(
-    run_dir: str | None, arguments: list[str], parser: "jsonargparse.ArgumentParser"
+    run_dir: str | None,
+    arguments: list[str],
+    parser: "jsonargparse.ArgumentParser",
+    started: float,
 ) -> None:
-    from pa_keras import assembly, loss_choice
-    from pa_keras.training.callbacks import finished_epochs
+    from pa_keras import assembly
+    from pa_keras.training.fingerprint import expect_same, write_fingerprint
     from pa_keras.training.run_folder import existing_run_folder
+    from pa_keras.training.state import newest_state, restore_best
 
     folder = existing_run_folder(run_dir)
+    config = _resumed_config(folder, run_dir, arguments, parser)
+    with _stoppable(config, started) as requests, folder.locked():
+        state = newest_state(folder.state)
+        dataset, selection, _ = assembly.load_data(config)
+        images = assembly.fingerprint_of(dataset, selection)
+        if folder.images.exists():
+            expect_same(folder.images, images)
+        else:
+            logger.warning("%s is missing: the images of now are taken.", folder.images)
+            write_fingerprint(folder.images, images)
+        model, embedder = assembly.make_models(config, dataset.train.num_classes)
+        folder.drop_metrics_after(state.epoch if state else 0)
+        restore_best(folder.state, state, folder.best_model)
+        _train(config, folder, dataset, selection, model, embedder, requests, state)
+
+
+def _resumed_config(
+    folder: "RunFolder",
+    run_dir: str | None,
+    arguments: list[str],
+    parser: "jsonargparse.ArgumentParser",
+) -> FitConfig:
+    """The settings of the run, with how long to go on, and when to save, as asked for now."""
+    from pa_keras import loss_choice
+
     stored = [f"--config={folder.config}"]
     config, _ = command_line.parse(parser, FitConfig, stored)
     asked, _ = command_line.parse(parser, FitConfig, stored + arguments, shipped=True)
     config = dataclasses.replace(config, run_dir=run_dir)
     changed = _differences(dataclasses.asdict(config), dataclasses.asdict(asked))
+    changed = [name for name in changed if name not in _OF_THIS_PROCESS]
     if changed:
         raise ValueError(
             "Expected a resumed run to keep its settings; received others for "
             f"{', '.join(changed)}. Leave them out, or start a new run with another --run-dir."
         )
-    config = loss_choice.resolved(config)
-    folder.drop_metrics_after(finished_epochs(folder.state))
-    dataset, selection, _ = assembly.load_data(config)
-    model, embedder = assembly.make_models(config, dataset.train.num_classes)
-    _train(config, folder, dataset, selection, model, embedder)
+    return loss_choice.resolved(dataclasses.replace(config, training=asked.training))
 
 
 def _train(
@@ -107,80 +149,62 @@ def _train(
     selection: "Dataset | None",
     model: "keras.Model",
     embedder: "keras.Model",
+    requests: "StopRequests",
+    state: "State | None",
 ) -> None:
-    from pa_keras import assembly, loss_choice
+    import tensorflow as tf
+
+    from pa_keras import assembly, loss_choice, run_ending
     from pa_keras.pipelines import fill_cache, steps_per_epoch
     from pa_keras.training import phases
+    from pa_keras.training.stopping import Stopped
 
     command_line.log_to(folder.path / "fit.log")
     logger.info("%s: %s, test %s.", dataset.name, dataset.train, dataset.queries)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
-    cache = fill_cache(dataset.train.paths, config.data.cache)  # once, for both phases
     optimizer = assembly.make_optimizers(config, model, steps)
+    callbacks, saver = assembly.make_callbacks(
+        config, folder, selection, model, embedder, steps, requests, state
+    )
+    go_on = f"Go on with: {PROGRAM} --run-dir {folder.path} --resume"
     try:
+        cache = fill_cache(dataset.train.paths, config.data.cache)  # once, for both phases
         phases.train(
             model,
-            lambda epoch: assembly.make_batches(config, dataset.train, cache, epoch),
-            steps,
+            lambda *at: assembly.make_batches(config, dataset.train, cache, *at),
             phases.phases(config.training.epochs, config.training.warmup_epochs),
             lambda phase: optimizer(phase.first_epoch),
             loss_choice.make_loss(config, dataset.train.num_classes),
-            assembly.make_callbacks(config, folder, selection, model, embedder, steps),
-            folder.state,
+            callbacks,
+            saver,
             config.model.batch_norm,
             assembly.jit_compile(config.training.jit_compile),
             statistics_in_warmup=config.recipe == "reference",
             verbose=1 if sys.stdout.isatty() else 2,
         )
-    except KeyboardInterrupt:
-        logger.info("Stopped. Go on with: %s --run-dir %s --resume", PROGRAM, folder.path)
-        raise
-    _finish(config, folder, dataset, model, embedder)
+        requests.interruptible = True
+        run_ending.finish(config, folder, dataset, model, embedder)
+    except Stopped as stop:
+        logger.info("%s %s %s", stop, saver.where(), go_on)
+        sys.exit(stop.code)
+    except tf.errors.OpError as error:
+        lost = assembly.unreadable_images(error, dataset, selection)
+        if lost is None:
+            raise
+        raise ValueError(f"{lost} {saver.where()} {go_on}") from error
 
 
-def _finish(
-    config: FitConfig,
-    folder: "RunFolder",
-    dataset: "Dataset",
-    model: "keras.Model",
-    embedder: "keras.Model",
-) -> None:
-    """Saves the last model if none was selected; evaluates the kept one from disk; draws."""
-    import keras
+@contextmanager
+def _stoppable(config: FitConfig, started: float) -> "Iterator[StopRequests]":
+    """Listens to signals and to the clock; before the first step, a stop has nothing to save."""
+    from pa_keras.training.stopping import Stopped, StopRequests
 
-    from pa_keras import plots
-    from pa_keras.training.callbacks import save_whole
-    from pa_keras.training.evaluation import evaluate
-
-    rows = folder.read_metrics()
-    epoch = len(rows)
-    if config.training.selection == "last":
-        embedder.set_weights(model.get_layer("embedding_model").get_weights())
-        save_whole(embedder.save, folder.best_model)
-    else:
-        epoch = int(max(rows, key=lambda row: row["recall_at_1"])["epoch"])
-    found = evaluate(
-        keras.saving.load_model(folder.best_model, compile=False),
-        dataset.queries,
-        dataset.gallery,
-        crop_fraction=config.data.crop_fraction,
-        batch_size=config.evaluation.batch_size,
-        ks=config.evaluation.ks,
-        method=config.evaluation.search,
-    )
-    seconds = sum(row["seconds"] for row in rows)
-    result = {"epoch": epoch, "training_seconds": seconds, **found.as_json()}
-    plots.curves(rows, folder.path / "curves.png")
-    plots.retrieved(dataset.queries, dataset.gallery, found.indices, folder.path / "neighbours.png")
-    # Last, and at once: a run with a result is whole.
-    text = json.dumps(result, indent=2) + "\n"
-    save_whole(lambda path: Path(path).write_text(text), folder.result)
-    recalls = ", ".join(f"Recall@{k} {100 * found.metrics[f'recall_at_{k}']:.1f}"
-                        for k in config.evaluation.ks)  # fmt: skip
-    sys.stdout.write(
-        f"{folder.best_model}: epoch {epoch}, {recalls} on {found.num_classes} unseen classes. "
-        f"Next: python -m pa_keras.evaluate --run {folder.path}\n"
-    )
+    try:
+        with StopRequests(config.training.max_hours, started) as requests:
+            yield requests
+    except Stopped as stop:
+        logger.info("%s Nothing was trained in this process, and nothing is lost.", stop)
+        sys.exit(stop.code)
 
 
 def _summary(
@@ -189,7 +213,7 @@ def _summary(
     """What a dry run found, after one batch was drawn."""
     from pa_keras import assembly
 
-    images, _ = next(iter(assembly.make_batches(config, dataset.train, "none", 0)))
+    images, _ = next(iter(assembly.make_batches(config, dataset.train, "none")))
     lines = [
         command_line.as_yaml(config),
         f"train      {dataset.train}",

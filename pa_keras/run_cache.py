@@ -47,8 +47,8 @@ def train(config: FitConfig, cache: Path, wait: bool = True) -> Path | None:
             logger.info("Trained before: %s", found)
             return found
         if not _is_whole(folder):
-            if folder.exists():
-                logger.info("It was interrupted, and is trained anew.")
+            if folder.exists() and not RunFolder(folder).config.exists():
+                logger.info("It was interrupted before it began, and is trained anew.")
                 shutil.rmtree(folder)
             _fit(config, folder, lock)
         os.rename(folder, cache / name)
@@ -83,12 +83,22 @@ def _fit(config: FitConfig, folder: Path, lock: int) -> None:
     settings.write_text(command_line.as_yaml(config))
     # A process of its own: no run inherits another's memory, threads or random state. It holds the
     # lock too, and keeps it if this process is killed and that one goes on.
-    command = [sys.executable, "-m", "pa_keras.fit", f"--config={settings}", f"--run-dir={folder}"]
+    command = [sys.executable, "-m", "pa_keras.fit", f"--run-dir={folder}"]
+    if RunFolder(folder).config.exists():
+        logger.info("It was interrupted, and goes on.")
+        command.append("--resume")
+    else:
+        command.append(f"--config={settings}")
     done = subprocess.run(command, check=False, pass_fds=(lock,))
     if done.returncode:
         raise ChildProcessError(
             f"Expected the run to be trained; fit ended with code {done.returncode}, and the "
             "message above. The runs before it are kept: mend it, and start the same command again."
+        )
+    if not _is_whole(folder):
+        raise ChildProcessError(
+            f"Expected a whole run; {folder} is unfinished, as its training.max_hours are over. "
+            "Start the same command again: it goes on."
         )
     settings.unlink()
 
@@ -106,6 +116,7 @@ def _of_the_result(config: FitConfig) -> dict[str, Any]:
     """The settings that the result depends on."""
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     del settings["run_dir"], settings["logging"]
+    del settings["training"]["max_hours"], settings["training"]["save_minutes"]
     return settings
 
 

@@ -4,6 +4,8 @@ import csv
 import fcntl
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -143,14 +145,15 @@ def test_a_run_goes_on_under_its_lock_when_compare_is_killed(comparison, tmp_pat
     code = (
         "import subprocess, sys; from pa_keras import compare\n"
         "real = subprocess.run\n"
-        "subprocess.run = lambda command, **options: real(['sleep', '30'], **options)\n"
+        f"sleep = ['sh', '-c', 'echo $$ > {tmp_path}/pid; exec sleep 30']\n"
+        "subprocess.run = lambda command, **options: real(sleep, **options)\n"
         f"compare.main(['--config', r'{tmp_path / 'comparison.yaml'}'])"
     )
     killed = subprocess.Popen([sys.executable, "-c", code])
     config, cache = plan(comparison)[0].config, tmp_path / "cache"
     settings = cache / "unfinished" / f"{run_cache.run_name(config)}.yaml"
     for _ in range(600):
-        if settings.exists():
+        if settings.exists() and (tmp_path / "pid").exists():
             break
         time.sleep(0.1)
     time.sleep(0.5)
@@ -159,7 +162,7 @@ def test_a_run_goes_on_under_its_lock_when_compare_is_killed(comparison, tmp_pat
     try:
         assert run_cache.train(config, cache, wait=False) is None
     finally:
-        subprocess.run(["pkill", "-f", "^sleep 30$"], check=False)
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 def test_a_whole_run_that_was_not_moved_is_kept(comparison, tmp_path, trained):

@@ -15,7 +15,7 @@ import yaml
 
 from pa_keras import assembly, fit, models
 from pa_keras.config import FitConfig, ModelConfig
-from pa_keras.training import callbacks
+from pa_keras.training import saving
 
 pytestmark = pytest.mark.usefixtures("float32_policy")
 
@@ -56,7 +56,7 @@ def test_a_run_leaves_everything_and_says_where(arguments, tmp_path, capsys):
     folder = tmp_path / "run"
     run(arguments, "--run-dir", folder)
     assert {path.name for path in folder.iterdir()} == {
-        "best.keras", "config.yaml", "curves.png", "fit.log", "metrics.csv", "neighbours.png",
+        "best.keras", "config.yaml", "curves.png", "fit.log", "images.csv", "metrics.csv", "neighbours.png",
         "result.json", "skipped_images.txt", "state", "tensorboard", "versions.json",
     }  # fmt: skip
     result = json.loads((folder / "result.json").read_text())
@@ -72,30 +72,6 @@ def test_a_run_leaves_everything_and_says_where(arguments, tmp_path, capsys):
     assert model.output_shape == (None, 8)
     assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["embedding_size"] == 8
     assert json.loads((folder / "versions.json").read_text())["tensorflow"].startswith("2.20")
-
-
-@pytest.mark.parametrize(("stop_after", "every"), [(1, 1), (2, 2), (3, 1)])
-def test_a_resumed_run_equals_an_undisturbed_one(
-    arguments, tmp_path, monkeypatch, stop_after, every
-):
-    arguments = [*arguments, f"--evaluation.every={every}"]
-    run(arguments, "--run-dir", tmp_path / "whole")
-
-    def save_then_stop(self, epoch, logs=None, save=callbacks.SaveState.on_epoch_end):
-        save(self, epoch, logs)
-        if epoch + 1 == stop_after:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.SaveState, "on_epoch_end", save_then_stop)
-        with pytest.raises(SystemExit, match="130"):
-            run(arguments, "--run-dir", tmp_path / "parts")
-    fit.main(["--run-dir", str(tmp_path / "parts"), "--resume"])
-    whole, parts = rows(tmp_path / "whole"), rows(tmp_path / "parts")
-    for expected, resumed in zip(whole, parts, strict=True):
-        for name in set(expected) - {"seconds", "images_per_second"}:
-            assert resumed[name] == pytest.approx(expected[name], rel=1e-4), name
-    assert (tmp_path / "parts" / "best.keras").exists()
 
 
 def test_a_finished_run_can_be_resumed_without_harm(arguments, tmp_path, capsys):
@@ -143,11 +119,11 @@ def test_selection_on_the_test_classes_and_none(arguments, tmp_path, selection):
 def test_training_smaller_than_evaluating(arguments, tmp_path, monkeypatch, selection):
     trained = []  # weights of the smaller model after each epoch
 
-    def remember(self, epoch, logs=None, save=callbacks.SaveState.on_epoch_end):
+    def remember(self, epoch, logs=None, save=saving.SaveState.on_epoch_end):
         trained.append(self.model.get_layer("embedding_model").get_weights())
         save(self, epoch, logs)
 
-    monkeypatch.setattr(callbacks.SaveState, "on_epoch_end", remember)
+    monkeypatch.setattr(saving.SaveState, "on_epoch_end", remember)
     folder = tmp_path / "run"
     options = ["--augmentation.image_size=20", "--data.image_size=24"]
     run(arguments, "--run-dir", folder, *options, f"--training.selection={selection}")

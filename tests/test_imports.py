@@ -20,6 +20,7 @@ SHARED_BY_COMMANDS = (
     "evaluation_pictures",
     "run_plan",
     "run_cache",
+    "run_ending",
     "search_items",
     "search_model",
 )

@@ -74,6 +74,16 @@ class TrainingConfig:
     held_out_fraction: float = 0.15
     """Share of the training classes held out for selection, (0, 1)."""
 
+    deterministic: bool = False
+    """The same run twice gives the same bits on the same machine; slower."""
+
+    save_minutes: float = 10.0
+    """Minutes from one saved state to the next within an epoch; saving takes 2 % of the time at
+    most."""
+
+    max_hours: float | None = None
+    """Save, stop and exit with code 0 after so many hours of this process; --resume goes on."""
+
 
 @dataclass
 class EvaluationConfig:

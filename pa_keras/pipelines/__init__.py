@@ -3,7 +3,7 @@
 from pa_keras.pipelines.augmentation import make_augmentation
 from pa_keras.pipelines.batches import evaluation_batches, steps_per_epoch, training_batches
 from pa_keras.pipelines.caching import ImageCache, fill_cache
-from pa_keras.pipelines.checks import ImageCheck, check_images
+from pa_keras.pipelines.checks import ImageCheck, check_images, undecodable
 from pa_keras.pipelines.decoding import decode_image
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
 from pa_keras.pipelines.sampling import balanced, shuffled
@@ -22,4 +22,5 @@ __all__ = [
     "steps_per_epoch",
     "training_batches",
     "training_image",
+    "undecodable",
 ]

@@ -29,6 +29,7 @@ def training_batches(
     augmentation_options: Mapping[str, Any] | None = None,
     cache: CacheKind | ImageCache = "none",
     first_epoch: int = 0,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Endless training batches, the same for the same seed, epoch and position.
 
@@ -52,6 +53,7 @@ def training_batches(
         cache: what stays in memory: "none", the "files" or the "pixels", see `fill_cache`; or
             what that function has read of the same paths, so that several calls share it.
         first_epoch: epoch to begin with; those before are skipped, not drawn.
+        first_step: batch of that epoch to begin with; those before are drawn, not decoded.
 
     Returns:
         A dataset of (images float32 (B, height, width, 3) in 0..255, labels int32 (B,)).
@@ -94,11 +96,12 @@ def training_batches(
         return image, tf.gather(targets, index)
 
     examples = tf.data.Dataset.counter(first_epoch).flat_map(_epoch(draw, seed))
+    examples = examples.skip(first_step * batch_size)
     batches = examples.map(example, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
     if augmentation is not None:
         steps = steps_per_epoch(len(paths), batch_size)
         augment = make_augmentation(augmentation, augmentation_options)
-        batches = _augment(batches, augment, seed, first_step=first_epoch * steps)
+        batches = _augment(batches, augment, seed, first_epoch * steps + first_step)
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
     return batches.apply(endless).prefetch(tf.data.AUTOTUNE)
 

@@ -84,6 +84,18 @@ def check_images(
     return ImageCheck(good, reasons, rotated)
 
 
+def undecodable(paths: Sequence[str], progress: bool = False) -> dict[str, str]:
+    """The image files that cannot be decoded now, with the reason for each.
+
+    Args:
+        paths: image files; one may be there more than once.
+        progress: whether a bar is shown, on a terminal.
+    """
+    paths = list(dict.fromkeys(paths))
+    good = _decodable(paths, progress)
+    return {paths[i]: _reason(paths[i]) for i in np.setdiff1d(np.arange(len(paths)), good)}
+
+
 def _decodable(paths: list[str], progress: bool) -> np.ndarray:
     """The positions of the files that decode, int64."""
 

@@ -5,13 +5,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from pa_keras.models import set_trainable
-from pa_keras.training.callbacks import finished_epochs, restore_state
+from pa_keras.training.saving import SaveState
+from pa_keras.training.state import restore_state
+from pa_keras.training.stopping import Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -59,29 +60,27 @@ def phases(epochs: int, warmup_epochs: int) -> list[Phase]:
 
 def train(
     model: keras.Model,
-    batches: Callable[[int], tf.data.Dataset],
-    steps_per_epoch: int,
+    batches: Callable[[int, int], tf.data.Dataset],
     plan: list[Phase],
     optimizer: Callable[[Phase], keras.optimizers.Optimizer],
     loss: keras.losses.Loss,
     callbacks: list[keras.callbacks.Callback],
-    state: Path,
+    saver: SaveState,
     batch_norm: str,
     jit_compile: bool,
     statistics_in_warmup: bool = False,
     verbose: int | str = "auto",
 ) -> None:
-    """Fits the phases one after another, from where `state` says that an earlier run ended.
+    """Fits the phases one after another, from the state that an earlier run ended with.
 
     Args:
         model: of `pa_keras.models.with_proxies`.
-        batches: from an epoch to the endless dataset which begins with it.
-        steps_per_epoch: batches in an epoch.
+        batches: from an epoch and a step of it to the endless dataset which begins there.
         plan: of `phases`.
         optimizer: makes the optimizer of a phase, once the model's weights are set to trainable.
         loss: the loss.
-        callbacks: for every phase, in Keras' order; `SaveState(state)` among them.
-        state: folder of `SaveState`; it may be empty.
+        callbacks: for every phase, in Keras' order; `saver.progress` first and `saver` last.
+        saver: its `last` state is where training begins.
         batch_norm: as given to `embedding_model`.
         jit_compile: whether to compile the step by XLA.
         statistics_in_warmup: as of `pa_keras.models.set_trainable`.
@@ -89,28 +88,76 @@ def train(
 
     Raises:
         ValueError: a batch that the loss refuses, such as one without pairs for a loss of pairs.
+        Stopped: it was asked to stop; what was trained is saved.
+        tf.errors.OpError: an image cannot be read any more; what was trained before is saved.
     """
-    done = finished_epochs(state)
+    state = saver.last
+    at = (0, 0) if state is None else (state.epoch, state.step)
     for phase in plan:
-        if done > phase.end_epoch:
+        begin, end = (phase.first_epoch, 0), (phase.end_epoch, 0)
+        if at > end:
             continue
         set_trainable(model, phase.train_backbone, batch_norm, statistics_in_warmup)
         model.compile(optimizer(phase), loss, jit_compile=jit_compile)
-        if phase.first_epoch < done:
-            restore_state(model, state)
-            logger.info("Going on after epoch %d.", done)
-        first_epoch = max(done, phase.first_epoch)
-        if first_epoch < phase.end_epoch:
-            with _refusals_in_words():
-                model.fit(
-                    batches(first_epoch),
-                    steps_per_epoch=steps_per_epoch,
-                    initial_epoch=first_epoch,
-                    epochs=phase.end_epoch,
-                    callbacks=callbacks,
-                    shuffle=False,
-                    verbose=verbose,
-                )
+        if begin < at:
+            restore_state(model, saver.folder, state)
+            saver.progress.go_on_from(state)
+            logger.info("Going on after %s.", state)
+        if at < end:
+            with _what_was_trained_is_saved(saver), _refusals_in_words():
+                _fit(model, batches, max(at, begin), phase.end_epoch, callbacks, saver, verbose)
+
+
+def _fit(
+    model: keras.Model,
+    batches: Callable[[int, int], tf.data.Dataset],
+    at: tuple[int, int],
+    end_epoch: int,
+    callbacks: list[keras.callbacks.Callback],
+    saver: SaveState,
+    verbose: int | str,
+) -> None:
+    epoch, step = at
+    steps_per_epoch = saver.progress.steps_per_epoch
+    if step >= steps_per_epoch:
+        _end_epoch(model, epoch, end_epoch, callbacks)
+        epoch, step = epoch + 1, 0
+    if epoch < end_epoch:
+        model.fit(
+            batches(epoch, step),
+            steps_per_epoch=steps_per_epoch,
+            initial_epoch=epoch,
+            epochs=end_epoch,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=verbose,
+        )
+
+
+def _end_epoch(
+    model: keras.Model, epoch: int, end_epoch: int, callbacks: list[keras.callbacks.Callback]
+) -> None:
+    """What `fit` does after the steps of an epoch, for one that was stopped between the two."""
+    every = keras.callbacks.CallbackList(callbacks, model=model, epochs=end_epoch)
+    every.on_train_begin()
+    every.on_epoch_begin(epoch)
+    logs = {name: float(value) for name, value in model.get_metrics_result().items()}
+    every.on_epoch_end(epoch, logs)
+    every.on_train_end(logs)
+
+
+@contextmanager
+def _what_was_trained_is_saved(saver: SaveState) -> Iterator[None]:
+    """Saves the steps before a stop, or before images that cannot be read any more."""
+    try:
+        yield
+    except (Stopped, tf.errors.OpError) as error:
+        # Of several steps in one execution some were taken before the one without images.
+        lost = "IteratorGetNext" in str(error) and saver.model.steps_per_execution == 1
+        if isinstance(error, Stopped) or lost:
+            saver.requests.interruptible = False
+            saver.save()
+        raise
 
 
 @contextmanager

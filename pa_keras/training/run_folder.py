@@ -1,22 +1,33 @@
 """The folder of a run: what is in it, and that nothing in it is overwritten by chance."""
 
 import csv
+import fcntl
 import json
 import logging
 import os
 import platform
 import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import tensorflow as tf
 
+from pa_keras.training.files import save_whole
+
 logger = logging.getLogger(__name__)
 
 _PACKAGES = (
     "pa_keras", "tensorflow", "keras", "keras-cv", "numpy", "scann", "tensorflow-datasets", "pillow"
 )  # fmt: skip
+
+
+# What is made before config.yaml, with which a run is one that can be resumed.
+_BEFORE = ("state", "fit.log", "versions.json", "skipped_images.txt", "images.csv",
+           "partial-images.csv", "partial-config.yaml")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,13 +46,18 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def images(self) -> Path:
+        """The fingerprint of the images."""
+        return self.path / "images.csv"
+
+    @property
     def best_model(self) -> Path:
         """The selected embedding model."""
         return self.path / "best.keras"
 
     @property
     def state(self) -> Path:
-        """Weights and optimizer after the last finished epoch, to resume from."""
+        """The last two states, with weights and optimizer, to resume from."""
         return self.path / "state"
 
     @property
@@ -72,9 +88,8 @@ class RunFolder:
         rows = [line for line in lines[1:] if line.endswith("\n")]
         kept = [row for row in rows if int(row.split(",")[0]) <= epoch]
         if kept:
-            partial = self.metrics.with_name("partial-metrics.csv")
-            partial.write_text("".join([lines[0], *kept]))
-            partial.replace(self.metrics)
+            text = "".join([lines[0], *kept])
+            save_whole(lambda partial: Path(partial).write_text(text), self.metrics)
         else:
             self.metrics.unlink(missing_ok=True)
 
@@ -94,6 +109,30 @@ class RunFolder:
                 versions[package] = None
         (self.path / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run's lock, which dies with the process.
+
+        Raises:
+            BlockingIOError: another process trains this run; the message says which.
+        """
+        # Never deleted: a process could lock a file that is deleted, beside one with the new file.
+        with (self.state / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                holder = file.read().strip() or "a process that has just begun"
+                raise BlockingIOError(
+                    f"Expected to be the only one that trains in {self.path}; {holder} does so "
+                    "now. Wait until it has ended, or stop it: it saves first."
+                ) from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+            file.truncate(0)
+
 
 def _processor() -> str:
     """The name of the processor: Linux tells it here alone."""
@@ -104,14 +143,25 @@ def _processor() -> str:
 
 
 def expect_new_run(run_dir: str | None) -> None:
-    """Raises FileExistsError if there is something at `run_dir`, before any work is done."""
+    """Raises FileExistsError if there is something at `run_dir`, before any work is done.
+
+    What a run leaves that was killed before it had its settings is nothing.
+    """
     if run_dir is None or not Path(run_dir).exists():
         return
-    if not Path(run_dir).is_dir() or any(Path(run_dir).iterdir()):
+    if not _is_of_no_run(Path(run_dir)):
         raise FileExistsError(
             f"Expected a new run folder; {run_dir} has something in it, and nothing is "
             "overwritten. Add --resume to go on with that run, or give another --run-dir."
         )
+
+
+def _is_of_no_run(path: Path) -> bool:
+    """Whether it is a folder which is empty, or of a run that was killed before it began."""
+    if not path.is_dir() or any(entry.name not in _BEFORE for entry in path.iterdir()):
+        return False
+    state = path / "state"
+    return not state.exists() or all(entry.name == "lock" for entry in state.iterdir())
 
 
 def new_run_folder(run_dir: str | None, dataset: str, room: int) -> RunFolder:
@@ -154,6 +204,11 @@ def existing_run_folder(run_dir: str | None) -> RunFolder:
         FileNotFoundError: there is no run in it.
     """
     folder = RunFolder(Path(run_dir or ""))
+    if run_dir is not None and folder.state.is_dir() and not folder.config.exists():
+        raise FileNotFoundError(
+            f"Expected --run-dir to be the folder of a run; that in {run_dir} was stopped before "
+            "it began, and nothing is lost. Start it anew, without --resume."
+        )
     if run_dir is None or not folder.config.exists():
         raise FileNotFoundError(
             "Expected --run-dir to be the folder of a run, with its config.yaml; received "

@@ -6,7 +6,7 @@ import pytest
 
 from pa_keras.models import embedding_model, set_trainable, with_proxies
 from pa_keras.training import TorchAdamW, decayed, reference_optimizers
-from pa_keras.training.callbacks import SaveState, restore_state
+from pa_keras.training.state import restore_state, write_state
 
 RATE, PROXIES_RATE, DECAY, CLIP = 1e-4, 1e-2, 1e-4, 10.0
 STEPS_PER_EPOCH = 2
@@ -106,15 +106,13 @@ def test_a_run_that_is_resumed_in_its_second_phase_goes_on_alike(tmp_path):
     set_trainable(model, True, "frozen")
     model.compile(phase(1), "mse")
     run_epochs(model, model.optimizer, steps[2:4])
-    saver = SaveState(tmp_path)
-    saver.set_model(model)
-    saver.on_epoch_end(1)
+    state = write_state(model, tmp_path, 2, 0, 1.0, None)
     run_epochs(model, model.optimizer, steps[4:])
 
     resumed, phase = models[1]
     set_trainable(resumed, True, "frozen")
     resumed.compile(phase(1), "mse")
-    restore_state(resumed, tmp_path)
+    restore_state(resumed, tmp_path, state)
     run_epochs(resumed, resumed.optimizer, steps[4:])
     for ours, theirs in zip(resumed.weights, model.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
