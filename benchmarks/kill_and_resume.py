@@ -121,10 +121,11 @@ def log_of(root, name):
 
 def outcome(folder):
     """Everything that must be the same, by its name: bytes of arrays, and the rows of metrics."""
-    *_, last = sorted((folder / "state").glob("*.weights.h5"))
+    *_, last = sorted((folder / "state").glob("*.npz"))
     with zipfile.ZipFile(folder / "best.keras") as archive:
         best = io.BytesIO(archive.read("model.weights.h5"))
-    found = {f"state {name}": value for name, value in arrays(last).items()}
+    with np.load(last) as state:
+        found = {f"state {name}": state[name].tobytes() for name in state.files}
     found |= {f"best {name}": value for name, value in arrays(best).items()}
     with (folder / "metrics.csv").open(newline="") as file:
         for row in csv.DictReader(file):

@@ -56,8 +56,9 @@ def test_a_run_leaves_everything_and_says_where(arguments, tmp_path, capsys):
     folder = tmp_path / "run"
     run(arguments, "--run-dir", folder)
     assert {path.name for path in folder.iterdir()} == {
-        "best.keras", "config.yaml", "curves.png", "fit.log", "images.csv", "metrics.csv", "neighbours.png",
-        "result.json", "skipped_images.txt", "state", "tensorboard", "versions.json",
+        "best.keras", "config.yaml", "curves.png", "fit.log", "images.csv", "metrics.csv",
+        "neighbours.png", "result.json", "skipped_images.txt", "state", "tensorboard",
+        "versions.json",
     }  # fmt: skip
     result = json.loads((folder / "result.json").read_text())
     recalls = [row["recall_at_1"] for row in rows(folder)]

@@ -100,8 +100,7 @@ def train(
         set_trainable(model, phase.train_backbone, batch_norm, statistics_in_warmup)
         model.compile(optimizer(phase), loss, jit_compile=jit_compile)
         if begin < at:
-            restore_state(model, saver.folder, state)
-            saver.progress.go_on_from(state)
+            saver.progress.go_on_from(state, restore_state(model, saver.folder, state))
             logger.info("Going on after %s.", state)
         if at < end:
             with _what_was_trained_is_saved(saver), _refusals_in_words():

@@ -3,8 +3,9 @@
 import time
 
 import keras
+import numpy as np
 
-from pa_keras.training.state import State, restore_metrics
+from pa_keras.training.state import State, set_metrics
 
 
 class Progress(keras.callbacks.Callback):
@@ -36,7 +37,7 @@ class Progress(keras.callbacks.Callback):
         self._first_step = 0
         self._before = 0.0  # seconds of the epoch before it was interrupted
         self._started: float | None = None
-        self._resumed: State | None = None
+        self._metrics: list[np.ndarray] = []
 
     @property
     def seconds(self) -> float:
@@ -49,9 +50,9 @@ class Progress(keras.callbacks.Callback):
         """Whether of this epoch only what follows its steps is left, such as its evaluation."""
         return self.step >= self.steps_per_epoch
 
-    def go_on_from(self, state: State) -> None:
-        """Begins at a state; the batches of `fit` then have to begin there too."""
-        self._resumed = state
+    def go_on_from(self, state: State, metrics: list[np.ndarray]) -> None:
+        """Begins at a state, with the metrics in it; the batches have to begin there too."""
+        self._metrics = metrics
         self.epoch, self.step, self._before = state.epoch, state.step, state.seconds
 
     def finish_epoch(self) -> None:
@@ -62,9 +63,8 @@ class Progress(keras.callbacks.Callback):
         if epoch != self.epoch:
             self.epoch, self.step, self._before = epoch, 0, 0.0
         self._first_step = self.step
-        if self._resumed is not None and self.step:
-            restore_metrics(self.model, self._resumed)
-        self._resumed = None
+        if self.step:
+            set_metrics(self.model, self._metrics)
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:

@@ -73,7 +73,7 @@ class SaveState(keras.callbacks.Callback):
         """A sentence about the last state."""
         if self.last is None:
             return "No state was saved yet."
-        return f"The state of {self.last} is kept in {self.folder / self.last.name}.weights.h5."
+        return f"The state of {self.last} is kept in {self.folder / self.last.name}.npz."
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         if self._began is None:

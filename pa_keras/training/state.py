@@ -1,7 +1,8 @@
 """The state of a run on the disk: all that it needs to go on to the bit, and how it is checked.
 
-A state is a weights file, with the optimizer in it, and a JSON file that names it with its SHA-256.
-The JSON is written last: without it, or with a wrong checksum, there is no state.
+A state is an .npz file of every variable, those of the optimizer too, and a JSON file that names it
+with its SHA-256. The JSON is written last: without it, or with a wrong checksum, there is no state.
+NumPy writes it, not `save_weights`: on a full disk HDF5 does not fail but crash the process.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from pa_keras.training.files import save_whole, sha256
 
@@ -28,8 +30,6 @@ class State:
         epoch: epochs that are done.
         step: steps that are done of the one after them. All of its steps: its evaluation is not.
         seconds: spent on these steps.
-        seeds: of dropout and the like, which Keras leaves out of a weights file.
-        metrics: the running means of the epoch in progress.
         best: file of the best model so far, None: there is none.
         checksums: SHA-256 of each file of the state, by its name.
     """
@@ -37,8 +37,6 @@ class State:
     epoch: int
     step: int
     seconds: float
-    seeds: list[list[int]]
-    metrics: list[float]
     best: str | None
     checksums: dict[str, str]
 
@@ -57,7 +55,7 @@ def write_state(
     """Writes a state, beside those that are there.
 
     Args:
-        model: compiled; its weights, optimizer, seeds and metrics are saved.
+        model: compiled; its weights, optimizer, seeds of dropout, and metrics are saved.
         folder: of the states.
         epoch: as in `State`.
         step: as in `State`.
@@ -67,12 +65,20 @@ def write_state(
     Raises:
         OSError: it cannot be written; the states before it are kept.
     """
-    seeds = [seed.numpy().tolist() for seed in _seeds(model)]
-    metrics = [float(value.numpy()) for value in _metrics(model)]
-    state = State(epoch, step, seconds, seeds, metrics, best and best.name, {})
-    weights = folder / f"{state.name}.weights.h5"
-    save_whole(model.save_weights, weights)
-    files = [weights] if best is None else [weights, best]
+    state = State(epoch, step, seconds, best and best.name, {})
+    arrays = {
+        f"{part}/{index}": variable.numpy()
+        for part, variables in _variables(model).items()
+        for index, variable in enumerate(variables)
+    }
+
+    def save(partial: str) -> None:
+        with Path(partial).open("wb") as file:
+            np.savez(file, **arrays)
+
+    variables = folder / f"{state.name}.npz"
+    save_whole(save, variables)
+    files = [variables] if best is None else [variables, best]
     state.checksums.update({file.name: sha256(file) for file in files})
     content = dataclasses.asdict(state)
     text = json.dumps({"state": content, "sha256": _checksum(content)})
@@ -120,25 +126,47 @@ def newest_state(folder: Path) -> State | None:
     return None
 
 
-def restore_state(model: keras.Model, folder: Path, state: State) -> None:
+def restore_state(model: keras.Model, folder: Path, state: State) -> list[np.ndarray]:
     """Gives a compiled model the weights, the optimizer and the seeds of a state.
-
-    The metrics are not put back: Keras sets them to zero as an epoch begins.
 
     Args:
         model: compiled like the model that was saved, the same variables trainable.
         folder: of the states.
         state: of `newest_state`.
+
+    Returns:
+        The values for `set_metrics`, since Keras sets metrics to zero as an epoch begins.
+
+    Raises:
+        ValueError: the model has other variables than that of the state.
     """
     model.optimizer.build(model.trainable_variables)
-    model.load_weights(folder / f"{state.name}.weights.h5")
-    for seed, value in zip(_seeds(model), state.seeds, strict=True):
-        seed.assign(value)
+    metrics = []
+    with np.load(folder / f"{state.name}.npz") as arrays:
+        variables = _variables(model)
+        shapes = {
+            f"{part}/{index}": tuple(variable.shape)
+            for part, of_part in variables.items()
+            for index, variable in enumerate(of_part)
+        }
+        if shapes != {name: arrays[name].shape for name in arrays.files}:
+            raise ValueError(
+                f"Expected the model of {folder / state.name}.npz; received one with other "
+                "variables. Resume with the same versions of the packages, and as many classes."
+            )
+        for part, of_part in variables.items():
+            for index, variable in enumerate(of_part):
+                value = arrays[f"{part}/{index}"]
+                if part == "metrics":
+                    metrics.append(value)
+                else:
+                    variable.assign(value)
+    return metrics
 
 
-def restore_metrics(model: keras.Model, state: State) -> None:
-    """Gives a model the running means of the epoch that the state is in the middle of."""
-    for variable, value in zip(_metrics(model), state.metrics, strict=True):
+def set_metrics(model: keras.Model, values: list[np.ndarray]) -> None:
+    """Gives a model the running means of the epoch that a state is in the middle of."""
+    for variable, value in zip(_variables(model)["metrics"], values, strict=True):
         variable.assign(value)
 
 
@@ -171,9 +199,8 @@ def _checksum(content: dict) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _seeds(model: keras.Model) -> list[keras.Variable]:
-    return [v for v in model.variables if v.path.endswith("seed_generator_state")]
-
-
-def _metrics(model: keras.Model) -> list[keras.Variable]:
-    return [variable for metric in model.metrics for variable in metric.variables]
+def _variables(model: keras.Model) -> dict[str, list[keras.Variable]]:
+    metrics = [variable for metric in model.metrics for variable in metric.variables]
+    # Among those of the model are the states of dropout, which a weights file leaves out.
+    in_model = [v for v in model.variables if not any(v is metric for metric in metrics)]
+    return {"model": in_model, "optimizer": model.optimizer.variables, "metrics": metrics}
