@@ -17,6 +17,7 @@ from pa_keras.pipelines import (
     ImageCache,
     check_images,
     evaluation_batches,
+    repeats,
     steps_per_epoch,
     training_batches,
     undecodable,
@@ -251,6 +252,12 @@ def check(
 ) -> None:
     """Makes each part once, so that a setting out of its range is met before a folder is made."""
     expect_ks(config.evaluation.ks)
+    extra = config.augmentation.extra
+    if config.training.deterministic and extra is not None and not repeats(extra):
+        raise ValueError(
+            f"Expected an augmentation that repeats, for training.deterministic; received {extra} "
+            "of keras_cv, which draws anew each time. Take a layer of keras.layers."
+        )
     make_evaluation_batches(config, dataset.queries)
     make_batches(config, dataset.train, "none")
     loss_choice.make_loss(config, dataset.train.num_classes)

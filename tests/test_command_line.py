@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pa_keras import command_line, experiments
-from pa_keras.config import FitConfig
+from pa_keras.config import CompareConfig, FitConfig
 
 
 def parse(*arguments):
@@ -65,6 +65,24 @@ def test_lists(no_shipped_configs, arguments, expected):
 )
 def test_switches(no_shipped_configs, arguments, expected):
     assert parse(*arguments).data.crop_to_boxes is expected
+
+
+def test_some_settings_of_training_need_no_group(no_shipped_configs, capsys):
+    training = parse("--deterministic", "--max-hours", "7.5").training
+    assert training.deterministic is True and training.max_hours == 7.5
+    assert parse("--deterministic=false", "--training.max_hours=2").training.max_hours == 2
+    with pytest.raises(SystemExit, match="2"):
+        parse("--epochs=3")  # others need it
+    assert "Did you mean training.epochs?" in capsys.readouterr().err
+
+
+def test_short_names_are_those_that_the_config_has():
+    known = command_line._short_names(FitConfig)
+    assert {"deterministic", "max_hours"} <= set(known)
+    assert all(hasattr(FitConfig().training, name) for name in known)
+    assert command_line._short_names(CompareConfig) == []
+    text = command_line.make_parser(FitConfig, "fit", "Trains.").format_help()
+    assert "--max_hours" in " ".join(text.split())
 
 
 def test_a_shipped_config_goes_by_its_name_or_by_its_dataset(no_shipped_configs):

@@ -1,6 +1,6 @@
 """From image files to batches: decoding, preprocessing, sampling and `tf.data`."""
 
-from pa_keras.pipelines.augmentation import make_augmentation
+from pa_keras.pipelines.augmentation import make_augmentation, repeats
 from pa_keras.pipelines.batches import evaluation_batches, steps_per_epoch, training_batches
 from pa_keras.pipelines.caching import ImageCache, fill_cache
 from pa_keras.pipelines.checks import ImageCheck, check_images, undecodable
@@ -18,6 +18,7 @@ __all__ = [
     "evaluation_image",
     "fill_cache",
     "make_augmentation",
+    "repeats",
     "shuffled",
     "steps_per_epoch",
     "training_batches",

@@ -2,7 +2,9 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -17,9 +19,8 @@ def make_augmentation(
     The name is that of an image layer of `keras.layers`, or else of `keras_cv.layers`, in
     either spelling: `RandAugment`, `rand_augment`; `keras_cv.RandAugment` is keras_cv's.
 
-    Keras layers give the same result for the same seed, save for AugMix, which draws its
-    operations in Python when it is traced. keras_cv layers draw by TensorFlow's generators and
-    give another result each time. Some cost more than decoding: RandAugment several
+    Keras layers give the same result for the same seed. keras_cv layers draw by TensorFlow's
+    generators and give another result each time. Some cost more than decoding: RandAugment several
     milliseconds an image on a CPU.
 
     Args:
@@ -48,10 +49,31 @@ def make_augmentation(
         draws = tf.random.stateless_uniform((len(states), 2), seed, 0, 2**31 - 1, tf.int32)
         for state, draw in zip(states, tf.unstack(draws), strict=True):
             state.assign(tf.cast(draw, state.dtype))
-        result = tf.cast(layer(images, training=True), tf.float32)
+        with _python_draws_repeat():
+            result = tf.cast(layer(images, training=True), tf.float32)
         return tf.ensure_shape(tf.clip_by_value(result, 0.0, 255.0), images.shape)
 
     return augment
+
+
+def repeats(name: str) -> bool:
+    """Whether the layer of that name gives the same result for the same seed.
+
+    Raises:
+        ValueError: there is no such layer.
+    """
+    return _find(name).__module__.partition(".")[0] == "keras"
+
+
+@contextmanager
+def _python_draws_repeat() -> Iterator[None]:
+    """AugMix draws its operations in Python, when it is traced: the same ones in each process."""
+    state = random.getstate()
+    random.seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _find(name: str) -> type[keras.layers.Layer]:

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pa_keras.pipelines import make_augmentation
+from pa_keras.pipelines import make_augmentation, repeats
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (3, 24, 20, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ["RandAugment", "rand_augment", "random_erasing"])
+@pytest.mark.parametrize("name", ["RandAugment", "rand_augment", "random_erasing", "aug_mix"])
 def test_the_seed_alone_decides(name):
     augment = tf.function(make_augmentation(name))
     first = augment(IMAGES, tf.constant([1, 2])).numpy()
@@ -58,6 +58,10 @@ def test_mixed_precision_is_not_for_augmentation(name, options):
     finally:
         keras.config.set_dtype_policy(policy)
     np.testing.assert_allclose(result, expected, atol=1e-3)
+
+
+def test_which_layers_repeat():
+    assert repeats("rand_augment") and not repeats("keras_cv.RandomCutout")
 
 
 @pytest.mark.parametrize(

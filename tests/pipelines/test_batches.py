@@ -86,11 +86,20 @@ def test_repeats_and_resumes(paths, plain):
     assert np.abs(plain[0][0] - other[0][0]).max() > 1
 
 
+@pytest.mark.parametrize("at", [(0, 1), (0, 2), (1, 2), (1, 3)])
+def test_resumes_in_the_middle_of_an_epoch(paths, plain, at):
+    epoch, step = at
+    done = 3 * epoch + step
+    resumed = taken(paths, len(plain) - done, first_epoch=epoch, first_step=step)
+    assert_same(plain[done:], resumed)
+
+
 def test_augmentation_resumes(paths, plain):
     options = {"augmentation": "random_brightness", "augmentation_options": {"factor": 0.5}}
     augmented = taken(paths, 6, **options)
     assert np.abs(augmented[0][0] - plain[0][0]).max() > 1
     assert_same(augmented[3:], taken(paths, 3, **options, first_epoch=1))
+    assert_same(augmented[4:], taken(paths, 2, **options, first_epoch=1, first_step=1))
 
 
 def test_an_image_is_cut_differently_in_each_epoch(plain):

@@ -1,14 +1,13 @@
 """The callbacks of a run, each in a real `fit`."""
 
 import csv
-import json
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from pa_keras.training import callbacks
+from pa_keras.training.progress import Progress
 
 
 def tiny_model(learning_rate=0.01, dropout=0.5):
@@ -59,64 +58,41 @@ def test_best_of_an_earlier_part_of_the_run_is_not_replaced(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_state_restores_weights_and_optimizer_exactly(tmp_path):
-    whole = tiny_model()
-    fit(whole, [], epochs=4)
-    first = tiny_model()
-    fit(first, [callbacks.SaveState(tmp_path)], epochs=2)
-    assert callbacks.finished_epochs(tmp_path) == 2
-    second = tiny_model()
-    callbacks.restore_state(second, tmp_path)
-    fit(second, [], initial_epoch=2, epochs=4)
-    for a, b in zip(whole.get_weights(), second.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_only_the_newest_state_is_kept_and_json_names_it(tmp_path):
-    fit(tiny_model(), [callbacks.SaveState(tmp_path)], epochs=3)
-    files = {path.name for path in tmp_path.iterdir()}
-    assert files == {"state.json", "epoch-0003.weights.h5"}
-    state = json.loads((tmp_path / "state.json").read_text())
-    assert (state["epoch"], state["weights"]) == (3, "epoch-0003.weights.h5")
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("No space left")])
-def test_a_failed_save_leaves_the_state_before(tmp_path, monkeypatch, error):
-    model = tiny_model()
-    fit(model, [callbacks.SaveState(tmp_path)], epochs=1)
-
-    def full_disk(path):
-        Path(path).write_text("half")
-        raise error
-
-    monkeypatch.setattr(model, "save_weights", full_disk)
-    with pytest.raises(OSError, match="No space left.*--resume"):
-        fit(model, [callbacks.SaveState(tmp_path)], initial_epoch=1, epochs=2)
-    assert callbacks.finished_epochs(tmp_path) == 1
-    callbacks.restore_state(tiny_model(), tmp_path)
+def test_each_best_has_a_file_of_its_own_beside_the_states(tmp_path):
+    model, path, states = tiny_model(), tmp_path / "best.keras", tmp_path / "state"
+    states.mkdir()
+    best = callbacks.SaveBest(path, model, states=states)
+    fit(model, [Scripted([0.2, 0.1, 0.7]), best], epochs=3)
+    names = ["best-epoch-0001.keras", "best-epoch-0003.keras"]
+    assert sorted(p.name for p in states.iterdir()) == names
+    assert best.kept == states / names[1] and best.kept.read_bytes() == path.read_bytes()
 
 
 def test_nan_stops_in_its_step():
     model = tiny_model(dropout=0)
     x = X.copy()
     x[5] = np.nan  # in the third batch of two
+    progress = Progress(4, 2)
+    own = [progress, callbacks.StopAtNaN(progress)]
     with pytest.raises(FloatingPointError, match="nan in step 3 of epoch 1.*learning_rate"):
-        model.fit(x, Y, batch_size=2, shuffle=False, verbose=0, callbacks=[callbacks.StopAtNaN()])
+        model.fit(x, Y, batch_size=2, shuffle=False, verbose=0, callbacks=own)
 
 
-def test_nan_of_the_last_update_stops_before_it_is_saved(tmp_path):
+def test_nan_of_the_last_update_stops_before_the_best_is_saved(tmp_path):
     model = tiny_model(learning_rate=1e30)
-    own = [callbacks.StopAtNaN(), callbacks.SaveState(tmp_path)]
+    progress = Progress(1, 2)
+    own = [progress, callbacks.StopAtNaN(progress), Scripted([1.0])]
+    own.append(callbacks.SaveBest(tmp_path / "best.keras", model))
     with pytest.raises(FloatingPointError, match="epoch 1"):
         model.fit(1e30 * X[:2], Y[:2], batch_size=2, verbose=0, callbacks=own)
-    assert callbacks.finished_epochs(tmp_path) == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_metrics_file_continues(tmp_path):
     path = tmp_path / "metrics.csv"
     model = tiny_model()
     for first in (0, 2):
-        own = [callbacks.EpochSeconds(8), Scripted([0.1] * 4), callbacks.AppendMetrics(path)]
+        own = [Progress(4, 2), Scripted([0.1] * 4), callbacks.AppendMetrics(path)]
         fit(model, own, initial_epoch=first, epochs=first + 2)
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]

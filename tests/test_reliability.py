@@ -1,0 +1,257 @@
+"""What goes wrong in a run of `fit`: what is said, what is kept, and that it goes on from there."""
+
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pa_keras import assembly, fit
+from pa_keras.training import run_folder, saving
+from pa_keras.training.recall_at_k import RecallAtK
+from pa_keras.training.state import newest_state
+from pa_keras.training.stopping import Stopping
+
+pytestmark = pytest.mark.usefixtures("float32_policy")
+
+ROOT = Path(__file__).parents[1]
+SMALL = """
+model: {backbone: conv4, weights: null, batch_norm: train, embedding_size: 8}
+data: {image_size: 16, crop_fraction: 1.0}
+batches: {batch_size: 6}
+optimizer: {learning_rate: 0.001}
+training: {epochs: 2, warmup_epochs: 0}
+logging: {pictures: false}
+"""
+
+
+@pytest.fixture
+def arguments(photos, tmp_path):
+    config = tmp_path / "small.yaml"
+    config.write_text(SMALL)
+    return ["--config", str(config), "--dataset", "folder", "--data-dir", str(photos)]
+
+
+@pytest.fixture
+def log(caplog):
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def run(*arguments):
+    fit.main(list(map(str, arguments)))
+
+
+def failure(*arguments):
+    """The message, or the code, that a command ends with."""
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+    return stopped.value.code
+
+
+def at_step(monkeypatch, epoch, step, act):
+    """Does something once, after a step of a run."""
+    done = []
+
+    def watch(self, batch, logs=None, real=Stopping.on_train_batch_end):
+        if (self.progress.epoch, self.progress.step) == (epoch, step) and not done:
+            done.append(act())
+        real(self, batch, logs)
+
+    monkeypatch.setattr(Stopping, "on_train_batch_end", watch)
+
+
+def terminate(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_steps_of_the_epoch(arguments, tmp_path, monkeypatch, log, number, code):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, 2, lambda: terminate(number))
+        assert failure(*arguments, "--run-dir", folder) == code
+    kept = folder / "state" / "epoch-0002-step-000002.npz"
+    assert log.messages[-1] == (
+        f"Stopped by {number.name}. The state of epoch 2, step 2 is kept in {kept}. "
+        f"Go on with: python -m pa_keras.fit --run-dir {folder} --resume"
+    )
+    assert not (folder / "result.json").exists()
+    run("--run-dir", folder, "--resume")
+    assert "Going on after epoch 2, step 2." in log.messages
+    assert (folder / "result.json").exists()
+    assert (folder / "metrics.csv").read_text().count("\n") == 3
+
+
+def test_a_signal_in_the_evaluation(arguments, tmp_path, monkeypatch, log):
+    folder, trained = tmp_path / "run", []
+
+    def slow(self, real=RecallAtK._measure):
+        if not trained:
+            trained.append(True)
+            terminate()
+        return real(self)
+
+    monkeypatch.setattr(RecallAtK, "_measure", slow)
+    assert failure(*arguments, "--run-dir", folder) == 143
+    assert "The state of epoch 1, step 3 is kept" in log.messages[-1]
+    assert not (folder / "metrics.csv").exists()
+    run("--run-dir", folder, "--resume")
+    rows = (folder / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
+
+
+def test_a_signal_before_the_first_step(arguments, tmp_path, monkeypatch, log):
+    def slow(*parts, **options):
+        terminate()
+
+    monkeypatch.setattr(assembly, "load_data", slow)
+    assert failure(*arguments, "--run-dir", tmp_path / "run") == 143
+    assert log.messages[-1] == (
+        "Stopped by SIGTERM. Nothing was trained in this process, and nothing is lost."
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_hours_are_over(arguments, tmp_path, monkeypatch, log):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        at_step(patch, 0, 2, lambda: terminate(signal.SIGALRM))
+        assert failure(*arguments, "--run-dir", folder, "--max-hours=8") == 0
+    assert "Unfinished after 8 hours. The state of epoch 1, step 2" in log.messages[-1]
+    assert "--resume" in log.messages[-1] and not (folder / "result.json").exists()
+    run("--run-dir", folder, "--resume", "--max-hours=9")
+    assert (folder / "result.json").exists()
+
+
+def test_an_image_that_goes_bad(arguments, photos, tmp_path, monkeypatch, log):
+    folder, images = tmp_path / "run", {}
+
+    def spoil():
+        for path in photos.rglob("*.png"):
+            images[path] = path.read_bytes()
+            path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 0, 1, spoil)
+        message = failure(*arguments, "--run-dir", folder, "--training.epochs=40")
+    assert "Expected images that stay as they were when the run began; 60 cannot be" in message
+    assert "class 0/0.png: " in message and "--resume" in message
+    # What was read ahead is trained on; then all until there is saved.
+    last = newest_state(folder / "state")
+    assert f"The state of {last} is kept in" in message
+    assert "class 0/0.png" in failure("--run-dir", folder, "--resume")
+    for path, content in images.items():
+        path.write_bytes(content)
+    with monkeypatch.context() as patch:
+        patch.setattr(saving.SaveState, "on_train_begin", lambda self, logs=None: terminate())
+        assert failure("--run-dir", folder, "--resume") == 143
+    assert f"Going on after {last}." in log.messages
+
+
+def test_images_that_changed_between_two_runs(arguments, photos, tmp_path, log):
+    folder = tmp_path / "run"
+    run(*arguments, "--run-dir", folder)
+    (photos / "class 1" / "0.png").write_bytes((photos / "class 2" / "0.png").read_bytes())
+    message = failure("--run-dir", folder, "--resume")
+    assert "1 with other contents (class 1/0.png)" in message and "images.csv" in message
+    (folder / "images.csv").unlink()
+    run("--run-dir", folder, "--resume")
+    assert "images.csv is missing: the images of now are taken" in log.text
+
+
+def test_a_state_that_cannot_be_read(arguments, tmp_path, log, monkeypatch):
+    """The one before is used: no row and no best model of what came after it is left."""
+    folder = tmp_path / "run"
+    monkeypatch.setattr(saving.SaveState, "_can_afford_it", lambda self: True)
+    scores = iter([0.1, 0.9, 0.2, 0.2])  # an epoch's first, then the redone ones
+    monkeypatch.setattr(RecallAtK, "_measure", lambda self: {"recall_at_1": next(scores)})
+    run(*arguments, "--run-dir", folder, "--evaluation.ks=1", "--training.epochs=2")
+    kept = folder / "state"
+    first, second = sorted(kept.glob("best-*.keras"))
+    assert (folder / "best.keras").read_bytes() == second.read_bytes()
+    (kept / "epoch-0003-step-000000.npz").write_bytes(b"half")
+    seen = []
+
+    def look(*parts):
+        seen.append((folder / "best.keras").read_bytes())
+        seen.append((folder / "metrics.csv").read_text().count("\n"))
+        raise OSError("looked at")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "_train", look)
+        assert failure("--run-dir", folder, "--resume") == "error: looked at"
+    assert seen == [first.read_bytes(), 2]
+    run("--run-dir", folder, "--resume")
+    assert "epoch-0003-step-000000.npz is wrong" in log.text
+    assert json.loads((folder / "result.json").read_text())["epoch"] == 2
+
+
+def test_a_full_disk(arguments, tmp_path, monkeypatch, log):
+    folder = tmp_path / "run"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(saving.SaveState, "_can_afford_it", lambda self: True)
+
+    def fill():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, 3, fill)
+        try:
+            message = failure(*arguments, "--run-dir", folder)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "error: Expected to write" in message and "go on with --resume" in message
+    assert newest_state(folder / "state").epoch == 1
+    run("--run-dir", folder, "--resume")
+    assert (folder / "result.json").exists()
+
+
+def test_two_processes_resume_one_run(arguments, tmp_path):
+    folder = tmp_path / "run"
+    run(*arguments, "--run-dir", folder, "--training.epochs=1")
+    with run_folder.RunFolder(folder).locked():
+        message = failure("--run-dir", folder, "--resume")
+    assert f"process {os.getpid()} on " in message and "Wait until it has ended" in message
+
+
+@pytest.mark.parametrize("last", ["state", "images.csv", "versions.json"])
+def test_killed_while_the_run_folder_was_made(tmp_path, last):
+    made = run_folder.new_run_folder(str(tmp_path / "run"), "folder", room=0)
+    with made.locked():
+        for name in ("images.csv", "versions.json", "partial-config.yaml"):
+            if last in ("images.csv", "versions.json"):
+                (made.path / name).touch()
+            if last == name:
+                break
+    with pytest.raises(FileNotFoundError, match="stopped before it began.*without --resume"):
+        run_folder.existing_run_folder(str(made.path))
+    run_folder.expect_new_run(str(made.path))
+    (made.state / "epoch-0001-step-000002.npz").touch()
+    with pytest.raises(FileExistsError, match="nothing is overwritten"):
+        run_folder.expect_new_run(str(made.path))
+
+
+def test_keras_cv_and_deterministic(arguments, tmp_path):
+    message = failure(
+        *arguments, "--run-dir", tmp_path / "run", "--deterministic",
+        "--augmentation.extra=keras_cv.RandomCutout",
+    )  # fmt: skip
+    assert "received keras_cv.RandomCutout" in message and not (tmp_path / "run").exists()
+
+
+def test_the_two_percent_on_a_real_run_are_logged(arguments, tmp_path):
+    run(*arguments, "--run-dir", tmp_path / "run", "--training.epochs=1")
+    assert "Saving took 0." in (tmp_path / "run" / "fit.log").read_text()
+
+
+@pytest.mark.large
+def test_killed_at_random_moments():
+    command = [sys.executable, ROOT / "benchmarks" / "kill_and_resume.py", "--kills", "2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.endswith("2 of 2 the same to the bit\n"), done.stdout + done.stderr
