@@ -14,6 +14,7 @@ from pa_keras.datasets import Dataset, Images
 from pa_keras.models import embedding_model
 from pa_keras.pipelines import (
     ImageCache,
+    Share,
     check_images,
     evaluation_batches,
     steps_per_epoch,
@@ -25,7 +26,10 @@ from pa_keras.training.data import load_checked
 from pa_keras.training.evaluation import expect_ks
 from pa_keras.training.neighbour_pictures import NeighbourPictures
 from pa_keras.training.phases import phases
+from pa_keras.training.recall_at_k import Batches
 from pa_keras.training.run_folder import RunFolder
+from pa_keras.training.step import TrainingModel
+from pa_keras.training.strategies import distributed
 
 
 def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str]]:
@@ -67,7 +71,8 @@ def _corrupted(config: FitConfig, train: Images) -> Images:
 def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras.Model]:
     """The model to train, and the embedding model at the size of the evaluation.
 
-    Where both sizes are the same, the second is a part of the first.
+    Where both sizes are the same, the second is a part of the first. Both are for the strategy in
+    scope.
     """
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.training.precision)
@@ -82,6 +87,8 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
 
     trained = embedder(training_size, settings.weights)
     model = loss_choice.make_training_model(config, trained, num_classes)
+    if config.training.strategy == "multi_worker":
+        model = TrainingModel(model.inputs, model.outputs, name=model.name)
     if training_size == evaluation_size:
         return model, trained
     # Built from the same weights: some networks scale pixels otherwise without them.
@@ -91,24 +98,33 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
 
 
 def make_batches(
-    config: FitConfig, images: Images, cache: str | ImageCache, first_epoch: int
-) -> tf.data.Dataset:
+    config: FitConfig,
+    images: Images,
+    cache: str | ImageCache,
+    first_epoch: int,
+    strategy: tf.distribute.Strategy,
+) -> Batches:
     """The endless training batches from `first_epoch` on."""
-    return training_batches(
-        images.paths,
-        images.labels,
-        batch_size=config.batches.batch_size,
-        image_size=_training_size(config),
-        seed=config.seed,
-        classes_per_batch=config.batches.classes_per_batch,
-        images_per_class=config.batches.images_per_class,
-        area=config.augmentation.area,
-        ratio=config.augmentation.ratio,
-        flip=config.augmentation.flip,
-        augmentation=config.augmentation.extra,
-        cache=cache,
-        first_epoch=first_epoch,
-    )
+
+    def batches(share: Share) -> tf.data.Dataset:
+        return training_batches(
+            images.paths,
+            images.labels,
+            batch_size=config.batches.batch_size,
+            image_size=_training_size(config),
+            seed=config.seed,
+            classes_per_batch=config.batches.classes_per_batch,
+            images_per_class=config.batches.images_per_class,
+            area=config.augmentation.area,
+            ratio=config.augmentation.ratio,
+            flip=config.augmentation.flip,
+            augmentation=config.augmentation.extra,
+            cache=cache,
+            first_epoch=first_epoch,
+            share=share,
+        )
+
+    return distributed(batches, strategy)
 
 
 def make_optimizers(
@@ -152,8 +168,12 @@ def make_callbacks(
     model: keras.Model,
     embedder: keras.Model,
     steps_per_epoch: int,
+    writes: bool = True,
 ) -> list[keras.callbacks.Callback]:
-    """In the order in which they need each other's logs."""
+    """In the order in which they need each other's logs; without those that write, if not `writes`.
+
+    What they measure together all workers need: each embeds a part.
+    """
     trained = model.get_layer("embedding_model")
     result = [
         run_callbacks.EpochSeconds(steps_per_epoch * config.batches.batch_size),
@@ -169,9 +189,13 @@ def make_callbacks(
         rows = folder.read_metrics()
         best = max((row["recall_at_1"] for row in rows), default=-1.0)
         recall = make_recall(config, selection, embedder, rows[-1] if rows else {})
-        result += [recall, run_callbacks.SaveBest(folder.best_model, embedder, best=best)]
-        if config.logging.pictures:
+        result.append(recall)
+        if writes:
+            result.append(run_callbacks.SaveBest(folder.best_model, embedder, best=best))
+        if writes and config.logging.pictures:
             result.append(_pictures(recall, selection, folder))
+    if not writes:
+        return result
     result.append(run_callbacks.AppendMetrics(folder.metrics))
     result.append(keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
     if config.logging.wandb_project:
@@ -190,8 +214,8 @@ def check(
 ) -> None:
     """Makes each part once, so that a setting out of its range is met before a folder is made."""
     expect_ks(config.evaluation.ks)
-    make_evaluation_batches(config, dataset.queries)
-    make_batches(config, dataset.train, "none", 0)
+    make_evaluation_batches(config, dataset.queries, model.distribute_strategy)
+    make_batches(config, dataset.train, "none", 0, model.distribute_strategy)
     loss_choice.make_loss(config, dataset.train.num_classes)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
     optimizer = make_optimizers(config, model, steps)
@@ -201,14 +225,21 @@ def check(
         make_recall(config, selection, model, {})
 
 
-def make_evaluation_batches(config: FitConfig, images: Images) -> tf.data.Dataset:
+def make_evaluation_batches(
+    config: FitConfig, images: Images, strategy: tf.distribute.Strategy
+) -> Batches:
     """The images as the evaluation sees them, in order."""
-    return evaluation_batches(
-        images.paths,
-        batch_size=config.evaluation.batch_size,
-        image_size=_both(config.data.image_size),
-        crop_fraction=config.data.crop_fraction,
-    )
+
+    def batches(share: Share) -> tf.data.Dataset:
+        return evaluation_batches(
+            images.paths,
+            batch_size=config.evaluation.batch_size,
+            image_size=_both(config.data.image_size),
+            crop_fraction=config.data.crop_fraction,
+            share=share,
+        )
+
+    return distributed(batches, strategy)
 
 
 def make_recall(
@@ -216,8 +247,11 @@ def make_recall(
 ) -> RecallAtK:
     """The callback that measures; `last_row` of the metrics of a run that is resumed."""
 
-    def labelled(images: Images | None) -> tuple[tf.data.Dataset, np.ndarray] | None:
-        return images and (make_evaluation_batches(config, images), images.labels)
+    def labelled(images: Images | None) -> tuple[Batches, np.ndarray] | None:
+        if images is None:
+            return None
+        batches = make_evaluation_batches(config, images, embedder.distribute_strategy)
+        return batches, images.labels
 
     return RecallAtK(
         labelled(selection.queries),

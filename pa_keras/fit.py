@@ -14,6 +14,7 @@ from pa_keras.config import FitConfig
 if TYPE_CHECKING:
     import jsonargparse
     import keras
+    import tensorflow as tf
 
     from pa_keras.datasets import Dataset
     from pa_keras.training.run_folder import RunFolder
@@ -53,17 +54,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _start(config: FitConfig, dry_run: bool) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
     from pa_keras import assembly, loss_choice
-    from pa_keras.training.run_folder import expect_new_run, new_run_folder
+    from pa_keras.training import strategies
+    from pa_keras.training.run_folder import RunFolder, expect_new_run
 
-    if not dry_run:
+    # Before TensorFlow does anything. A dry run waits for nobody.
+    if config.training.strategy == "multi_worker" and config.run_dir is None:
+        raise ValueError(
+            "Expected --run-dir for training.strategy=multi_worker; received none. Give a new "
+            "folder on a disk that every worker sees: to resume they read the state there."
+        )
+    strategy = _strategy(config if not dry_run else FitConfig())
+    writes = strategies.is_chief(strategy) and not dry_run
+    if writes:
         expect_new_run(config.run_dir)
     config = loss_choice.resolved(config)
     dataset, selection, skipped = assembly.load_data(config)
-    model, embedder = assembly.make_models(config, dataset.train.num_classes)
-    assembly.check(config, dataset, selection, model)
+    with strategies.naming_lost_workers(strategy), strategy.scope():
+        model, embedder = assembly.make_models(config, dataset.train.num_classes)
+        assembly.check(config, dataset, selection, model)
     if dry_run:
         sys.stdout.write(_summary(config, dataset, selection, embedder))
         return
+    folder = RunFolder(Path(config.run_dir or ""))
+    if writes:
+        folder = _new_folder(config, skipped, model)
+    _train(strategy, config, folder, dataset, selection, model, embedder)
+
+
+def _new_folder(config: FitConfig, skipped: dict[str, str], model: "keras.Model") -> "RunFolder":
+    from pa_keras.training.run_folder import new_run_folder
+
     # Weights, two moments for each, and the best model: written aside before they are replaced.
     folder = new_run_folder(config.run_dir, config.dataset, room=32 * model.count_params())
     # Without its folder, so that --config with this file makes another run.
@@ -72,13 +92,14 @@ def _start(config: FitConfig, dry_run: bool) -> None:
     (folder.path / "skipped_images.txt").write_text(
         "".join(f"{path}: {reason}\n" for path, reason in skipped.items())
     )
-    _train(config, folder, dataset, selection, model, embedder)
+    return folder
 
 
 def _resume(
     run_dir: str | None, arguments: list[str], parser: "jsonargparse.ArgumentParser"
 ) -> None:
     from pa_keras import assembly, loss_choice
+    from pa_keras.training import strategies
     from pa_keras.training.callbacks import finished_epochs
     from pa_keras.training.run_folder import existing_run_folder
 
@@ -86,6 +107,9 @@ def _resume(
     stored = [f"--config={folder.config}"]
     config, _ = command_line.parse(parser, FitConfig, stored)
     asked, _ = command_line.parse(parser, FitConfig, stored + arguments, shipped=True)
+    # The result does not depend on the devices.
+    config.training.strategy = asked.training.strategy
+    config.training.cluster = asked.training.cluster
     config = dataclasses.replace(config, run_dir=run_dir)
     changed = _differences(dataclasses.asdict(config), dataclasses.asdict(asked))
     if changed:
@@ -93,14 +117,28 @@ def _resume(
             "Expected a resumed run to keep its settings; received others for "
             f"{', '.join(changed)}. Leave them out, or start a new run with another --run-dir."
         )
+    strategy = _strategy(config)
     config = loss_choice.resolved(config)
-    folder.drop_metrics_after(finished_epochs(folder.state))
+    if strategies.is_chief(strategy):
+        folder.drop_metrics_after(finished_epochs(folder.state))
     dataset, selection, _ = assembly.load_data(config)
-    model, embedder = assembly.make_models(config, dataset.train.num_classes)
-    _train(config, folder, dataset, selection, model, embedder)
+    # A model of several workers is made by all together: nobody reads the metrics before.
+    with strategies.naming_lost_workers(strategy), strategy.scope():
+        model, embedder = assembly.make_models(config, dataset.train.num_classes)
+    _train(strategy, config, folder, dataset, selection, model, embedder)
+
+
+def _strategy(config: FitConfig) -> "tf.distribute.Strategy":
+    from pa_keras.training import strategies
+
+    strategy = strategies.make_strategy(config.training.strategy, config.training.cluster)
+    if not strategies.is_chief(strategy):
+        logging.getLogger("pa_keras").setLevel(logging.WARNING)  # the chief says it
+    return strategy
 
 
 def _train(
+    strategy: "tf.distribute.Strategy",
     config: FitConfig,
     folder: "RunFolder",
     dataset: "Dataset",
@@ -110,32 +148,39 @@ def _train(
 ) -> None:
     from pa_keras import assembly, loss_choice
     from pa_keras.pipelines import fill_cache, steps_per_epoch
-    from pa_keras.training import phases
+    from pa_keras.training import phases, strategies
 
-    command_line.log_to(folder.path / "fit.log")
+    writes = strategies.is_chief(strategy)
+    if writes:
+        command_line.log_to(folder.path / "fit.log")
     logger.info("%s: %s, test %s.", dataset.name, dataset.train, dataset.queries)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
     cache = fill_cache(dataset.train.paths, config.data.cache)  # once, for both phases
-    optimizer = assembly.make_optimizers(config, model, steps)
+    verbose = 1 if sys.stdout.isatty() else 2
     try:
-        phases.train(
-            model,
-            lambda epoch: assembly.make_batches(config, dataset.train, cache, epoch),
-            steps,
-            phases.phases(config.training.epochs, config.training.warmup_epochs),
-            lambda phase: optimizer(phase.first_epoch),
-            loss_choice.make_loss(config, dataset.train.num_classes),
-            assembly.make_callbacks(config, folder, selection, model, embedder, steps),
-            folder.state,
-            config.model.batch_norm,
-            assembly.jit_compile(config.training.jit_compile),
-            statistics_in_warmup=config.recipe == "reference",
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
+        with strategies.naming_lost_workers(strategy):
+            optimizer = assembly.make_optimizers(config, model, steps)
+            phases.train(
+                model,
+                lambda epoch: assembly.make_batches(config, dataset.train, cache, epoch, strategy),
+                steps,
+                phases.phases(config.training.epochs, config.training.warmup_epochs),
+                lambda phase: optimizer(phase.first_epoch),
+                loss_choice.make_loss(config, dataset.train.num_classes),
+                assembly.make_callbacks(config, folder, selection, model, embedder, steps, writes),
+                folder.state,
+                config.model.batch_norm,
+                assembly.jit_compile(config.training.jit_compile),
+                statistics_in_warmup=config.recipe == "reference",
+                verbose=verbose if writes else 0,
+            )
     except KeyboardInterrupt:
         logger.info("Stopped. Go on with: %s --run-dir %s --resume", PROGRAM, folder.path)
         raise
-    _finish(config, folder, dataset, model, embedder)
+    if writes:
+        _finish(config, folder, dataset, model, embedder)
+    with strategies.naming_lost_workers(strategy):
+        strategies.any_worker(False, strategy)  # the others end with the chief
 
 
 def _finish(
@@ -189,7 +234,8 @@ def _summary(
     """What a dry run found, after one batch was drawn."""
     from pa_keras import assembly
 
-    images, _ = next(iter(assembly.make_batches(config, dataset.train, "none", 0)))
+    strategy = embedder.distribute_strategy
+    images, _ = next(iter(assembly.make_batches(config, dataset.train, "none", 0, strategy)))
     lines = [
         command_line.as_yaml(config),
         f"train      {dataset.train}",

@@ -74,6 +74,13 @@ class TrainingConfig:
     held_out_fraction: float = 0.15
     """Share of the training classes held out for selection, (0, 1)."""
 
+    strategy: Literal["none", "mirrored", "multi_worker", "tpu"] = "none"
+    """Devices that share each batch: one; this machine's GPUs; several processes, each started by
+    the same command; or a TPU. The result is that of one device (docs/distributed.md)."""
+
+    cluster: Literal["auto", "tf_config", "slurm", "kubernetes"] = "auto"
+    """Where multi_worker finds the other processes; auto: what the environment has."""
+
 
 @dataclass
 class EvaluationConfig:

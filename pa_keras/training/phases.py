@@ -95,9 +95,11 @@ def train(
         if done > phase.end_epoch:
             continue
         set_trainable(model, phase.train_backbone, batch_norm, statistics_in_warmup)
-        model.compile(optimizer(phase), loss, jit_compile=jit_compile)
+        with model.distribute_strategy.scope():  # where an optimizer's variables are made
+            model.compile(optimizer(phase), loss, jit_compile=jit_compile)
+            if phase.first_epoch < done:
+                restore_state(model, state)
         if phase.first_epoch < done:
-            restore_state(model, state)
             logger.info("Going on after epoch %d.", done)
         first_epoch = max(done, phase.first_epoch)
         if first_epoch < phase.end_epoch:
