@@ -29,7 +29,7 @@ from pa_keras.training.phases import phases
 from pa_keras.training.recall_at_k import Batches
 from pa_keras.training.run_folder import RunFolder
 from pa_keras.training.step import TrainingModel
-from pa_keras.training.strategies import distributed
+from pa_keras.training.strategies import distributed, share_batch_statistics
 
 
 def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str]]:
@@ -87,6 +87,7 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
 
     trained = embedder(training_size, settings.weights)
     model = loss_choice.make_training_model(config, trained, num_classes)
+    share_batch_statistics(model)
     if config.training.strategy == "multi_worker":
         model = TrainingModel(model.inputs, model.outputs, name=model.name)
     if training_size == evaluation_size:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import keras
 import tensorflow as tf
 
 from pa_keras.pipelines import Share
@@ -96,6 +97,19 @@ def distributed(
         return make(Share(replicas, context.input_pipeline_id * own, own))
 
     return strategy.distribute_datasets_from_function(of_worker)
+
+
+def share_batch_statistics(model: keras.Model) -> None:
+    """Lets batch norm, where it trains, take mean and variance of the whole batch.
+
+    Args:
+        model: made in the scope of its strategy; with one replica it stays as it is.
+    """
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        return
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
 
 
 def any_worker(flag: bool, strategy: tf.distribute.Strategy) -> bool:
