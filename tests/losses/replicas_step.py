@@ -1,6 +1,7 @@
-"""Each loss on several replicas, in a process of its own: it needs as many logical CPUs.
+"""Each loss on several replicas, in processes of their own.
 
-    python replicas_step.py 4
+    python replicas_step.py 4               # as many logical CPUs of this process
+    python replicas_step.py multi_worker    # one of the processes that the environment names
 
 Prints, as JSON, for each loss how far value and gradients are from those of one device on the
 whole batch, relative to them: by a step of Keras' `fit` on equal shards, and by hand on unequal
@@ -16,6 +17,8 @@ import tensorflow as tf
 
 from pa_keras import losses
 from pa_keras.layers import Proxies, SoftTripleRegularizer
+from pa_keras.training import strategies
+from pa_keras.training.step import TrainingModel
 
 PROXY_LOSSES = {
     "proxy_anchor": losses.ProxyAnchorLoss(alpha=4.0),
@@ -46,6 +49,13 @@ def make_model(name):
     return keras.Model(inputs, outputs)
 
 
+def of_workers(model):
+    """The model as `fit` takes it for its strategy."""
+    if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return TrainingModel(model.inputs, model.outputs)
+    return model
+
+
 def on_one_device(name, loss, x, labels):
     """Loss and gradients of the whole batch."""
     model = make_model(name)
@@ -58,10 +68,16 @@ def on_one_device(name, loss, x, labels):
 def by_fit(name, loss, x, labels, strategy):
     """The loss that Keras reports, and a step of rate 1."""
     with strategy.scope():
-        model = make_model(name)
+        model = of_workers(make_model(name))
         model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
     before = [weight.numpy() for weight in model.trainable_variables]
-    data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(len(x))
+
+    def own(share):
+        rows = share.of(np.arange(len(x))[None]).ravel()
+        data = tf.data.Dataset.from_tensor_slices((x[rows], labels[rows]))
+        return data.batch(share.part_size(len(x)))
+
+    data = strategies.distributed(own, strategy)
     value = model.fit(data, verbose=0).history["loss"][0]
     return value, [a - b.numpy() for a, b in zip(before, model.trainable_variables, strict=True)]
 
@@ -104,24 +120,30 @@ def difference(found, expected):
     )
 
 
-def main(count):
+def logical_cpus(count):
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration()] * count
     tf.config.set_logical_device_configuration(cpu, devices)
-    # Collectives of several models in one process mix their keys up.
-    strategy = tf.distribute.MirroredStrategy(
-        [f"CPU:{i}" for i in range(count)],
-        cross_device_ops=tf.distribute.ReductionToOneDevice(),
-    )
+    return strategies.make_strategy("mirrored")
+
+
+def main(replicas):
+    if replicas == "multi_worker":
+        strategy = strategies.make_strategy("multi_worker")
+    else:
+        strategy = logical_cpus(int(replicas))
     x = np.random.default_rng(0).normal(size=(len(LABELS), 5)).astype("float32")
-    found = {}
+    found = {"replicas": strategy.num_replicas_in_sync}
     for name, loss in {**PROXY_LOSSES, **PAIR_LOSSES}.items():
         expected = on_one_device(name, loss, x, LABELS)
         found[name] = [
             difference(run(name, loss, x, LABELS, strategy), expected) for run in (by_fit, by_hand)
         ]
+    # The last of the workers alone wants to stop; then nobody does.
+    is_last = sys.argv[2:] == ["last"]
+    found["any_worker"] = [strategies.any_worker(flag, strategy) for flag in (is_last, False)]
     sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1])
