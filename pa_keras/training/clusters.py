@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from typing import Literal
@@ -64,19 +65,23 @@ def _from_tf_config() -> Resolver:
     text = os.environ.get("TF_CONFIG", "")
     try:
         given = json.loads(text)
-        kind, index = given["task"]["type"], given["task"]["index"]
-        addresses = given["cluster"][kind]
-        addresses[index].rpartition(":")[2].encode().isdigit()
-        known = {"chief", "worker"} >= set(given["cluster"])
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        jobs, index = given["cluster"], given["task"]["index"]
+        addresses = [address for job in jobs.values() for address in job]
+        fits = (
+            set(jobs) <= {"chief", "worker"}
+            and index in range(len(jobs[given["task"]["type"]]))
+            and all(re.fullmatch(r".+:\d+", address) for address in addresses)
+            and len(set(addresses)) == len(addresses)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"Expected TF_CONFIG as JSON with every worker and this one's index; received {text!r} "
             f"({type(error).__name__}: {error}). Set {EXAMPLE}"
         ) from error
-    if not known or len(set(addresses)) != len(addresses):
+    if not fits:
         raise ValueError(
-            "Expected TF_CONFIG with jobs chief and worker alone, no address twice; received "
-            f"{text!r}. Set {EXAMPLE}"
+            "Expected TF_CONFIG with jobs chief and worker alone, each host:port once, and an "
+            f"index among them; received {text!r}. Set {EXAMPLE}"
         )
     return tf.distribute.cluster_resolver.TFConfigClusterResolver()
 
@@ -96,7 +101,7 @@ def _from_slurm() -> Resolver:
             f"Expected the variables of a step of Slurm; {error}. Start the workers by srun."
         ) from error
     return tf.distribute.cluster_resolver.SimpleClusterResolver(
-        spec, found.task_type, found.task_id
+        spec, task_type=found.task_type, task_id=found.task_id
     )
 
 

@@ -4,8 +4,8 @@
     python replicas_step.py multi_worker    # one of the processes that the environment names
 
 Prints, as JSON, for each loss how far value and gradients are from those of one device on the
-whole batch, relative to them: by a step of Keras' `fit` on equal shards, and by hand on unequal
-ones. Some classes are on one replica alone.
+whole batch, relative to them: by hand on unequal shards, and with logical CPUs by a step of Keras'
+`fit` on equal ones too. Some classes are on one replica alone.
 """
 
 import json
@@ -18,7 +18,6 @@ import tensorflow as tf
 from pa_keras import losses
 from pa_keras.layers import Proxies, SoftTripleRegularizer
 from pa_keras.training import strategies
-from pa_keras.training.step import TrainingModel
 
 PROXY_LOSSES = {
     "proxy_anchor": losses.ProxyAnchorLoss(alpha=4.0),
@@ -49,13 +48,6 @@ def make_model(name):
     return keras.Model(inputs, outputs)
 
 
-def of_workers(model):
-    """The model as `fit` takes it for its strategy."""
-    if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return TrainingModel(model.inputs, model.outputs)
-    return model
-
-
 def on_one_device(name, loss, x, labels):
     """Loss and gradients of the whole batch."""
     model = make_model(name)
@@ -68,16 +60,10 @@ def on_one_device(name, loss, x, labels):
 def by_fit(name, loss, x, labels, strategy):
     """The loss that Keras reports, and a step of rate 1."""
     with strategy.scope():
-        model = of_workers(make_model(name))
+        model = make_model(name)
         model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
     before = [weight.numpy() for weight in model.trainable_variables]
-
-    def own(share):
-        rows = share.of(np.arange(len(x))[None]).ravel()
-        data = tf.data.Dataset.from_tensor_slices((x[rows], labels[rows]))
-        return data.batch(share.part_size(len(x)))
-
-    data = strategies.distributed(own, strategy)
+    data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(len(x))
     value = model.fit(data, verbose=0).history["loss"][0]
     return value, [a - b.numpy() for a, b in zip(before, model.trainable_variables, strict=True)]
 
@@ -129,16 +115,15 @@ def logical_cpus(count):
 
 def main(replicas):
     if replicas == "multi_worker":
-        strategy = strategies.make_strategy("multi_worker")
+        # By Keras' fit is tests/test_fit_distributed.py.
+        strategy, ways = strategies.make_strategy("multi_worker"), [by_hand]
     else:
-        strategy = logical_cpus(int(replicas))
+        strategy, ways = logical_cpus(int(replicas)), [by_fit, by_hand]
     x = np.random.default_rng(0).normal(size=(len(LABELS), 5)).astype("float32")
     found = {"replicas": strategy.num_replicas_in_sync}
     for name, loss in {**PROXY_LOSSES, **PAIR_LOSSES}.items():
         expected = on_one_device(name, loss, x, LABELS)
-        found[name] = [
-            difference(run(name, loss, x, LABELS, strategy), expected) for run in (by_fit, by_hand)
-        ]
+        found[name] = [difference(way(name, loss, x, LABELS, strategy), expected) for way in ways]
     # The last of the workers alone wants to stop; then nobody does.
     is_last = sys.argv[2:] == ["last"]
     found["any_worker"] = [strategies.any_worker(flag, strategy) for flag in (is_last, False)]
