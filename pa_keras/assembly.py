@@ -15,6 +15,7 @@ from pa_keras.datasets import Dataset, Images
 from pa_keras.models import embedding_model
 from pa_keras.pipelines import (
     ImageCache,
+    Share,
     check_images,
     evaluation_batches,
     repeats,
@@ -30,10 +31,13 @@ from pa_keras.training.fingerprint import fingerprint
 from pa_keras.training.neighbour_pictures import NeighbourPictures
 from pa_keras.training.phases import phases
 from pa_keras.training.progress import Progress
+from pa_keras.training.recall_at_k import Batches
 from pa_keras.training.run_folder import RunFolder
 from pa_keras.training.saving import SaveState
 from pa_keras.training.state import State
+from pa_keras.training.step import TrainingModel
 from pa_keras.training.stopping import Stopping, StopRequests
+from pa_keras.training.strategies import any_worker, distributed, is_chief, share_batch_statistics
 
 
 def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str]]:
@@ -105,7 +109,8 @@ def _corrupted(config: FitConfig, train: Images) -> Images:
 def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras.Model]:
     """The model to train, and the embedding model at the size of the evaluation.
 
-    Where both sizes are the same, the second is a part of the first.
+    Where both sizes are the same, the second is a part of the first. Both are for the strategy in
+    scope.
     """
     keras.utils.set_random_seed(config.seed)
     if config.training.deterministic:
@@ -122,6 +127,9 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
 
     trained = embedder(training_size, settings.weights)
     model = loss_choice.make_training_model(config, trained, num_classes)
+    share_batch_statistics(model)
+    if config.training.strategy == "multi_worker":
+        model = TrainingModel(model.inputs, model.outputs, name=model.name)
     if training_size == evaluation_size:
         return model, trained
     # Built from the same weights: some networks scale pixels otherwise without them.
@@ -134,26 +142,32 @@ def make_batches(
     config: FitConfig,
     images: Images,
     cache: str | ImageCache,
+    strategy: tf.distribute.Strategy,
     first_epoch: int = 0,
     first_step: int = 0,
-) -> tf.data.Dataset:
+) -> Batches:
     """The endless training batches from that step of that epoch on."""
-    return training_batches(
-        images.paths,
-        images.labels,
-        batch_size=config.batches.batch_size,
-        image_size=_training_size(config),
-        seed=config.seed,
-        classes_per_batch=config.batches.classes_per_batch,
-        images_per_class=config.batches.images_per_class,
-        area=config.augmentation.area,
-        ratio=config.augmentation.ratio,
-        flip=config.augmentation.flip,
-        augmentation=config.augmentation.extra,
-        cache=cache,
-        first_epoch=first_epoch,
-        first_step=first_step,
-    )
+
+    def batches(share: Share) -> tf.data.Dataset:
+        return training_batches(
+            images.paths,
+            images.labels,
+            batch_size=config.batches.batch_size,
+            image_size=_training_size(config),
+            seed=config.seed,
+            classes_per_batch=config.batches.classes_per_batch,
+            images_per_class=config.batches.images_per_class,
+            area=config.augmentation.area,
+            ratio=config.augmentation.ratio,
+            flip=config.augmentation.flip,
+            augmentation=config.augmentation.extra,
+            cache=cache,
+            first_epoch=first_epoch,
+            first_step=first_step,
+            share=share,
+        )
+
+    return distributed(batches, strategy)
 
 
 def make_optimizers(
@@ -200,18 +214,32 @@ def make_callbacks(
     requests: StopRequests,
     state: State | None,
 ) -> tuple[list[keras.callbacks.Callback], SaveState]:
-    """In the order in which they need each other's logs, and the last of them."""
+    """In the order in which they need each other's logs, and the last of them.
+
+    Workers other than the chief have those alone that do not write. What is measured all measure
+    together: each embeds a part.
+    """
+    strategy = model.distribute_strategy
+    writes = is_chief(strategy)
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    agreed = (lambda flag: any_worker(flag, strategy)) if several else None
     trained = model.get_layer("embedding_model")
     rows = folder.read_metrics()
     progress = Progress(steps_per_epoch, config.batches.batch_size)
     best = None if selection is None else _best(folder, embedder, rows, state)
     saver = SaveState(
-        folder.state, progress, requests, config.training.save_minutes, best=best, last=state
+        folder.state,
+        progress,
+        requests,
+        config.training.save_minutes,
+        best=best,
+        last=state,
+        writes=writes,
     )
     result = [
         progress,
         run_callbacks.StopAtNaN(progress, saver),
-        Stopping(requests, progress),
+        Stopping(requests, progress, agreed),
     ]
     if trained is not embedder:
         result.append(
@@ -221,9 +249,13 @@ def make_callbacks(
         )
     if selection is not None:
         recall = make_recall(config, selection, embedder, rows[-1] if rows else {})
-        result += [recall, best]
-        if config.logging.pictures:
+        result.append(recall)
+        if writes:
+            result.append(best)
+        if writes and config.logging.pictures:
             result.append(_pictures(recall, selection, folder))
+    if not writes:
+        return [*result, saver], saver
     result.append(run_callbacks.AppendMetrics(folder.metrics))
     result.append(keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
     if config.logging.wandb_project:
@@ -258,8 +290,8 @@ def check(
             f"Expected an augmentation that repeats, for training.deterministic; received {extra} "
             "of keras_cv, which draws anew each time. Take a layer of keras.layers."
         )
-    make_evaluation_batches(config, dataset.queries)
-    make_batches(config, dataset.train, "none")
+    make_evaluation_batches(config, dataset.queries, model.distribute_strategy)
+    make_batches(config, dataset.train, "none", model.distribute_strategy)
     loss_choice.make_loss(config, dataset.train.num_classes)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
     optimizer = make_optimizers(config, model, steps)
@@ -269,14 +301,21 @@ def check(
         make_recall(config, selection, model, {})
 
 
-def make_evaluation_batches(config: FitConfig, images: Images) -> tf.data.Dataset:
+def make_evaluation_batches(
+    config: FitConfig, images: Images, strategy: tf.distribute.Strategy
+) -> Batches:
     """The images as the evaluation sees them, in order."""
-    return evaluation_batches(
-        images.paths,
-        batch_size=config.evaluation.batch_size,
-        image_size=_both(config.data.image_size),
-        crop_fraction=config.data.crop_fraction,
-    )
+
+    def batches(share: Share) -> tf.data.Dataset:
+        return evaluation_batches(
+            images.paths,
+            batch_size=config.evaluation.batch_size,
+            image_size=_both(config.data.image_size),
+            crop_fraction=config.data.crop_fraction,
+            share=share,
+        )
+
+    return distributed(batches, strategy)
 
 
 def make_recall(
@@ -284,8 +323,11 @@ def make_recall(
 ) -> RecallAtK:
     """The callback that measures; `last_row` of the metrics of a run that is resumed."""
 
-    def labelled(images: Images | None) -> tuple[tf.data.Dataset, np.ndarray] | None:
-        return images and (make_evaluation_batches(config, images), images.labels)
+    def labelled(images: Images | None) -> tuple[Batches, np.ndarray] | None:
+        if images is None:
+            return None
+        batches = make_evaluation_batches(config, images, embedder.distribute_strategy)
+        return batches, images.labels
 
     return RecallAtK(
         labelled(selection.queries),

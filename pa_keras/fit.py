@@ -4,8 +4,8 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from pa_keras.datasets import Dataset
     from pa_keras.training.run_folder import RunFolder
-    from pa_keras.training.state import State
-    from pa_keras.training.stopping import StopRequests
 
 # Not by __name__, which is __main__ under python -m: its lines would go nowhere.
 logger = logging.getLogger("pa_keras.fit")
@@ -27,7 +25,12 @@ logger = logging.getLogger("pa_keras.fit")
 PROGRAM = "python -m pa_keras.fit"
 
 # What a resumed run may change, since its result does not depend on it.
-_OF_THIS_PROCESS = ("training.max_hours", "training.save_minutes")
+_OF_THIS_PROCESS = (
+    "training.cluster",
+    "training.max_hours",
+    "training.save_minutes",
+    "training.strategy",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,36 +62,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _start(config: FitConfig, dry_run: bool, started: float) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
-    from pa_keras import assembly, loss_choice
-    from pa_keras.training.files import save_whole
-    from pa_keras.training.fingerprint import write_fingerprint
-    from pa_keras.training.run_folder import expect_new_run, new_run_folder
+    from pa_keras import assembly, loss_choice, run_training
+    from pa_keras.training import strategies
+    from pa_keras.training.run_folder import RunFolder, expect_new_run, new_run_folder
 
-    if not dry_run:
+    if config.training.strategy == "multi_worker" and config.run_dir is None:
+        raise ValueError(
+            "Expected --run-dir for training.strategy=multi_worker; received none. Give a new "
+            "folder on a disk that every worker sees: to resume they read the state there."
+        )
+    # A dry run waits for nobody.
+    strategy = run_training.make_strategy(config if not dry_run else FitConfig())
+    writes = strategies.is_chief(strategy)
+    if writes and not dry_run:
         expect_new_run(config.run_dir)
     config = loss_choice.resolved(config)
-    with _stoppable(config, started) as requests:
+    with run_training.stoppable(config, started) as requests:
         dataset, selection, skipped = assembly.load_data(config)
-        model, embedder = assembly.make_models(config, dataset.train.num_classes)
-        assembly.check(config, dataset, selection, model)
+        with strategies.naming_lost_workers(strategy), strategy.scope():
+            model, embedder = assembly.make_models(config, dataset.train.num_classes)
+            assembly.check(config, dataset, selection, model)
         if dry_run:
             sys.stdout.write(_summary(config, dataset, selection, embedder))
+            return
+        parts = dataset, selection, model, embedder, requests
+        if not writes:
+            run_training.train(config, RunFolder(Path(config.run_dir or "")), *parts, state=None)
             return
         images = assembly.fingerprint_of(dataset, selection)
         # Three states of weights and two moments each, as a new one is written beside two, and four
         # best models.
         folder = new_run_folder(config.run_dir, config.dataset, room=52 * model.count_params())
         with folder.locked():
-            write_fingerprint(folder.images, images)
-            folder.write_versions()
-            (folder.path / "skipped_images.txt").write_text(
-                "".join(f"{path}: {reason}\n" for path, reason in skipped.items())
-            )
-            # Last, and at once: with it the folder is that of a run. Without its folder in it, so
-            # that --config with this file makes another run.
-            text = command_line.as_yaml(dataclasses.replace(config, run_dir=None))
-            save_whole(lambda path: Path(path).write_text(text), folder.config)
-            _train(config, folder, dataset, selection, model, embedder, requests, None)
+            _describe(config, folder, images, skipped)
+            run_training.train(config, folder, *parts, state=None)
+
+
+def _describe(config: FitConfig, folder: "RunFolder", images: dict, skipped: dict) -> None:
+    """Writes what the run is of; with the last of the files the folder is that of a run."""
+    from pa_keras.training.files import save_whole
+    from pa_keras.training.fingerprint import write_fingerprint
+
+    write_fingerprint(folder.images, images)
+    folder.write_versions()
+    (folder.path / "skipped_images.txt").write_text(
+        "".join(f"{path}: {reason}\n" for path, reason in skipped.items())
+    )
+    # Without its folder in it, so that --config with this file makes another run.
+    text = command_line.as_yaml(dataclasses.replace(config, run_dir=None))
+    save_whole(lambda path: Path(path).write_text(text), folder.config)
 
 
 def _resume(
@@ -97,26 +119,39 @@ def _resume(
     parser: "jsonargparse.ArgumentParser",
     started: float,
 ) -> None:
-    from pa_keras import assembly
-    from pa_keras.training.fingerprint import expect_same, write_fingerprint
+    from pa_keras import assembly, run_training
+    from pa_keras.training import strategies
     from pa_keras.training.run_folder import existing_run_folder
     from pa_keras.training.state import newest_state, restore_best
 
     folder = existing_run_folder(run_dir)
     config = _resumed_config(folder, run_dir, arguments, parser)
-    with _stoppable(config, started) as requests, folder.locked():
+    strategy = run_training.make_strategy(config)
+    writes = strategies.is_chief(strategy)
+    with (
+        run_training.stoppable(config, started) as requests,
+        folder.locked() if writes else nullcontext(),
+    ):
         state = newest_state(folder.state)
         dataset, selection, _ = assembly.load_data(config)
-        images = assembly.fingerprint_of(dataset, selection)
-        if folder.images.exists():
-            expect_same(folder.images, images)
-        else:
-            logger.warning("%s is missing: the images of now are taken.", folder.images)
-            write_fingerprint(folder.images, images)
-        model, embedder = assembly.make_models(config, dataset.train.num_classes)
-        folder.drop_metrics_after(state.epoch if state else 0)
-        restore_best(folder.state, state, folder.best_model)
-        _train(config, folder, dataset, selection, model, embedder, requests, state)
+        _expect_same_images(folder, assembly.fingerprint_of(dataset, selection), writes)
+        if writes:
+            folder.drop_metrics_after(state.epoch if state else 0)
+            restore_best(folder.state, state, folder.best_model)
+        # All workers make a model together: none reads the metrics before they are put right.
+        with strategies.naming_lost_workers(strategy), strategy.scope():
+            model, embedder = assembly.make_models(config, dataset.train.num_classes)
+        run_training.train(config, folder, dataset, selection, model, embedder, requests, state)
+
+
+def _expect_same_images(folder: "RunFolder", images: dict, writes: bool) -> None:
+    from pa_keras.training.fingerprint import expect_same, write_fingerprint
+
+    if folder.images.exists():
+        expect_same(folder.images, images)
+    elif writes:
+        logger.warning("%s is missing: the images of now are taken.", folder.images)
+        write_fingerprint(folder.images, images)
 
 
 def _resumed_config(
@@ -125,7 +160,7 @@ def _resumed_config(
     arguments: list[str],
     parser: "jsonargparse.ArgumentParser",
 ) -> FitConfig:
-    """The settings of the run, with how long to go on, and when to save, as asked for now."""
+    """The settings of the run, with how long to go on, when to save and where, as of now."""
     from pa_keras import loss_choice
 
     stored = [f"--config={folder.config}"]
@@ -142,78 +177,14 @@ def _resumed_config(
     return loss_choice.resolved(dataclasses.replace(config, training=asked.training))
 
 
-def _train(
-    config: FitConfig,
-    folder: "RunFolder",
-    dataset: "Dataset",
-    selection: "Dataset | None",
-    model: "keras.Model",
-    embedder: "keras.Model",
-    requests: "StopRequests",
-    state: "State | None",
-) -> None:
-    import tensorflow as tf
-
-    from pa_keras import assembly, loss_choice, run_ending
-    from pa_keras.pipelines import fill_cache, steps_per_epoch
-    from pa_keras.training import phases
-    from pa_keras.training.stopping import Stopped
-
-    command_line.log_to(folder.path / "fit.log")
-    logger.info("%s: %s, test %s.", dataset.name, dataset.train, dataset.queries)
-    steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
-    optimizer = assembly.make_optimizers(config, model, steps)
-    callbacks, saver = assembly.make_callbacks(
-        config, folder, selection, model, embedder, steps, requests, state
-    )
-    go_on = f"Go on with: {PROGRAM} --run-dir {folder.path} --resume"
-    try:
-        cache = fill_cache(dataset.train.paths, config.data.cache)  # once, for both phases
-        phases.train(
-            model,
-            lambda *at: assembly.make_batches(config, dataset.train, cache, *at),
-            phases.phases(config.training.epochs, config.training.warmup_epochs),
-            lambda phase: optimizer(phase.first_epoch),
-            loss_choice.make_loss(config, dataset.train.num_classes),
-            callbacks,
-            saver,
-            config.model.batch_norm,
-            assembly.jit_compile(config.training.jit_compile),
-            statistics_in_warmup=config.recipe == "reference",
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-        requests.interruptible = True
-        run_ending.finish(config, folder, dataset, model, embedder)
-    except Stopped as stop:
-        logger.info("%s %s %s", stop, saver.where(), go_on)
-        sys.exit(stop.code)
-    except tf.errors.OpError as error:
-        lost = assembly.unreadable_images(error, dataset, selection)
-        if lost is None:
-            raise
-        raise ValueError(f"{lost} {saver.where()} {go_on}") from error
-
-
-@contextmanager
-def _stoppable(config: FitConfig, started: float) -> "Iterator[StopRequests]":
-    """Listens to signals and to the clock; before the first step, a stop has nothing to save."""
-    from pa_keras.training.stopping import Stopped, StopRequests
-
-    try:
-        with StopRequests(config.training.max_hours, started) as requests:
-            yield requests
-    except Stopped as stop:
-        logger.info("%s Nothing was trained in this process, and nothing is lost.", stop)
-        sys.exit(stop.code)
-
-
 def _summary(
     config: FitConfig, dataset: "Dataset", selection: "Dataset | None", embedder: "keras.Model"
 ) -> str:
     """What a dry run found, after one batch was drawn."""
     from pa_keras import assembly
 
-    images, _ = next(iter(assembly.make_batches(config, dataset.train, "none")))
+    strategy = embedder.distribute_strategy
+    images, _ = next(iter(assembly.make_batches(config, dataset.train, "none", strategy)))
     lines = [
         command_line.as_yaml(config),
         f"train      {dataset.train}",

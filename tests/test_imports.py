@@ -18,6 +18,7 @@ SHARED_BY_COMMANDS = (
     "assembly",
     "loss_choice",
     "evaluation_pictures",
+    "run_training",
     "run_plan",
     "run_cache",
     "run_ending",

@@ -84,6 +84,13 @@ class TrainingConfig:
     max_hours: float | None = None
     """Save, stop and exit with code 0 after so many hours of this process; --resume goes on."""
 
+    strategy: Literal["none", "mirrored", "multi_worker", "tpu"] = "none"
+    """Devices that share each batch: one; this machine's GPUs; several processes, each started by
+    the same command; or a TPU. The result is that of one device (docs/distributed.md)."""
+
+    cluster: Literal["auto", "tf_config", "slurm", "kubernetes"] = "auto"
+    """Where multi_worker finds the other processes; auto: what the environment has."""
+
 
 @dataclass
 class EvaluationConfig:

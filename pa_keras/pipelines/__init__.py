@@ -7,10 +7,12 @@ from pa_keras.pipelines.checks import ImageCheck, check_images, undecodable
 from pa_keras.pipelines.decoding import decode_image
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
 from pa_keras.pipelines.sampling import balanced, shuffled
+from pa_keras.pipelines.shares import Share
 
 __all__ = [
     "ImageCache",
     "ImageCheck",
+    "Share",
     "balanced",
     "check_images",
     "decode_image",

@@ -7,13 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 # Images, or a tuple which starts with them.
-Batch = np.ndarray | tf.Tensor | tuple | list
+Batch = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
 
 
 class Embedder:
     """An embedding model compiled once: keep it, and later calls do not trace again.
 
-    Trained weights are seen by the next call.
+    Trained weights are seen by the next call. Of a batch of a `tf.distribute.DistributedDataset`
+    each replica of the model's strategy embeds its part, and every worker gets the whole.
 
     Args:
         model: a built keras model, images (B, H, W, 3) -> embeddings (B, D).
@@ -29,12 +30,19 @@ class Embedder:
     def __init__(self, model: keras.Model) -> None:
         self.model = model
         image_shape = tuple(model.input_shape)[1:]
+
+        def embed_part(images: tf.Tensor) -> tf.Tensor:
+            return tf.cast(model(images, training=False), tf.float32)
+
+        def embed_shared(images: tf.distribute.DistributedValues) -> tf.Tensor:
+            strategy = model.distribute_strategy
+            return strategy.gather(strategy.run(embed_part, (images,)), axis=0)
+
         # An open batch size, so that the last, partial batch runs the same trace. No XLA: on a CPU
         # it makes backbones several times slower, and it would compile again for that batch.
-        self._step = tf.function(
-            lambda images: tf.cast(model(images, training=False), tf.float32),
-            input_signature=[tf.TensorSpec((None, *image_shape), tf.float32)],
-        )
+        signature = [tf.TensorSpec((None, *image_shape), tf.float32)]
+        self._step = tf.function(embed_part, input_signature=signature)
+        self._shared_step = tf.function(embed_shared, autograph=False)
 
     def __call__(
         self, batches: Iterable[Batch], total: int | None = None, progress: bool = False
@@ -66,7 +74,10 @@ class Embedder:
 
     def embed_batch(self, batch: Batch) -> np.ndarray:
         """Embeddings float32 (B, D) of one batch of images, or of a tuple which starts with it."""
-        images = tf.cast(batch[0] if isinstance(batch, tuple | list) else batch, tf.float32)
+        images = batch[0] if isinstance(batch, tuple | list) else batch
+        if isinstance(images, tf.distribute.DistributedValues):
+            return self._shared_step(images).numpy()
+        images = tf.cast(images, tf.float32)
         if not images.shape.is_compatible_with((None, *self.model.input_shape[1:])):
             raise ValueError(
                 f"Expected batches of images of shape {self.model.input_shape}; received "

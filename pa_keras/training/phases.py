@@ -13,6 +13,7 @@ from pa_keras.models import set_trainable
 from pa_keras.training.saving import SaveState
 from pa_keras.training.state import restore_state
 from pa_keras.training.stopping import Stopped
+from pa_keras.training.strategies import any_worker
 
 logger = logging.getLogger(__name__)
 
@@ -98,10 +99,11 @@ def train(
         if at > end:
             continue
         set_trainable(model, phase.train_backbone, batch_norm, statistics_in_warmup)
-        model.compile(optimizer(phase), loss, jit_compile=jit_compile)
-        if begin < at:
-            saver.progress.go_on_from(state, restore_state(model, saver.folder, state))
-            logger.info("Going on after %s.", state)
+        with model.distribute_strategy.scope():  # where an optimizer's variables are made
+            model.compile(optimizer(phase), loss, jit_compile=jit_compile)
+            if begin < at:
+                saver.progress.go_on_from(state, restore_state(model, saver.folder, state))
+                logger.info("Going on after %s.", state)
         if at < end:
             with _what_was_trained_is_saved(saver), _refusals_in_words():
                 _fit(model, batches, max(at, begin), phase.end_epoch, callbacks, saver, verbose)
@@ -152,10 +154,14 @@ def _what_was_trained_is_saved(saver: SaveState) -> Iterator[None]:
         yield
     except (Stopped, tf.errors.OpError) as error:
         # Of several steps in one execution some were taken before the one without images.
-        lost = "IteratorGetNext" in str(error) and saver.model.steps_per_execution == 1
-        if isinstance(error, Stopped) or lost:
-            saver.requests.interruptible = False
+        # Where another worker went away, nobody knows which weights were updated.
+        alone = saver.model.distribute_strategy.num_replicas_in_sync == 1
+        whole = alone and saver.model.steps_per_execution == 1
+        if isinstance(error, Stopped) or (whole and "IteratorGetNext" in str(error)):
+            agreed, saver.requests.interruptible = not saver.requests.interruptible, False
             saver.save()
+            if agreed:  # no worker leaves before the chief has written
+                any_worker(False, saver.model.distribute_strategy)
         raise
 
 

@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 # Images of an array that are embedded at once; a tf.data.Dataset brings its own batches.
 BATCH_SIZE = 64
 
-# Images and their labels.
-Pair = tuple[tf.data.Dataset | npt.ArrayLike, npt.ArrayLike]
+# Images as batches, and with their labels.
+Batches = tf.data.Dataset | tf.distribute.DistributedDataset
+Pair = tuple[Batches | npt.ArrayLike, npt.ArrayLike]
 
 
 class RecallAtK(keras.callbacks.Callback):
@@ -45,7 +46,8 @@ class RecallAtK(keras.callbacks.Callback):
     Args:
         queries: pair of images and int labels (Q,). The images are a float array (Q, H, W, 3) or a
             batched, finite tf.data.Dataset in a fixed order, of images or of tuples which start
-            with them.
+            with them. Or such a dataset distributed, with more images at its end, which are left
+            out.
         gallery: such a pair. Default None: leave-one-out, every query searches all the others.
         ks: the Ks. Default (1, 2, 4, 8). A K beyond the gallery counts the whole of it.
         every: epochs from one measurement to the next. Default 1.
@@ -187,11 +189,11 @@ class _Labelled:
     """Images, as batches that can be read again, and their labels."""
 
     name: str
-    images: tf.data.Dataset | np.ndarray
+    images: Batches | np.ndarray
     labels: np.ndarray
 
     def batches(self) -> Iterator[Batch]:
-        if isinstance(self.images, tf.data.Dataset):
+        if isinstance(self.images, Batches):
             return iter(self.images)
         starts = range(0, len(self.images), BATCH_SIZE)
         return (self.images[start : start + BATCH_SIZE] for start in starts)
@@ -218,6 +220,8 @@ class _Labelled:
 
     def embed(self, embedder: Embedder) -> np.ndarray:
         embeddings = embedder(self.batches())
+        if isinstance(self.images, tf.distribute.DistributedDataset):
+            embeddings = embeddings[: len(self.labels)]
         if len(embeddings) != len(self.labels):
             raise ValueError(
                 f"Expected one label for each of the {self.name}; received {len(embeddings)} "
@@ -237,7 +241,7 @@ def _labelled(name: str, pair: Pair) -> _Labelled:
             f"Expected the labels of {name} as integers of shape (number,); received "
             f"{labels.dtype} of shape {labels.shape}."
         )
-    if not isinstance(images, tf.data.Dataset):
+    if not isinstance(images, Batches):
         images = np.asarray(images)
         if len(images) != len(labels):
             raise ValueError(

@@ -33,6 +33,7 @@ class SaveState(keras.callbacks.Callback):
         share: of the time, at most, for saving. Default 0.02.
         best: the callback that keeps the best model, whose file belongs to a state. Default None.
         last: the state that an earlier part of the run ended with. Default None.
+        writes: whether this process is the one of the workers that writes. Default True.
 
     Attributes:
         last: State, the newest; None before the first.
@@ -52,6 +53,7 @@ class SaveState(keras.callbacks.Callback):
         share: float = 0.02,
         best: "SaveBest | None" = None,
         last: State | None = None,
+        writes: bool = True,
     ):
         super().__init__()
         if minutes <= 0:
@@ -63,6 +65,7 @@ class SaveState(keras.callbacks.Callback):
         self.share = share
         self.best = best
         self.last = last
+        self.writes = writes
         self.spent = 0.0
         self._kept = [] if last is None else [last]
         self._latest = 0.0  # seconds of the last save
@@ -97,7 +100,11 @@ class SaveState(keras.callbacks.Callback):
     def save(self) -> None:
         """Saves the state of now, unless it is the last one already, or nothing was trained."""
         at = self.progress.epoch, self.progress.step
-        if at == (0, 0) or (self.last and at == (self.last.epoch, self.last.step)):
+        if (
+            not self.writes
+            or at == (0, 0)
+            or (self.last and at == (self.last.epoch, self.last.step))
+        ):
             return
         started = time.monotonic()
         values = [*self.model.weights, *self.model.optimizer.variables]

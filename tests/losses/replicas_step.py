@@ -1,10 +1,11 @@
-"""Each loss on several replicas, in a process of its own: it needs as many logical CPUs.
+"""Each loss on several replicas, in processes of their own.
 
-    python replicas_step.py 4
+    python replicas_step.py 4               # as many logical CPUs of this process
+    python replicas_step.py multi_worker    # one of the processes that the environment names
 
 Prints, as JSON, for each loss how far value and gradients are from those of one device on the
-whole batch, relative to them: by a step of Keras' `fit` on equal shards, and by hand on unequal
-ones. Some classes are on one replica alone.
+whole batch, relative to them: by hand on unequal shards, and with logical CPUs by a step of Keras'
+`fit` on equal ones too. Some classes are on one replica alone.
 """
 
 import json
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 from pa_keras import losses
 from pa_keras.layers import Proxies, SoftTripleRegularizer
+from pa_keras.training import strategies
 
 PROXY_LOSSES = {
     "proxy_anchor": losses.ProxyAnchorLoss(alpha=4.0),
@@ -104,24 +106,29 @@ def difference(found, expected):
     )
 
 
-def main(count):
+def logical_cpus(count):
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration()] * count
     tf.config.set_logical_device_configuration(cpu, devices)
-    # Collectives of several models in one process mix their keys up.
-    strategy = tf.distribute.MirroredStrategy(
-        [f"CPU:{i}" for i in range(count)],
-        cross_device_ops=tf.distribute.ReductionToOneDevice(),
-    )
+    return strategies.make_strategy("mirrored")
+
+
+def main(replicas):
+    if replicas == "multi_worker":
+        # By Keras' fit is tests/test_fit_distributed.py.
+        strategy, ways = strategies.make_strategy("multi_worker"), [by_hand]
+    else:
+        strategy, ways = logical_cpus(int(replicas)), [by_fit, by_hand]
     x = np.random.default_rng(0).normal(size=(len(LABELS), 5)).astype("float32")
-    found = {}
+    found = {"replicas": strategy.num_replicas_in_sync}
     for name, loss in {**PROXY_LOSSES, **PAIR_LOSSES}.items():
         expected = on_one_device(name, loss, x, LABELS)
-        found[name] = [
-            difference(run(name, loss, x, LABELS, strategy), expected) for run in (by_fit, by_hand)
-        ]
+        found[name] = [difference(way(name, loss, x, LABELS, strategy), expected) for way in ways]
+    # The last of the workers alone wants to stop; then nobody does.
+    is_last = sys.argv[2:] == ["last"]
+    found["any_worker"] = [strategies.any_worker(flag, strategy) for flag in (is_last, False)]
     sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1])

@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pa_keras.pipelines import (
+    Share,
     balanced,
     decode_image,
     evaluation_batches,
@@ -189,3 +190,41 @@ def test_bad_arguments_of_the_evaluation(paths, options, message):
 def test_a_label_for_each_path(paths):
     with pytest.raises(ValueError, match="received 22 paths and 23 labels"):
         training_batches(paths[1:], LABELS, batch_size=2, image_size=SIZE, seed=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"classes_per_batch": 2}, {"first_epoch": 1}])
+def test_the_parts_of_two_workers_are_those_of_the_whole_batches(paths, options):
+    """Also the crops of each image, which go by its place in the whole batch."""
+    whole = taken(paths, 3, **options)
+    parts = [taken(paths, 3, share=Share(2, first, 1), **options) for first in range(2)]
+    assert_same(joined(*parts), whole)
+    both = taken(paths, 6, share=Share(2, 0, 2), **options)
+    assert_same(joined(both[::2], both[1::2]), whole)
+
+
+def test_parts_are_augmented_each_for_itself(paths):
+    settings = {"batch_size": 2, "augmentation": "random_rotation", "area": (1.0, 1.0)}
+    settings["augmentation_options"] = {"factor": 0.5}
+    draws = [taken(paths, 2, share=Share(2, first, 1), **settings) for first in range(2)]
+    both = taken(paths, 4, share=Share(2, 0, 2), **settings)
+    assert_same(both[::2], draws[0])
+    assert_same(both[1::2], draws[1])
+
+
+def test_the_parts_of_an_evaluation_are_its_images_in_order(paths):
+    settings = {"batch_size": 6, "image_size": SIZE}
+    whole = np.concatenate(list(evaluation_batches(paths, **settings).as_numpy_iterator()))
+    parts = [
+        list(evaluation_batches(paths, share=Share(3, first, 1), **settings).as_numpy_iterator())
+        for first in range(3)
+    ]
+    steps = [np.concatenate(step) for step in zip(*parts, strict=True)]
+    assert len({step.shape for step in steps}) == 1
+    np.testing.assert_array_equal(np.concatenate(steps)[: len(paths)], whole)
+
+
+def joined(*workers):
+    return [
+        tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+        for parts in zip(*workers, strict=True)
+    ]

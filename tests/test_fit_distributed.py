@@ -1,0 +1,169 @@
+"""`fit` on several processes over loopback, and on several replicas of one, against one device."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from pa_keras import fit
+
+pytestmark = [pytest.mark.large, pytest.mark.usefixtures("float32_policy")]
+
+SMALL = """
+model: {backbone: conv4, weights: null, embedding_size: 8}
+data: {image_size: 16, crop_fraction: 1.0}
+batches: {batch_size: 8}
+optimizer: {learning_rate: 0.001}
+training: {epochs: 3}
+evaluation: {batch_size: 8}
+logging: {pictures: false}
+"""
+ALL_FILES = {
+    "best.keras", "config.yaml", "curves.png", "fit.log", "metrics.csv", "neighbours.png",
+    "result.json", "skipped_images.txt", "state", "tensorboard", "versions.json",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    """Ten classes of seven images that differ little, so that not every search succeeds."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for number in range(10):
+        folder = root / "photos" / f"class {number}"
+        folder.mkdir(parents=True)
+        for image in range(7):
+            pixels = rng.integers(120, 136, 3) + rng.integers(-30, 30, (20, 24, 3))
+            Image.fromarray(pixels.astype("uint8")).save(folder / f"{image}.png")
+    (root / "small.yaml").write_text(SMALL)
+    return [f"--config={root}/small.yaml", "--dataset=folder", f"--data-dir={root}/photos"]
+
+
+@pytest.fixture(scope="module")
+def alone(arguments, tmp_path_factory):
+    """The run of one process on one device."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    fit.main([*arguments, f"--run-dir={folder}"])
+    return folder
+
+
+def start(workers, *arguments):
+    """The processes of a run, each told of the others by TF_CONFIG."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    processes = []
+    for index in range(workers):
+        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = {"TF_CONFIG": json.dumps(cluster), "TF_CPP_MIN_LOG_LEVEL": "2"}
+        command = [sys.executable, "-m", "pa_keras.fit", "--training.strategy=multi_worker"]
+        processes.append(
+            subprocess.Popen(
+                [*command, *arguments], env={**os.environ, **environment}, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+        )  # fmt: skip
+    return processes
+
+
+def finish(processes, seconds=240):
+    """Exit codes, outputs and errors; none outlives the test."""
+    try:
+        ended = [process.communicate(timeout=seconds) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    codes = [process.returncode for process in processes]
+    return codes, [out for out, _ in ended], [error for _, error in ended]
+
+
+def rows(folder):
+    lines = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
+    return [dict(zip(lines[0], map(float, line), strict=True)) for line in lines[1:]]
+
+
+def weights(folder):
+    found = {}
+    (path,) = folder.glob("state/*.weights.h5")
+    with h5py.File(path) as file:
+        file["layers"].visititems(
+            lambda name, each: found.update({name: each[()]} if hasattr(each, "dtype") else {})
+        )
+    return found
+
+
+def assert_same_run(folder, alone):
+    assert {path.name for path in folder.iterdir()} == ALL_FILES, "of the chief alone"
+    for row, expected in zip(rows(folder), rows(alone), strict=True):
+        for name in set(expected) - {"seconds", "images_per_second"}:
+            assert row[name] == pytest.approx(expected[name], rel=1e-4), name
+    found, expected = weights(folder), weights(alone)
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+    results = [json.loads((each / "result.json").read_text()) for each in (folder, alone)]
+    assert results[0]["metrics"] == pytest.approx(results[1]["metrics"])
+
+
+def test_four_workers_equal_one(arguments, alone, tmp_path):
+    codes, outputs, errors = finish(start(4, *arguments, f"--run-dir={tmp_path}/run"))
+    assert codes == [0] * 4, errors
+    assert "Recall@1" in outputs[0] and not any(outputs[1:])
+    assert "Epoch 3" in errors[0] and "Epoch" not in errors[1]
+    assert_same_run(tmp_path / "run", alone)
+    logs = [len(list(each.rglob("*.tfevents.*"))) for each in (tmp_path / "run", alone)]
+    assert logs[0] == logs[1]
+
+
+def test_a_killed_worker_stops_the_others_and_a_restart_goes_on(arguments, alone, tmp_path):
+    processes = start(2, *arguments, f"--run-dir={tmp_path}/run")
+    state = tmp_path / "run" / "state" / "state.json"
+    while not state.exists() and processes[0].poll() is None:
+        time.sleep(0.05)
+    # The second phase is compiled now, which takes seconds: no further epoch has ended.
+    processes[1].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    codes, _, errors = finish(processes)
+    assert time.monotonic() - killed < 60 and codes == [1, -9]
+    last = errors[0].splitlines()[-1]
+    assert last.startswith("error: Expected every worker to go on; worker 1 died")
+    assert "start all of them again with --resume" in last
+    assert len(rows(tmp_path / "run")) == 1
+    codes, _, errors = finish(start(2, f"--run-dir={tmp_path}/run", "--resume"))
+    assert codes == [0, 0], errors
+    assert "Going on after epoch 1." in errors[0]
+    assert_same_run(tmp_path / "run", alone)
+
+
+def test_replicas_of_one_process_equal_one(arguments, alone, tmp_path):
+    program = (
+        "import sys, tensorflow as tf\n"
+        "cpu = tf.config.list_physical_devices('CPU')[0]\n"
+        "two = [tf.config.LogicalDeviceConfiguration()] * 2\n"
+        "tf.config.set_logical_device_configuration(cpu, two)\n"
+        "from pa_keras import fit\n"
+        "fit.main(sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-c", program, "--training.strategy=mirrored", *arguments]
+    done = subprocess.run(
+        [*command, f"--run-dir={tmp_path}/run"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert_same_run(tmp_path / "run", alone)
+
+
+def test_a_batch_that_the_workers_do_not_divide(arguments, tmp_path):
+    run = [*arguments, f"--run-dir={tmp_path}/run", "--batches.batch_size=7"]
+    codes, _, errors = finish(start(2, *run))
+    assert codes == [1, 1]
+    assert all("batches.batch_size=7. Take 6 or 8" in error for error in errors)
+    assert not Path(tmp_path / "run").exists()

@@ -1,0 +1,72 @@
+"""Strategies where one device is there; several are in tests/test_fit_distributed.py."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pa_keras.pipelines import Share
+from pa_keras.training import RecallAtK, strategies
+
+
+class OfTwo:
+    """A worker's strategy as far as messages need it."""
+
+    cluster_resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": ["one:1", "two:1"]}), task_type="worker", task_id=0
+    )
+
+
+def test_one_device_keeps_whole_batches_and_is_the_chief():
+    strategy = strategies.make_strategy("none")
+    assert strategies.is_chief(strategy)
+    shares = []
+    strategies.distributed(lambda share: shares.append(share), strategy)
+    assert shares == [Share()]
+    assert [strategies.any_worker(flag, strategy) for flag in (True, False)] == [True, False]
+
+
+def test_mirrored_on_one_device_says_so_and_trains(caplog):
+    strategy = strategies.make_strategy("mirrored")
+    assert "has one device alone" in caplog.text and strategies.is_chief(strategy)
+    with strategy.scope():
+        images = keras.Input((4, 4, 3))
+        vectors = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(images))
+        model = keras.Model(images, keras.layers.UnitNormalization()(vectors))
+        model.compile("sgd", "mse", jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(6, 4, 4, 3)).astype("float32")
+    recall = RecallAtK((x, [0, 0, 1, 1, 2, 2]), ks=(1,))
+    history = model.fit(x, np.zeros((6, 3)), epochs=2, verbose=0, callbacks=[recall]).history
+    assert len(history["recall_at_1"]) == 2
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match="received 'horovod'"):
+        strategies.make_strategy("horovod")
+
+
+@pytest.mark.parametrize(
+    ("message", "who"),
+    [
+        ("The following tasks are unhealthy: /job:worker/replica:0/task:1", "worker 1 died"),
+        ("{{node}} on /job:worker/replica:0/task:0/device:CPU:0: Socket closed", "another worker"),
+    ],
+)
+def test_a_lost_worker_is_named(monkeypatch, message, who):
+    monkeypatch.setattr(strategies, "_several_processes", lambda strategy: True)
+    with pytest.raises(ConnectionError, match=who) as raised, strategies.naming_lost_workers(OfTwo):
+        raise tf.errors.UnavailableError(None, None, message)
+    assert "start all of them again with --resume" in str(raised.value)
+
+
+def test_with_one_process_the_error_stays_what_it_is():
+    strategy = strategies.make_strategy("none")
+    with pytest.raises(tf.errors.AbortedError), strategies.naming_lost_workers(strategy):
+        raise tf.errors.AbortedError(None, None, "of something else")
+
+
+def test_batch_norm_shares_its_statistics_with_several_replicas_alone():
+    layer = keras.layers.BatchNormalization()
+    model = keras.Sequential([keras.Input((3,)), layer])
+    strategies.share_batch_statistics(model)
+    assert not layer.synchronized
