@@ -164,7 +164,7 @@ def _tpu() -> tf.distribute.Strategy:
         found = tf.distribute.cluster_resolver.TPUClusterResolver()
         tf.config.experimental_connect_to_cluster(found)
         tf.tpu.experimental.initialize_tpu_system(found)
-    except (ValueError, tf.errors.OpError) as error:
+    except (ValueError, OSError, tf.errors.OpError) as error:
         raise ValueError(
             f"Expected a TPU for training.strategy=tpu; {error}. Set TPU_NAME to its name, or to "
             "local on a TPU VM."

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -82,3 +83,11 @@ def test_several_processes_equal_one_device(workers, cluster):
     arguments = [["multi_worker"]] * (workers - 1) + [["multi_worker", "last"]]
     for found in run(arguments, cluster(workers)):
         assert assert_equal_one_device(found, workers) == [True, False]
+
+
+def test_the_bytes_of_a_step_are_those_of_the_formula():
+    script = Path(__file__).parents[2] / "benchmarks" / "collectives.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    counts = re.findall(r"^(\w+): counted (\d+) bytes, formula (\d+) bytes$", done.stdout, re.M)
+    assert [name for name, *_ in counts] == ["proxy_anchor", "multi_similarity"]
+    assert all(int(counted) == int(formula) > 0 for _, counted, formula in counts)

@@ -70,3 +70,13 @@ def test_batch_norm_shares_its_statistics_with_several_replicas_alone():
     model = keras.Sequential([keras.Input((3,)), layer])
     strategies.share_batch_statistics(model)
     assert not layer.synchronized
+
+
+@pytest.mark.parametrize("error", [OSError("no service"), ValueError("no name")])
+def test_no_tpu(monkeypatch, error):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", fail)
+    with pytest.raises(ValueError, match=f"Expected a TPU.*{error}.*Set TPU_NAME"):
+        strategies.make_strategy("tpu")
