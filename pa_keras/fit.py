@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _start(config: FitConfig, dry_run: bool, started: float) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
-    from pa_keras import assembly, loss_choice
+    from pa_keras import assembly, loss_choice, run_images
     from pa_keras.training.files import save_whole
     from pa_keras.training.fingerprint import write_fingerprint
     from pa_keras.training.run_folder import expect_new_run, new_run_folder
@@ -74,7 +74,7 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
         if dry_run:
             sys.stdout.write(_summary(config, dataset, selection, embedder))
             return
-        images = assembly.fingerprint_of(dataset, selection)
+        images = run_images.fingerprint_of(dataset, selection)
         # Three states of weights and two moments each, as a new one is written beside two, and four
         # best models.
         folder = new_run_folder(config.run_dir, config.dataset, room=52 * model.count_params())
@@ -97,7 +97,7 @@ def _resume(
     parser: "jsonargparse.ArgumentParser",
     started: float,
 ) -> None:
-    from pa_keras import assembly
+    from pa_keras import assembly, run_images
     from pa_keras.training.fingerprint import expect_same, write_fingerprint
     from pa_keras.training.run_folder import existing_run_folder
     from pa_keras.training.state import newest_state, restore_best
@@ -106,8 +106,13 @@ def _resume(
     config = _resumed_config(folder, run_dir, arguments, parser)
     with _stoppable(config, started) as requests, folder.locked():
         state = newest_state(folder.state)
+        if state is None and folder.result.exists():
+            raise FileNotFoundError(
+                f"Expected the states of the run in {folder.state}; they are gone, but the run has "
+                "ended: there is nothing to go on with."
+            )
         dataset, selection, _ = assembly.load_data(config)
-        images = assembly.fingerprint_of(dataset, selection)
+        images = run_images.fingerprint_of(dataset, selection)
         if folder.images.exists():
             expect_same(folder.images, images)
         else:
@@ -154,7 +159,7 @@ def _train(
 ) -> None:
     import tensorflow as tf
 
-    from pa_keras import assembly, loss_choice, run_ending
+    from pa_keras import assembly, loss_choice, run_ending, run_images
     from pa_keras.pipelines import fill_cache, steps_per_epoch
     from pa_keras.training import phases
     from pa_keras.training.stopping import Stopped
@@ -188,7 +193,7 @@ def _train(
         logger.info("%s %s %s", stop, saver.where(), go_on)
         sys.exit(stop.code)
     except tf.errors.OpError as error:
-        lost = assembly.unreadable_images(error, dataset, selection)
+        lost = run_images.unreadable_images(error, dataset, selection)
         if lost is None:
             raise
         raise ValueError(f"{lost} {saver.where()} {go_on}") from error

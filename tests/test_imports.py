@@ -21,6 +21,7 @@ SHARED_BY_COMMANDS = (
     "run_plan",
     "run_cache",
     "run_ending",
+    "run_images",
     "search_items",
     "search_model",
 )
