@@ -1,8 +1,8 @@
 """From the settings of a run to its parts: here alone the config becomes plain arguments."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,13 +21,11 @@ from pa_keras.pipelines import (
     repeats,
     steps_per_epoch,
     training_batches,
-    undecodable,
 )
 from pa_keras.training import RecallAtK, decayed, reference_optimizers
 from pa_keras.training import callbacks as run_callbacks
 from pa_keras.training.data import load_checked
 from pa_keras.training.evaluation import expect_ks
-from pa_keras.training.fingerprint import fingerprint
 from pa_keras.training.neighbour_pictures import NeighbourPictures
 from pa_keras.training.phases import phases
 from pa_keras.training.progress import Progress
@@ -59,36 +57,6 @@ def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str
     train = _corrupted(config, train)
     loss_choice.check_pairs(config, train.labels)
     return dataclasses.replace(dataset, train=train), selection, skipped
-
-
-def fingerprint_of(
-    dataset: Dataset, selection: Dataset | None
-) -> dict[tuple[str, str], tuple[str, str]]:
-    """What tells whether the images of a run are those that it was begun with."""
-    parts = {"train": dataset.train, "queries": dataset.queries, "gallery": dataset.gallery}
-    held_out = None if selection is None or selection is dataset else selection.queries
-    return fingerprint({**parts, "held out": held_out})
-
-
-def unreadable_images(
-    error: tf.errors.OpError, dataset: Dataset, selection: Dataset | None
-) -> str | None:
-    """Which images had made an input pipeline fail; None if it was not the pipeline that failed."""
-    if not re.search("IteratorGetNext|DatasetToSingleElement", str(error)):
-        return None
-    sets = [dataset.train, dataset.queries, dataset.gallery, selection and selection.queries]
-    paths = [path for images in sets if images is not None for path in images.paths]
-    bad = undecodable(paths)
-    if not bad:
-        return (
-            "Expected images that can be read; an attempt failed, though all can be read now: "
-            f"{error.message.splitlines()[0]}."
-        )
-    lines = [f"  {path}: {reason}" for path, reason in list(bad.items())[:20]]
-    return (
-        f"Expected images that stay as they were when the run began; {len(bad)} cannot be read any "
-        "more:\n" + "\n".join(lines) + "\nPut them back."
-    )
 
 
 def _corrupted(config: FitConfig, train: Images) -> Images:
@@ -297,6 +265,7 @@ def check(
     optimizer = make_optimizers(config, model, steps)
     for phase in phases(config.training.epochs, config.training.warmup_epochs):
         optimizer(phase.first_epoch)
+    SaveState(Path(), Progress(steps, 1), StopRequests(), config.training.save_minutes)
     if selection is not None:
         make_recall(config, selection, model, {})
 

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _start(config: FitConfig, dry_run: bool, started: float) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
-    from pa_keras import assembly, loss_choice, run_training
+    from pa_keras import assembly, loss_choice, run_images, run_training
     from pa_keras.training import strategies
     from pa_keras.training.run_folder import RunFolder, expect_new_run, new_run_folder
 
@@ -89,7 +89,7 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
         if not writes:
             run_training.train(config, RunFolder(Path(config.run_dir or "")), *parts, state=None)
             return
-        images = assembly.fingerprint_of(dataset, selection)
+        images = run_images.fingerprint_of(dataset, selection)
         # Three states of weights and two moments each, as a new one is written beside two, and four
         # best models.
         folder = new_run_folder(config.run_dir, config.dataset, room=52 * model.count_params())
@@ -119,7 +119,7 @@ def _resume(
     parser: "jsonargparse.ArgumentParser",
     started: float,
 ) -> None:
-    from pa_keras import assembly, run_training
+    from pa_keras import assembly, run_images, run_training
     from pa_keras.training import strategies
     from pa_keras.training.run_folder import existing_run_folder
     from pa_keras.training.state import newest_state, restore_best
@@ -133,8 +133,13 @@ def _resume(
         folder.locked() if writes else nullcontext(),
     ):
         state = newest_state(folder.state)
+        if state is None and folder.result.exists():
+            raise FileNotFoundError(
+                f"Expected the states of the run in {folder.state}; they are gone, but the run has "
+                "ended: there is nothing to go on with."
+            )
         dataset, selection, _ = assembly.load_data(config)
-        _expect_same_images(folder, assembly.fingerprint_of(dataset, selection), writes)
+        _expect_same_images(folder, run_images.fingerprint_of(dataset, selection), writes)
         if writes:
             folder.drop_metrics_after(state.epoch if state else 0)
             restore_best(folder.state, state, folder.best_model)

@@ -82,7 +82,7 @@ def train(
     """
     import tensorflow as tf
 
-    from pa_keras import assembly, run_ending
+    from pa_keras import assembly, run_ending, run_images
     from pa_keras.pipelines import steps_per_epoch
     from pa_keras.training import strategies
     from pa_keras.training.stopping import Stopped
@@ -107,7 +107,7 @@ def train(
         logger.info("%s %s %s", stop, saver.where(), go_on)
         sys.exit(stop.code)
     except tf.errors.OpError as error:
-        lost = assembly.unreadable_images(error, dataset, selection)
+        lost = run_images.unreadable_images(error, dataset, selection)
         if lost is None:
             raise
         raise ValueError(f"{lost} {saver.where()} {go_on}") from error

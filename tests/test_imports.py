@@ -22,6 +22,7 @@ SHARED_BY_COMMANDS = (
     "run_plan",
     "run_cache",
     "run_ending",
+    "run_images",
     "search_items",
     "search_model",
 )

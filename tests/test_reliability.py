@@ -4,12 +4,14 @@ import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from pa_keras import assembly, fit
 from pa_keras.training import run_folder, saving
@@ -171,7 +173,7 @@ def test_a_state_that_cannot_be_read(arguments, tmp_path, log, monkeypatch):
     monkeypatch.setattr(saving.SaveState, "_can_afford_it", lambda self: True)
     scores = iter([0.1, 0.9, 0.2, 0.2])  # an epoch's first, then the redone ones
     monkeypatch.setattr(RecallAtK, "_measure", lambda self: {"recall_at_1": next(scores)})
-    run(*arguments, "--run-dir", folder, "--evaluation.ks=1", "--training.epochs=2")
+    run(*arguments, "--run-dir", folder, "--evaluation.ks=[1]")
     kept = folder / "state"
     first, second = sorted(kept.glob("best-*.keras"))
     assert (folder / "best.keras").read_bytes() == second.read_bytes()
@@ -237,7 +239,25 @@ def test_killed_while_the_run_folder_was_made(tmp_path, last):
         run_folder.expect_new_run(str(made.path))
 
 
-def test_keras_cv_and_deterministic(arguments, tmp_path):
+@pytest.mark.parametrize("setting", ["save_minutes=0", "max_hours=-1"])
+def test_times_out_of_range_leave_no_folder(arguments, tmp_path, setting):
+    message = failure(*arguments, "--run-dir", tmp_path / "run", f"--training.{setting}")
+    assert f"Expected {setting.partition('=')[0]} above 0" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_without_its_states_is_left_as_it_is(arguments, tmp_path):
+    folder = tmp_path / "run"
+    run(*arguments, "--run-dir", folder, "--training.epochs=1")
+    shutil.rmtree(folder / "state")
+    before = (folder / "best.keras").read_bytes(), (folder / "metrics.csv").read_bytes()
+    assert "nothing to go on with" in failure("--run-dir", folder, "--resume")
+    assert ((folder / "best.keras").read_bytes(), (folder / "metrics.csv").read_bytes()) == before
+
+
+def test_keras_cv_and_deterministic(arguments, tmp_path, monkeypatch):
+    # Not in this process, whose other tests it would change.
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
     message = failure(
         *arguments, "--run-dir", tmp_path / "run", "--deterministic",
         "--augmentation.extra=keras_cv.RandomCutout",
@@ -250,7 +270,7 @@ def test_the_two_percent_on_a_real_run_are_logged(arguments, tmp_path):
     assert "Saving took 0." in (tmp_path / "run" / "fit.log").read_text()
 
 
-@pytest.mark.large
+@pytest.mark.large  # processes of their own, since deterministic operations stay on
 def test_killed_at_random_moments():
     command = [sys.executable, ROOT / "benchmarks" / "kill_and_resume.py", "--kills", "2"]
     done = subprocess.run(command, capture_output=True, text=True)

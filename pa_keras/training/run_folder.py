@@ -116,6 +116,7 @@ class RunFolder:
         Raises:
             BlockingIOError: another process trains this run; the message says which.
         """
+        self.state.mkdir(exist_ok=True)
         # Never deleted: a process could lock a file that is deleted, beside one with the new file.
         with (self.state / "lock").open("a+") as file:
             try:

@@ -49,6 +49,9 @@ class StopRequests:
         max_hours: hours after which to stop. None: never.
         started: when they began, by `time.monotonic`. Default None: now.
 
+    Raises:
+        ValueError: max_hours is not above 0.
+
     Attributes:
         wanted: Stopped, what was asked for; None: nothing.
         interruptible: bool.
@@ -60,6 +63,8 @@ class StopRequests:
     """
 
     def __init__(self, max_hours: float | None = None, started: float | None = None):
+        if max_hours is not None and max_hours <= 0:
+            raise ValueError(f"Expected max_hours above 0, or none; received {max_hours}.")
         self.wanted: Stopped | None = None
         self.interruptible = True
         self._max_hours = max_hours
@@ -111,8 +116,6 @@ class StopRequests:
             self.wanted = Stopped(f"Unfinished after {self._max_hours:g} hours.", 0)
         else:
             self.wanted = Stopped(f"Stopped by {signal.Signals(number).name}.", CODES[number])
-            if not self.interruptible:
-                logger.info("%s It is saved first; a second one stops it at once.", self.wanted)
         if self.interruptible:
             raise self.wanted
 
@@ -130,9 +133,13 @@ class StopRequests:
                     return
                 if number not in CODES:
                     continue
-                if asked is None or time.monotonic() - asked < ECHO:
-                    asked = asked or time.monotonic()
-                    code = CODES[signal.Signals(number)]
+                if asked is None:
+                    asked, code = time.monotonic(), CODES[signal.Signals(number)]
+                    # Not in the handler, which may have interrupted another line of the log.
+                    if not self.interruptible:
+                        logger.info("Asked to stop: it saves first. A second signal ends it now.")
+                    continue
+                if time.monotonic() - asked < ECHO:
                     continue
             elif self.wanted is not None:
                 continue
