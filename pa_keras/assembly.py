@@ -19,13 +19,16 @@ from pa_keras.pipelines import (
     steps_per_epoch,
     training_batches,
 )
+from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.training import RecallAtK, decayed, reference_optimizers
 from pa_keras.training import callbacks as run_callbacks
 from pa_keras.training.data import load_checked
 from pa_keras.training.evaluation import expect_ks
+from pa_keras.training.executions import WholeEpochs
 from pa_keras.training.neighbour_pictures import NeighbourPictures
 from pa_keras.training.phases import phases
 from pa_keras.training.run_folder import RunFolder
+from pa_keras.training.step import TrainingModel, expect_chunks
 
 
 def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str]]:
@@ -82,6 +85,9 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
 
     trained = embedder(training_size, settings.weights)
     model = loss_choice.make_training_model(config, trained, num_classes)
+    if config.training.batch_chunks != 1:
+        chunks = config.training.batch_chunks
+        model = TrainingModel(model.input, model.output, name=model.name, chunks=chunks)
     if training_size == evaluation_size:
         return model, trained
     # Built from the same weights: some networks scale pixels otherwise without them.
@@ -159,6 +165,8 @@ def make_callbacks(
         run_callbacks.EpochSeconds(steps_per_epoch * config.batches.batch_size),
         run_callbacks.StopAtNaN(),
     ]
+    if config.training.steps_per_execution > 1:
+        result.append(WholeEpochs())
     if trained is not embedder:
         result.append(
             keras.callbacks.LambdaCallback(
@@ -190,6 +198,9 @@ def check(
 ) -> None:
     """Makes each part once, so that a setting out of its range is met before a folder is made."""
     expect_ks(config.evaluation.ks)
+    expect_counts(steps_per_execution=config.training.steps_per_execution)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    expect_chunks(config.training.batch_chunks, config.batches.batch_size, replicas)
     make_evaluation_batches(config, dataset.queries)
     make_batches(config, dataset.train, "none", 0)
     loss_choice.make_loss(config, dataset.train.num_classes)
@@ -228,6 +239,7 @@ def make_recall(
         embedding_model=embedder,
         map_at_r=config.evaluation.map_at_r,
         values={k: v for k, v in last_row.items() if k.startswith(("recall_at_", "map_at_r"))},
+        jit_compile=jit_compile(config.training.jit_compile),
     )
 
 

@@ -129,6 +129,7 @@ def _train(
             folder.state,
             config.model.batch_norm,
             assembly.jit_compile(config.training.jit_compile),
+            config.training.steps_per_execution,
             statistics_in_warmup=config.recipe == "reference",
             verbose=1 if sys.stdout.isatty() else 2,
         )

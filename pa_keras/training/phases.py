@@ -68,6 +68,7 @@ def train(
     state: Path,
     batch_norm: str,
     jit_compile: bool,
+    steps_per_execution: int = 1,
     statistics_in_warmup: bool = False,
     verbose: int | str = "auto",
 ) -> None:
@@ -84,6 +85,8 @@ def train(
         state: folder of `SaveState`; it may be empty.
         batch_norm: as given to `embedding_model`.
         jit_compile: whether to compile the step by XLA.
+        steps_per_execution: steps from one return to Python to the next; above 1, `WholeEpochs` has
+            to be among the callbacks. Default 1.
         statistics_in_warmup: as of `pa_keras.models.set_trainable`.
         verbose: as in `keras.Model.fit`.
 
@@ -95,7 +98,12 @@ def train(
         if done > phase.end_epoch:
             continue
         set_trainable(model, phase.train_backbone, batch_norm, statistics_in_warmup)
-        model.compile(optimizer(phase), loss, jit_compile=jit_compile)
+        model.compile(
+            optimizer(phase),
+            loss,
+            jit_compile=jit_compile,
+            steps_per_execution=steps_per_execution,
+        )
         if phase.first_epoch < done:
             restore_state(model, state)
             logger.info("Going on after epoch %d.", done)

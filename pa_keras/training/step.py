@@ -24,8 +24,9 @@ class TrainingModel(keras.Model):
     its statistics move once a step, towards the mean of those of the chunks.
 
     Args:
-        inputs, outputs, name: of a functional model, whose layers this one shares; one of them is
-            "embedding_model", and those after it, such as `Proxies`, follow one another.
+        inputs, outputs, name: `input` and `output` of a functional model, whose layers this one
+            shares; one of them is "embedding_model", and those after it, such as `Proxies`, follow
+            one another.
         chunks: n, parts that each batch is cut into; 1: the step of Keras. Default 1.
 
     Raises:
@@ -34,7 +35,7 @@ class TrainingModel(keras.Model):
     Example:
         >>> from pa_keras.models import embedding_model, with_proxies
         >>> model = with_proxies(embedding_model("conv4", 64, (32, 32), weights=None), 98)
-        >>> TrainingModel(model.inputs, model.outputs, chunks=4).output_shape
+        >>> TrainingModel(model.input, model.output, chunks=4).output_shape
         (None, 98)
 
     Source: Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup,
@@ -43,8 +44,7 @@ class TrainingModel(keras.Model):
 
     def __init__(self, inputs, outputs, name: str | None = None, chunks: int = 1):
         super().__init__(inputs, outputs, name=name)
-        if not isinstance(chunks, int) or chunks < 1:
-            raise ValueError(f"Expected batch_chunks of 1 or more; received {chunks!r}.")
+        expect_chunks(chunks)
         self.chunks = chunks
 
     def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
@@ -62,7 +62,7 @@ class TrainingModel(keras.Model):
                 lambda chunk: embedder(chunk, training=True),
                 chunks,
                 parallel_iterations=1,
-                fn_output_signature=tf.float32,
+                fn_output_signature=tf.as_dtype(embedder.output.dtype),
             )
         )
         outputs, of_embeddings, gradients = self._from_loss(embeddings, labels, weights)
@@ -107,6 +107,24 @@ class TrainingModel(keras.Model):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
 
 
+def expect_chunks(chunks: int, batch_size: int | None = None, replicas: int = 1) -> None:
+    """Raises a ValueError unless each replica's part of a batch is as many chunks of one size.
+
+    Args:
+        chunks: of each replica.
+        batch_size: images of all replicas. Default None: not known.
+        replicas: that share a batch. Default 1.
+    """
+    if chunks < 1:
+        raise ValueError(f"Expected batch_chunks of 1 or more; received {chunks}.")
+    if chunks > 1 and batch_size is not None and batch_size % (chunks * replicas):
+        times = f" times {replicas} replicas" if replicas > 1 else ""
+        raise ValueError(
+            f"Expected a batch_size that batch_chunks={chunks}{times} divides; received a batch of "
+            f"{batch_size}. Take another batch_size, or another number of chunks."
+        )
+
+
 def _back(
     embedder: keras.Model, chunks: tf.Tensor, of_embeddings: tf.Tensor, at_start: list[tf.Tensor]
 ) -> list[tf.Tensor]:
@@ -131,12 +149,7 @@ def _back(
 
 def _cut(batch: tf.Tensor, number: int) -> tf.Tensor:
     """(B, ...) to (n, B / n, ...), chunk i from the rows i, i + n and so on."""
-    size = batch.shape[0]
-    if size is not None and size % number:
-        raise ValueError(
-            f"Expected a batch that batch_chunks={number} divides; received {size} images. Take "
-            "another batches.batch_size, or another number of chunks."
-        )
+    expect_chunks(number, batch.shape[0])
     rows = tf.reshape(batch, (-1, number, *batch.shape[1:]))
     return tf.einsum("bn...->nb...", rows)
 
