@@ -22,10 +22,13 @@ from pa_keras.pipelines import (
     steps_per_epoch,
     training_batches,
 )
+from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.training import RecallAtK, decayed, reference_optimizers
 from pa_keras.training import callbacks as run_callbacks
+from pa_keras.training.chunks import expect_chunks
 from pa_keras.training.data import load_checked
 from pa_keras.training.evaluation import expect_ks
+from pa_keras.training.executions import WholeEpochs
 from pa_keras.training.neighbour_pictures import NeighbourPictures
 from pa_keras.training.phases import phases
 from pa_keras.training.progress import Progress
@@ -96,8 +99,9 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
     trained = embedder(training_size, settings.weights)
     model = loss_choice.make_training_model(config, trained, num_classes)
     share_batch_statistics(model)
-    if config.training.strategy == "multi_worker":
-        model = TrainingModel(model.inputs, model.outputs, name=model.name)
+    chunks = config.training.batch_chunks
+    if chunks != 1 or config.training.strategy == "multi_worker":
+        model = TrainingModel(model.input, model.output, name=model.name, chunks=chunks)
     if training_size == evaluation_size:
         return model, trained
     # Built from the same weights: some networks scale pixels otherwise without them.
@@ -209,6 +213,8 @@ def make_callbacks(
         run_callbacks.StopAtNaN(progress, saver),
         Stopping(requests, progress, agreed),
     ]
+    if config.training.steps_per_execution > 1:
+        result.append(WholeEpochs(progress))
     if trained is not embedder:
         result.append(
             keras.callbacks.LambdaCallback(
@@ -258,6 +264,9 @@ def check(
             f"Expected an augmentation that repeats, for training.deterministic; received {extra} "
             "of keras_cv, which draws anew each time. Take a layer of keras.layers."
         )
+    expect_counts(steps_per_execution=config.training.steps_per_execution)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    expect_chunks(config.training.batch_chunks, config.batches.batch_size, replicas)
     make_evaluation_batches(config, dataset.queries, model.distribute_strategy)
     make_batches(config, dataset.train, "none", model.distribute_strategy)
     loss_choice.make_loss(config, dataset.train.num_classes)
@@ -307,6 +316,7 @@ def make_recall(
         embedding_model=embedder,
         map_at_r=config.evaluation.map_at_r,
         values={k: v for k, v in last_row.items() if k.startswith(("recall_at_", "map_at_r"))},
+        jit_compile=jit_compile(config.training.jit_compile),
     )
 
 

@@ -141,6 +141,7 @@ def _fit(
         saver,
         config.model.batch_norm,
         assembly.jit_compile(config.training.jit_compile),
+        config.training.steps_per_execution,
         statistics_in_warmup=config.recipe == "reference",
         verbose=verbose if saver.writes else 0,
     )

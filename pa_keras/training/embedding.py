@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 # Images, or a tuple which starts with them.
 Batch = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
@@ -18,6 +19,8 @@ class Embedder:
 
     Args:
         model: a built keras model, images (B, H, W, 3) -> embeddings (B, D).
+        jit_compile: whether to compile by XLA; not for a CPU, where it makes backbones several
+            times slower. Default False.
 
     Example:
         >>> import keras
@@ -27,7 +30,7 @@ class Embedder:
         (3, 3)
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, jit_compile: bool = False) -> None:
         self.model = model
         image_shape = tuple(model.input_shape)[1:]
 
@@ -38,16 +41,21 @@ class Embedder:
             strategy = model.distribute_strategy
             return strategy.gather(strategy.run(embed_part, (images,)), axis=0)
 
-        # An open batch size, so that the last, partial batch runs the same trace. No XLA: on a CPU
-        # it makes backbones several times slower, and it would compile again for that batch.
+        # Each size of a batch costs XLA a compilation, and a GPU the search for its kernels. A CPU
+        # would only compute more.
+        self._fills_up = jit_compile or bool(tf.config.list_physical_devices("GPU"))
+        # An open batch size, so that a batch of any size runs the same trace.
         signature = [tf.TensorSpec((None, *image_shape), tf.float32)]
-        self._step = tf.function(embed_part, input_signature=signature)
+        self._step = tf.function(embed_part, input_signature=signature, jit_compile=jit_compile)
         self._shared_step = tf.function(embed_shared, autograph=False)
 
     def __call__(
         self, batches: Iterable[Batch], total: int | None = None, progress: bool = False
     ) -> np.ndarray:
         """Embed every batch, in order.
+
+        With XLA or a GPU, a batch smaller than the first, such as the last one, is filled up with
+        zeros to its size.
 
         Args:
             batches: iterable of images (B, H, W, 3), or of tuples which start with them, such as
@@ -61,19 +69,18 @@ class Embedder:
         Raises:
             ValueError: no images; images of another shape than the model's.
         """
-        if not progress:
-            return _stacked([self.embed_batch(batch) for batch in batches])
-        from tqdm import tqdm
-
         parts = []
-        with tqdm(total=total, unit=" images", desc="embedding") as bar:
+        with tqdm(total=total, unit=" images", desc="embedding", disable=not progress) as bar:
             for batch in batches:
-                parts.append(self.embed_batch(batch))
+                parts.append(self.embed_batch(batch, len(parts[0]) if parts else 0))
                 bar.update(len(parts[-1]))
         return _stacked(parts)
 
-    def embed_batch(self, batch: Batch) -> np.ndarray:
-        """Embeddings float32 (B, D) of one batch of images, or of a tuple which starts with it."""
+    def embed_batch(self, batch: Batch, size: int = 0) -> np.ndarray:
+        """Embeddings float32 (B, D) of one batch of images, or of a tuple which starts with it.
+
+        With XLA or a GPU, it is filled up to `size` images first.
+        """
         images = batch[0] if isinstance(batch, tuple | list) else batch
         if isinstance(images, tf.distribute.DistributedValues):
             return self._shared_step(images).numpy()
@@ -83,7 +90,10 @@ class Embedder:
                 f"Expected batches of images of shape {self.model.input_shape}; received "
                 f"{tuple(images.shape)}; batch and resize them as for training."
             )
-        return self._step(images).numpy()
+        number = len(images)
+        if self._fills_up and number < size:
+            images = tf.pad(images, [(0, size - number), (0, 0), (0, 0), (0, 0)])
+        return self._step(images).numpy()[:number]
 
 
 def embed(

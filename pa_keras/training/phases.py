@@ -69,6 +69,7 @@ def train(
     saver: SaveState,
     batch_norm: str,
     jit_compile: bool,
+    steps_per_execution: int = 1,
     statistics_in_warmup: bool = False,
     verbose: int | str = "auto",
 ) -> None:
@@ -84,6 +85,8 @@ def train(
         saver: its `last` state is where training begins.
         batch_norm: as given to `embedding_model`.
         jit_compile: whether to compile the step by XLA.
+        steps_per_execution: steps from one return to Python to the next; above 1, `WholeEpochs` has
+            to be among the callbacks. Default 1.
         statistics_in_warmup: as of `pa_keras.models.set_trainable`.
         verbose: as in `keras.Model.fit`.
 
@@ -100,7 +103,12 @@ def train(
             continue
         set_trainable(model, phase.train_backbone, batch_norm, statistics_in_warmup)
         with model.distribute_strategy.scope():  # where an optimizer's variables are made
-            model.compile(optimizer(phase), loss, jit_compile=jit_compile)
+            model.compile(
+                optimizer(phase),
+                loss,
+                jit_compile=jit_compile,
+                steps_per_execution=steps_per_execution,
+            )
             if begin < at:
                 saver.progress.go_on_from(state, restore_state(model, saver.folder, state))
                 logger.info("Going on after %s.", state)

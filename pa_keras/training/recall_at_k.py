@@ -59,6 +59,7 @@ class RecallAtK(keras.callbacks.Callback):
             largest class has images. Default False.
         values: the last values that a run which is resumed has measured, to repeat until its next
             measurement is due. Default None: the first epoch is measured.
+        jit_compile: as of `Embedder`. Default False.
 
     Attributes:
         seconds: float, spent in measuring so far: take it from the time of `fit` for that of the
@@ -87,6 +88,7 @@ class RecallAtK(keras.callbacks.Callback):
         embedding_model: keras.Model | None = None,
         map_at_r: bool = False,
         values: Mapping[str, float] | None = None,
+        jit_compile: bool = False,
     ) -> None:
         super().__init__()
         if not ks or min(ks) < 1 or every < 1:
@@ -101,6 +103,7 @@ class RecallAtK(keras.callbacks.Callback):
         self.prefix = prefix
         self.embedding_model = embedding_model
         self.map_at_r = map_at_r
+        self.jit_compile = jit_compile
         self.seconds = 0.0
         self.note = ""
         self.indices: np.ndarray | None = None
@@ -118,7 +121,8 @@ class RecallAtK(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         started = time.perf_counter()
         if self._embedder is None:
-            self._embedder = Embedder(self.embedding_model or embedding_part(self.model))
+            embedder = self.embedding_model or embedding_part(self.model)
+            self._embedder = Embedder(embedder, self.jit_compile)
         for part in (self.queries, self.gallery):
             if part is not None:
                 part.check(self._embedder)

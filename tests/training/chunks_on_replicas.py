@@ -1,0 +1,57 @@
+"""Gradients of a batch in chunks on two replicas, against one device: the largest differences.
+
+In a process of its own, since logical devices have to be made before TensorFlow is used.
+"""
+
+import json
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+from pa_keras import embedding_model, loss_choice  # noqa: E402
+from pa_keras.config import FitConfig  # noqa: E402
+from pa_keras.training.step import TrainingModel  # noqa: E402
+
+LABELS = np.tile(np.repeat(range(4), 2), 3)
+
+
+def change(strategy, name, chunks, images, start):
+    """How the weights change in one step of plain gradient descent."""
+    config = loss_choice.resolved(FitConfig(loss=name))
+    with strategy.scope():
+        embedder = embedding_model("conv4", 8, (16, 16), weights=None, batch_norm="frozen")
+        model = loss_choice.make_training_model(config, embedder, 4)
+        model = TrainingModel(model.input, model.output, name=model.name, chunks=chunks)
+        model.set_weights(start or model.get_weights())
+        start = model.get_weights()
+        loss = loss_choice.make_loss(config, 4)
+        model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
+    batches = tf.data.Dataset.from_tensors((images, LABELS)).unbatch()
+    batches = batches.batch(len(LABELS), drop_remainder=True).repeat()
+    model.fit(batches, steps_per_epoch=1, verbose=0)
+    return start, [after - w for after, w in zip(model.get_weights(), start, strict=True)]
+
+
+def main():
+    images = np.random.default_rng(0).uniform(0, 255, (24, 16, 16, 3)).astype("float32")
+    one = tf.distribute.get_strategy()
+    two = tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
+    differences = []
+    for name in ("proxy_anchor", "soft_triple", "multi_similarity"):
+        start, expected = change(one, name, 1, images, None)
+        _, received = change(two, name, 3, images, start)
+        for whole, parts in zip(expected, received, strict=True):
+            difference = np.abs(parts - whole).max() / max(np.abs(whole).max(), 1e-2)
+            differences.append(float(difference))
+    sys.stdout.write(json.dumps(differences) + "\n")
+
+
+if __name__ == "__main__":
+    main()
