@@ -84,8 +84,8 @@ class Proxies(keras.layers.Layer):
         )
 
     def call(self, embeddings: Tensor) -> Tensor:
-        proxies = ops.reshape(_unit(self.proxies), (-1, self.proxies.shape[-1]))
-        cosines = ops.matmul(_unit(ops.cast(embeddings, "float32")), ops.transpose(proxies))
+        proxies = ops.reshape(self.proxies, (-1, self.proxies.shape[-1]))
+        cosines = _cosines(ops.cast(embeddings, "float32"), proxies)
         return ops.reshape(cosines, (-1, *self._places))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -108,5 +108,26 @@ class Proxies(keras.layers.Layer):
         return (self.num_classes, self.centers_per_class)
 
 
-def _unit(vectors: Tensor) -> Tensor:
-    return vectors * ops.rsqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True) + 1e-12)
+@tf.custom_gradient
+def _cosines(embeddings: tf.Tensor, proxies: tf.Tensor):
+    """Cosines (B, C) without a copy of the C x D proxies: what divides them divides the product."""
+    scales = _inverse_lengths(embeddings)[:, None]
+    proxy_scales = _inverse_lengths(proxies)
+    unit = embeddings * scales
+    cosines = tf.matmul(unit, proxies, transpose_b=True) * proxy_scales
+
+    def gradient(of_cosines):
+        # Of l2(v) it is (g - l2(v) (l2(v) . g)) / |v|. In this order each product of B x C numbers
+        # takes the place of an array that is not needed any more.
+        of_products = of_cosines * proxy_scales
+        along = tf.reduce_sum(of_products * cosines, axis=0) * proxy_scales
+        of_unit = tf.matmul(of_products, proxies)
+        of_unit -= unit * tf.reduce_sum(of_unit * unit, axis=1, keepdims=True)
+        of_proxies = tf.matmul(of_products, unit, transpose_a=True) - proxies * along[:, None]
+        return of_unit * scales, of_proxies
+
+    return cosines, gradient
+
+
+def _inverse_lengths(vectors: tf.Tensor) -> tf.Tensor:
+    return tf.math.rsqrt(tf.reduce_sum(tf.square(vectors), axis=1) + 1e-12)

@@ -45,21 +45,29 @@ def check_cosines(labels: TensorLike, similarities: TensorLike) -> tuple[tf.Tens
 
 def own_class(labels: tf.Tensor, similarities: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(B, C) booleans, true where the row is of the proxy's class, and whether all is valid."""
+    classes, valid = checked_classes(labels, similarities)
+    numbers = ops.arange(similarities.shape[1], dtype=classes.dtype)
+    return classes[:, None] == numbers[None, :], valid
+
+
+def checked_classes(labels: tf.Tensor, similarities: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Class of each row, int64 (B,), of integer or one-hot labels, and whether all is valid."""
     num_classes = similarities.shape[1]
     if len(labels.shape) == 2:
-        positive = labels > 0
-        valid = ops.all(ops.sum(ops.cast(positive, "int32"), axis=1) == 1)
+        positive = ops.cast(labels > 0, "int32")
+        classes = tf.argmax(positive, axis=1)
+        valid = ops.all(ops.sum(positive, axis=1) == 1)
         problem = "Expected one-hot labels with a single positive class in each row"
     else:
-        positive = labels[:, None] == ops.arange(num_classes, dtype=labels.dtype)[None, :]
+        classes = labels
         valid = ops.all((labels >= 0) & (labels < num_classes))
         problem = f"Expected labels in [0, {num_classes}), the number of proxies"
     if tf.executing_eagerly():
         if not bool(valid):
             raise ValueError(f"{problem}; received {ops.convert_to_numpy(labels)}.")
-        return positive, valid
+        return classes, valid
     with tf.control_dependencies([tf.debugging.Assert(valid, [problem, labels])]):
-        return positive, tf.identity(valid)
+        return tf.identity(classes), tf.identity(valid)
 
 
 def check_label_dtype(labels: tf.Tensor) -> None:

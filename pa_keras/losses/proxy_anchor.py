@@ -6,15 +6,15 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses import replicas
+from pa_keras.losses.class_sums import NOTHING, class_log_sums
 from pa_keras.losses.inputs import (
     TensorLike,
     check_cosines,
     check_label_dtype,
+    checked_classes,
     class_ids,
-    own_class,
 )
-from pa_keras.losses.terms import log_one_plus_sum_exp
+from pa_keras.losses.replicas import log_added
 
 
 def proxy_anchor(
@@ -54,13 +54,13 @@ def proxy_anchor(
     """
     _check_settings(margin, alpha)
     labels, similarities = check_cosines(labels, similarities)
-    positive, valid = own_class(labels, similarities)
-    pull, push = -alpha * (similarities - margin), alpha * (similarities + margin)
-    positive_terms = log_one_plus_sum_exp(pull, positive, 0, across_replicas=True)
-    negative_terms = log_one_plus_sum_exp(push, ~positive, 0, across_replicas=True)
-    present = ops.any(replicas.gathered(ops.any(positive, axis=0)[None]), axis=0)
-    num_present = ops.sum(ops.cast(present, "float32"))
-    terms = positive_terms * (similarities.shape[1] / num_present) + negative_terms
+    labels, valid = checked_classes(labels, similarities)
+    positive, negative = log_added(class_log_sums(labels, similarities, alpha))
+    num_present = ops.sum(ops.cast(positive > NOTHING / 2, "float32"))
+    # softplus of a log of a sum keeps full precision both where the sum is far below 1 and where
+    # its exponential would overflow.
+    pull, push = ops.softplus(positive + alpha * margin), ops.softplus(negative + alpha * margin)
+    terms = pull * (similarities.shape[1] / num_present) + push
     # XLA drops assertions: a bad label must then give NaN, never a plausible number.
     return ops.where(valid, terms, float("nan"))
 

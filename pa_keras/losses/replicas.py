@@ -25,6 +25,16 @@ def gathered(part: tf.Tensor) -> tf.Tensor:
     return ops.cast(whole, part.dtype)
 
 
+def log_added(logs: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+    """Logs of the sums, over the replicas, of what these finite logs (n,) are of.
+
+    One log travels a sum, not its exponents, and no exponential overflows.
+    """
+    if not several():
+        return logs
+    return tuple(tf.unstack(tf.reduce_logsumexp(gathered(tf.stack(logs)[None]), axis=0)))
+
+
 def weighted(terms: tf.Tensor) -> tf.Tensor:
     """Terms (n,) so that the mean of the replicas' means is the mean over the whole batch."""
     if not several():

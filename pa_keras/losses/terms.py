@@ -3,8 +3,6 @@
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses import replicas
-
 
 def unit(vectors: tf.Tensor) -> tf.Tensor:
     """Rows of unit length: v / sqrt(sum(v^2) + 1e-12)."""
@@ -44,9 +42,7 @@ def cross_entropy(
     return ops.logsumexp(others, axis=1) - target
 
 
-def log_one_plus_sum_exp(
-    exponents: tf.Tensor, members: tf.Tensor, axis: int, across_replicas: bool = False
-) -> tf.Tensor:
+def log_one_plus_sum_exp(exponents: tf.Tensor, members: tf.Tensor, axis: int) -> tf.Tensor:
     """log(1 + sum over the members along an axis of exp(exponents)); log(1) without members.
 
     softplus of the log-sum-exp keeps full precision both where the sum is far below 1 and where
@@ -56,24 +52,11 @@ def log_one_plus_sum_exp(
         exponents: float32.
         members: booleans of the same shape.
         axis: to sum along.
-        across_replicas: whether the sum goes on over the replicas of `tf.distribute`: of each one
-            logarithm travels, not the exponents.
     """
-    total, occupied = _log_sum_exp(exponents, members, axis)
-    if across_replicas and replicas.several():
-        totals, members = replicas.gathered(total[None]), replicas.gathered(occupied[None])
-        total, occupied = _log_sum_exp(totals, members, axis=0)
-    return ops.where(occupied, ops.softplus(total), 0.0)
-
-
-def _log_sum_exp(
-    exponents: tf.Tensor, members: tf.Tensor, axis: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Log of the sum over the members of exp(exponents), 0 without any; and whether there are."""
     occupied = ops.any(members, axis=axis)
     exponents = ops.where(members, exponents, -float("inf"))
     # A shift cancels out of the value, so it must not receive a gradient.
     shift = ops.stop_gradient(ops.where(occupied, ops.max(exponents, axis=axis), 0.0))
     shifted = exponents - ops.expand_dims(shift, axis)
     total = ops.where(occupied, ops.sum(ops.exp(shifted), axis=axis), 1.0)
-    return ops.log(total) + shift, occupied
+    return ops.where(occupied, ops.softplus(ops.log(total) + shift), 0.0)
