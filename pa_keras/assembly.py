@@ -1,6 +1,8 @@
 """From the settings of a run to its parts: here alone the config becomes plain arguments."""
 
 import dataclasses
+import logging
+import math
 from collections.abc import Callable, Mapping
 
 import keras
@@ -25,7 +27,11 @@ from pa_keras.training.data import load_checked
 from pa_keras.training.evaluation import expect_ks
 from pa_keras.training.neighbour_pictures import NeighbourPictures
 from pa_keras.training.phases import phases
+from pa_keras.training.profiling import profiled_steps
 from pa_keras.training.run_folder import RunFolder
+
+# Not by __name__: what is said of a run stands under the name of its command.
+logger = logging.getLogger("pa_keras.fit")
 
 
 def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str]]:
@@ -173,10 +179,25 @@ def make_callbacks(
         if config.logging.pictures:
             result.append(_pictures(recall, selection, folder))
     result.append(run_callbacks.AppendMetrics(folder.metrics))
-    result.append(keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
+    result.append(_tensorboard(config, folder, steps_per_epoch))
     if config.logging.wandb_project:
         result.append(_wandb(config, folder))
     return [*result, run_callbacks.SaveState(folder.state)]
+
+
+def _tensorboard(
+    config: FitConfig, folder: RunFolder, steps_per_epoch: int
+) -> keras.callbacks.Callback:
+    steps = profiled_steps(config.training.profile, steps_per_epoch)
+    if steps:
+        logger.info(
+            "A trace of the steps %d to %d of each phase goes to %s; to see it: pip install "
+            "tensorboard-plugin-profile, then tensorboard --logdir %s",
+            *steps,
+            folder.tensorboard / "train" / "plugins" / "profile",
+            folder.tensorboard,
+        )
+    return keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False, profile_batch=steps)
 
 
 def _pictures(recall: RecallAtK, selection: Dataset, folder: RunFolder) -> NeighbourPictures:
@@ -194,6 +215,7 @@ def check(
     make_batches(config, dataset.train, "none", 0)
     loss_choice.make_loss(config, dataset.train.num_classes)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
+    profiled_steps(config.training.profile, steps)
     optimizer = make_optimizers(config, model, steps)
     for phase in phases(config.training.epochs, config.training.warmup_epochs):
         optimizer(phase.first_epoch)
@@ -201,23 +223,43 @@ def check(
         make_recall(config, selection, model, {})
 
 
-def make_evaluation_batches(config: FitConfig, images: Images) -> tf.data.Dataset:
-    """The images as the evaluation sees them, in order."""
+def make_evaluation_batches(
+    config: FitConfig, images: Images, keep: bool = False
+) -> tf.data.Dataset:
+    """The images as the evaluation sees them, in order; kept in memory by the first pass or not."""
     return evaluation_batches(
         images.paths,
         batch_size=config.evaluation.batch_size,
         image_size=_both(config.data.image_size),
         crop_fraction=config.data.crop_fraction,
+        keep=keep,
     )
+
+
+def _keeps(config: FitConfig, selection: Dataset) -> bool:
+    """Whether the pixels that every epoch is measured on may stay in memory."""
+    number = len(selection.queries) + len(selection.gallery or ())
+    gigabytes = number * math.prod(_both(config.data.image_size)) * 3 * 4 / 1e9
+    keep = gigabytes <= config.evaluation.cache_gigabytes
+    logger.info(
+        "The pixels of %d images that each epoch is measured on %s in memory: %.1f GB, of "
+        "evaluation.cache_gigabytes = %g.",
+        number,
+        "stay" if keep else "do not stay",
+        gigabytes,
+        config.evaluation.cache_gigabytes,
+    )
+    return keep
 
 
 def make_recall(
     config: FitConfig, selection: Dataset, embedder: keras.Model, last_row: Mapping[str, float]
 ) -> RecallAtK:
     """The callback that measures; `last_row` of the metrics of a run that is resumed."""
+    keep = _keeps(config, selection)
 
     def labelled(images: Images | None) -> tuple[tf.data.Dataset, np.ndarray] | None:
-        return images and (make_evaluation_batches(config, images), images.labels)
+        return images and (make_evaluation_batches(config, images, keep), images.labels)
 
     return RecallAtK(
         labelled(selection.queries),

@@ -74,6 +74,10 @@ class TrainingConfig:
     held_out_fraction: float = 0.15
     """Share of the training classes held out for selection, (0, 1)."""
 
+    profile: bool | str = False
+    """Write a TensorBoard trace of some steps of the warm-up and of the training after it: true for
+    the steps 11 to 20 of each, or "first:last"."""
+
 
 @dataclass
 class EvaluationConfig:
@@ -90,6 +94,10 @@ class EvaluationConfig:
 
     batch_size: int = 256
     """Images embedded at once."""
+
+    cache_gigabytes: float = 2.0
+    """From the first evaluation on, the pixels that the epochs' evaluations see stay in memory if
+    they take no more than this; 0: they are decoded anew each time."""
 
     search: Literal["auto", "exact", "scann"] = "auto"
     """Nearest neighbours: exact, approximate by ScaNN, or by ScaNN where that pays."""
