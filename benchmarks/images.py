@@ -83,33 +83,33 @@ def _window(path, rng):
 def rows(turns=5):
     """Of the input pipeline."""
     cars = datasets.load("manifest", str(Path(os.environ["PA_KERAS_DATA"], "cars196"))).train
-    result = []
     with tempfile.TemporaryDirectory() as folder:
-        paths = photographs(folder, cars.paths[::8])
-        sides = {"ours": rate(ours(paths, 224)), "decoder": rate(decoder(paths))}
-        try:
-            peer = sides["peer"] = Peer("torch_loader.py", folder, 224, BATCH_SIZE)
-        except (FileNotFoundError, RuntimeError) as error:
-            print(error)
-        values = in_turns(sides, turns)
-        name = "JPEG 500 x 400 to random crops of 224"
-        if "peer" in sides:
-            peer.close()
-            what = f"{name} against torchvision's DataLoader, 2 workers"
-            result.append(Row(what, "images/s", values["ours"], values["peer"], ">= 2.5"))
-        result.append(
-            Row(f"{name} against decoding the windows alone", "images/s", values["ours"],
-                values["decoder"])
-        )  # fmt: skip
-    sides = {kind: rate(ours(cars.paths, 128, cache=kind)) for kind in ("none", "files", "pixels")}
-    sides["decoder"] = rate(decoder(cars.paths))
+        yield from of_photographs(folder, photographs(folder, cars.paths[::8]), turns)
+    kinds = ("none", "files", "pixels")
+    sides = {kind: rate(ours(cars.paths, 128, cache=kind)) for kind in kinds}
+    values = in_turns({**sides, "decoder": rate(decoder(list(cars.paths)))}, turns)
+    for kind in kinds:
+        what = f"cars of 160 px to random crops of 128, cache {kind}, against the decoder"
+        yield Row(what, "images/s", values[kind], values["decoder"])
+
+
+def of_photographs(folder, paths, turns):
+    """Against torchvision, if it is there, and against the decoder."""
+    sides = {"ours": rate(ours(paths, 224)), "decoder": rate(decoder(paths))}
+    try:
+        peer = sides["peer"] = Peer("torch_loader.py", folder, 224, BATCH_SIZE)
+    except (FileNotFoundError, RuntimeError) as error:
+        print(error)
     values = in_turns(sides, turns)
-    return result + [
-        Row(f"cars of 160 px to random crops of 128, cache {kind}, against the decoder", "images/s",
-            values[kind], values["decoder"])
-        for kind in ("none", "files", "pixels")
-    ]  # fmt: skip
+    name = "JPEG 500 x 400 to random crops of 224"
+    if "peer" in sides:
+        peer.close()
+        what = f"{name} against torchvision's DataLoader, 2 workers"
+        yield Row(what, "images/s", values["ours"], values["peer"], ">= 2.5")
+    what = f"{name} against decoding the windows alone"
+    yield Row(what, "images/s", values["ours"], values["decoder"])
 
 
 if __name__ == "__main__":
-    print(*rows(), sep="\n")
+    for row in rows():
+        print(row, flush=True)

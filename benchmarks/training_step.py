@@ -35,12 +35,12 @@ def step(network, size, batch_size, steps):
     images = np.random.default_rng(0).uniform(0, 255, (batch_size, size, size, 3))
     batch = tf.constant(images, tf.float32), tf.range(batch_size) % CLASSES
     iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
-    train = model.make_train_function()
+    model.make_train_function()
 
     def measure():
         started = time.perf_counter()
         for _ in range(steps):
-            logs = train(iterator)
+            logs = model.train_function(iterator)
         float(logs["loss"])
         return steps * batch_size / (time.perf_counter() - started)
 
@@ -49,7 +49,6 @@ def step(network, size, batch_size, steps):
 
 def rows(steps=3, turns=5):
     """Of each network."""
-    result = []
     for ours, theirs, size, batch_size in NETWORKS:
         try:
             peer = Peer("torch_step.py", theirs, size, batch_size, CLASSES, steps)
@@ -59,8 +58,7 @@ def rows(steps=3, turns=5):
         values = in_turns({"ours": step(ours, size, batch_size, steps), "peer": peer}, turns)
         peer.close()
         what = f"training {ours}, {batch_size} of {size} px, against PyTorch eager, channels_last"
-        result.append(Row(what, "images/s", values["ours"], values["peer"], ">= 1.3"))
-    return result
+        yield Row(what, "images/s", values["ours"], values["peer"], ">= 1.3")
 
 
 if __name__ == "__main__":
@@ -68,4 +66,5 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
-    print(*rows(options.steps, options.turns), sep="\n")
+    for row in rows(options.steps, options.turns):
+        print(row, flush=True)
