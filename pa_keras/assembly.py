@@ -1,6 +1,8 @@
 """From the settings of a run to its parts: here alone the config becomes plain arguments."""
 
 import dataclasses
+import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from pa_keras.training.evaluation import expect_ks
 from pa_keras.training.executions import WholeEpochs
 from pa_keras.training.neighbour_pictures import NeighbourPictures
 from pa_keras.training.phases import phases
+from pa_keras.training.profiling import profiled_steps
 from pa_keras.training.progress import Progress
 from pa_keras.training.recall_at_k import Batches
 from pa_keras.training.run_folder import RunFolder
@@ -39,6 +42,9 @@ from pa_keras.training.state import State
 from pa_keras.training.step import TrainingModel
 from pa_keras.training.stopping import Stopping, StopRequests
 from pa_keras.training.strategies import any_worker, distributed, is_chief, share_batch_statistics
+
+# Not by __name__: what is said of a run stands under the name of its command.
+logger = logging.getLogger("pa_keras.fit")
 
 
 def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str]]:
@@ -231,7 +237,7 @@ def make_callbacks(
     if not writes:
         return [*result, saver], saver
     result.append(run_callbacks.AppendMetrics(folder.metrics))
-    result.append(keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
+    result.append(_tensorboard(config, folder, steps_per_epoch))
     if config.logging.wandb_project:
         result.append(_wandb(config, folder))
     return [*result, saver], saver
@@ -245,6 +251,21 @@ def _best(
     return run_callbacks.SaveBest(
         folder.best_model, embedder, best=highest, states=folder.state, kept=kept
     )
+
+
+def _tensorboard(
+    config: FitConfig, folder: RunFolder, steps_per_epoch: int
+) -> keras.callbacks.Callback:
+    steps = profiled_steps(config.training.profile, steps_per_epoch)
+    if steps:
+        logger.info(
+            "A trace of the steps %d to %d of each phase goes to %s; to see it: pip install "
+            "tensorboard-plugin-profile, then tensorboard --logdir %s",
+            *steps,
+            folder.tensorboard / "train" / "plugins" / "profile",
+            folder.tensorboard,
+        )
+    return keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False, profile_batch=steps)
 
 
 def _pictures(recall: RecallAtK, selection: Dataset, folder: RunFolder) -> NeighbourPictures:
@@ -271,6 +292,7 @@ def check(
     make_batches(config, dataset.train, "none", model.distribute_strategy)
     loss_choice.make_loss(config, dataset.train.num_classes)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
+    profiled_steps(config.training.profile, steps)
     optimizer = make_optimizers(config, model, steps)
     for phase in phases(config.training.epochs, config.training.warmup_epochs):
         optimizer(phase.first_epoch)
@@ -280,9 +302,9 @@ def check(
 
 
 def make_evaluation_batches(
-    config: FitConfig, images: Images, strategy: tf.distribute.Strategy
+    config: FitConfig, images: Images, strategy: tf.distribute.Strategy, keep: bool = False
 ) -> Batches:
-    """The images as the evaluation sees them, in order."""
+    """The images as the evaluation sees them, in order; kept in memory by the first pass or not."""
 
     def batches(share: Share) -> tf.data.Dataset:
         return evaluation_batches(
@@ -291,20 +313,38 @@ def make_evaluation_batches(
             image_size=_both(config.data.image_size),
             crop_fraction=config.data.crop_fraction,
             share=share,
+            keep=keep,
         )
 
     return distributed(batches, strategy)
+
+
+def _keeps(config: FitConfig, selection: Dataset) -> bool:
+    """Whether the pixels that every epoch is measured on may stay in memory."""
+    number = len(selection.queries) + len(selection.gallery or ())
+    gigabytes = number * math.prod(_both(config.data.image_size)) * 3 * 4 / 1e9
+    keep = gigabytes <= config.evaluation.cache_gigabytes
+    logger.info(
+        "The pixels of %d images that each epoch is measured on %s in memory: %.1f GB, of "
+        "evaluation.cache_gigabytes = %g.",
+        number,
+        "stay" if keep else "do not stay",
+        gigabytes,
+        config.evaluation.cache_gigabytes,
+    )
+    return keep
 
 
 def make_recall(
     config: FitConfig, selection: Dataset, embedder: keras.Model, last_row: Mapping[str, float]
 ) -> RecallAtK:
     """The callback that measures; `last_row` of the metrics of a run that is resumed."""
+    keep = _keeps(config, selection)
 
     def labelled(images: Images | None) -> tuple[Batches, np.ndarray] | None:
         if images is None:
             return None
-        batches = make_evaluation_batches(config, images, embedder.distribute_strategy)
+        batches = make_evaluation_batches(config, images, embedder.distribute_strategy, keep)
         return batches, images.labels
 
     return RecallAtK(

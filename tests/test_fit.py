@@ -104,6 +104,14 @@ def test_dry_run_writes_nothing(arguments, tmp_path, capsys, monkeypatch):
     assert "batch      (6, 16, 16, 3)" in out and "nothing was trained or written" in out
 
 
+def test_a_profiled_run_leaves_a_trace_of_both_phases(arguments, tmp_path, caplog):
+    # Keras takes both traces in the folder of one second where a phase lasts no longer.
+    run(arguments, "--run-dir", tmp_path / "run", "--training.profile", "2:3")
+    traces = tmp_path / "run" / "tensorboard" / "train" / "plugins" / "profile"
+    assert list(traces.glob("*/*.xplane.pb"))
+    assert f"tensorboard --logdir {tmp_path / 'run' / 'tensorboard'}" in caplog.text
+
+
 @pytest.mark.parametrize("selection", ["reference_protocol", "last"])
 def test_selection_on_the_test_classes_and_none(arguments, tmp_path, selection):
     folder = tmp_path / "run"

@@ -98,6 +98,10 @@ class TrainingConfig:
     cluster: Literal["auto", "tf_config", "slurm", "kubernetes"] = "auto"
     """Where multi_worker finds the other processes; auto: what the environment has."""
 
+    profile: bool | str = False
+    """Write a TensorBoard trace of some steps of the warm-up and of the training after it: true for
+    the steps 11 to 20 of each, or "first:last"."""
+
 
 @dataclass
 class EvaluationConfig:
@@ -114,6 +118,10 @@ class EvaluationConfig:
 
     batch_size: int = 256
     """Images embedded at once."""
+
+    cache_gigabytes: float = 2.0
+    """From the first evaluation on, the pixels that the epochs' evaluations see stay in memory if
+    they take no more than this; 0: they are decoded anew each time."""
 
     search: Literal["auto", "exact", "scann"] = "auto"
     """Nearest neighbours: exact, approximate by ScaNN, or by ScaNN where that pays."""

@@ -118,6 +118,7 @@ def evaluation_batches(
     image_size: tuple[int, int],
     crop_fraction: float = 0.875,
     share: Share = WHOLE,
+    keep: bool = False,
 ) -> tf.data.Dataset:
     """Every image once, in order; the last batch may be smaller.
 
@@ -128,6 +129,8 @@ def evaluation_batches(
         crop_fraction: see `evaluation_image`.
         share: the parts of each batch to make, each as a batch of its own; all are of one size, for
             which the last image is repeated. Default: the whole batch.
+        keep: whether the first whole pass keeps its batches in memory for those after it, 12 bytes
+            a pixel. Default False: each pass decodes anew.
 
     Returns:
         A finite dataset of float32 (B, height, width, 3) in 0..255.
@@ -153,7 +156,8 @@ def evaluation_batches(
         rows = share.of_all(len(paths), batch_size)
         paths, batch_size = np.asarray(paths)[rows].ravel(), rows.shape[2]
     files = tf.data.Dataset.from_tensor_slices(tf.constant(list(paths), tf.string))
-    images = files.map(image, tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+    images = files.map(image, tf.data.AUTOTUNE).batch(batch_size)
+    images = images.cache() if keep else images.prefetch(2)
     # With the tuner, dropping the iterator took 0.6 times as long as the whole pass beside a model,
     # and decoding was no faster (TensorFlow 2.20, 2 cores).
     options = tf.data.Options()

@@ -144,6 +144,19 @@ def test_evaluation_is_in_order_and_whole(paths):
         np.testing.assert_allclose(image, expected, atol=1e-3)
 
 
+def test_kept_batches_are_the_decoded_ones_to_the_bit(paths, tmp_path):
+    copies = [str(shutil.copy(path, tmp_path)) for path in paths]
+    options = {"batch_size": 10, "image_size": SIZE}
+    expected = list(evaluation_batches(paths, **options).as_numpy_iterator())
+    kept = evaluation_batches(copies, keep=True, **options)
+    next(iter(kept))  # a pass that is left early keeps nothing
+    for _ in range(2):
+        received = list(kept.as_numpy_iterator())
+        for one, other in zip(received, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+        shutil.rmtree(tmp_path, ignore_errors=True)  # the second pass reads no file
+
+
 def test_steps_per_epoch():
     assert steps_per_epoch(23, 6) == 3
     assert steps_per_epoch(24, 6) == 4

@@ -4,6 +4,7 @@ In a process of its own, since logical devices have to be made before TensorFlow
 """
 
 import json
+import sys
 
 import keras
 import numpy as np

@@ -1,0 +1,13 @@
+"""Torchvision beside a build of PyTorch for which its compiled operators were not made."""
+
+import torch
+
+OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
+try:
+    import torchvision
+except RuntimeError:
+    for operator in ("nms", "qnms"):
+        OPERATORS.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
+
+__all__ = ["torchvision"]
