@@ -15,11 +15,14 @@ from benchmarks.turns import Row, in_turns
 # Ends the process after the first step.
 FIRST_STEP = """
 import os
-from pa_keras import assembly, fit
+from pa_keras import fit, run_callbacks
 import keras
-make = assembly.make_callbacks
+make = run_callbacks.make_callbacks
 end = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: os._exit(0))
-assembly.make_callbacks = lambda *arguments, **options: [*make(*arguments, **options), end]
+def with_end(*arguments):
+    callbacks, saver = make(*arguments)
+    return [*callbacks, end], saver
+run_callbacks.make_callbacks = with_end
 fit.main(["--run-dir", {folder!r}])
 """
 

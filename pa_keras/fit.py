@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _start(config: FitConfig, dry_run: bool, started: float) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
-    from pa_keras import assembly, loss_choice, run_images, run_training
+    from pa_keras import assembly, loss_choice, run_checks, run_images, run_training
     from pa_keras.training import strategies
     from pa_keras.training.run_folder import RunFolder, expect_new_run, new_run_folder
 
@@ -81,7 +81,7 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
         dataset, selection, skipped = assembly.load_data(config)
         with strategies.naming_lost_workers(strategy), strategy.scope():
             model, embedder = assembly.make_models(config, dataset.train.num_classes)
-            assembly.check(config, dataset, selection, model)
+            run_checks.check(config, dataset, selection, model)
         if dry_run:
             sys.stdout.write(_summary(config, dataset, selection, embedder))
             return

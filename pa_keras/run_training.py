@@ -82,7 +82,7 @@ def train(
     """
     import tensorflow as tf
 
-    from pa_keras import assembly, run_ending, run_images
+    from pa_keras import run_callbacks, run_ending, run_images
     from pa_keras.pipelines import steps_per_epoch
     from pa_keras.training import strategies
     from pa_keras.training.stopping import Stopped
@@ -93,7 +93,7 @@ def train(
         command_line.log_to(folder.path / "fit.log")
     logger.info("%s: %s, test %s.", dataset.name, dataset.train, dataset.queries)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
-    callbacks, saver = assembly.make_callbacks(
+    callbacks, saver = run_callbacks.make_callbacks(
         config, folder, selection, model, embedder, steps, requests, state
     )
     go_on = f"Go on with: python -m pa_keras.fit --run-dir {folder.path} --resume"

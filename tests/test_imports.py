@@ -18,6 +18,8 @@ SHARED_BY_COMMANDS = (
     "assembly",
     "loss_choice",
     "evaluation_pictures",
+    "run_callbacks",
+    "run_checks",
     "run_training",
     "run_plan",
     "run_cache",

@@ -1,0 +1,45 @@
+"""Whether a run can be trained as its settings say, found out before its folder is made."""
+
+from pathlib import Path
+
+import keras
+
+from pa_keras import assembly, loss_choice, run_callbacks
+from pa_keras.config import FitConfig
+from pa_keras.datasets import Dataset
+from pa_keras.pipelines import repeats, steps_per_epoch
+from pa_keras.pipelines.sampling import expect_counts
+from pa_keras.training.chunks import expect_chunks
+from pa_keras.training.evaluation import expect_ks
+from pa_keras.training.phases import phases
+from pa_keras.training.profiling import profiled_steps
+from pa_keras.training.progress import Progress
+from pa_keras.training.saving import SaveState
+from pa_keras.training.stopping import StopRequests
+
+
+def check(
+    config: FitConfig, dataset: Dataset, selection: Dataset | None, model: keras.Model
+) -> None:
+    """Makes each part once, so that a setting out of its range is met before a folder is made."""
+    expect_ks(config.evaluation.ks)
+    extra = config.augmentation.extra
+    if config.training.deterministic and extra is not None and not repeats(extra):
+        raise ValueError(
+            f"Expected an augmentation that repeats, for training.deterministic; received {extra} "
+            "of keras_cv, which draws anew each time. Take a layer of keras.layers."
+        )
+    expect_counts(steps_per_execution=config.training.steps_per_execution)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    expect_chunks(config.training.batch_chunks, config.batches.batch_size, replicas)
+    assembly.make_evaluation_batches(config, dataset.queries, model.distribute_strategy)
+    assembly.make_batches(config, dataset.train, "none", model.distribute_strategy)
+    loss_choice.make_loss(config, dataset.train.num_classes)
+    steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
+    profiled_steps(config.training.profile, steps)
+    optimizer = assembly.make_optimizers(config, model, steps)
+    for phase in phases(config.training.epochs, config.training.warmup_epochs):
+        optimizer(phase.first_epoch)
+    SaveState(Path(), Progress(steps, 1), StopRequests(), config.training.save_minutes)
+    if selection is not None:
+        run_callbacks.make_recall(config, selection, model, {})
