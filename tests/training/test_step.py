@@ -159,7 +159,9 @@ def test_mixed_precision(policy, images):
 def _sgd(policy):
     if policy == "mixed_bfloat16":
         return "sgd"
-    return keras.optimizers.LossScaleOptimizer("sgd", initial_scale=16.0)  # which overflows nowhere
+    return keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(), initial_scale=16.0
+    )  # which overflows nowhere
 
 
 def test_an_embedding_model_that_stands_still_and_one_chunk_take_the_step_of_keras(images):

@@ -1,0 +1,112 @@
+"""Time, memory and optimizer state of a training step by its number of classes, network aside.
+
+    python benchmarks/many_classes.py
+    python benchmarks/many_classes.py --loss arcface --classes 10000 100000
+
+Embeddings are given; measured is what follows them: cosines to the proxies, loss, gradients and
+AdamW. Each number of classes is a process of its own. The exponent is that of the power of C by
+which time or memory grew from the line above: 1 is linear.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+# Cars-196, Stanford Online Products, and beyond.
+CLASSES = (98, 11_318, 100_000, 1_000_000)
+
+
+def main():
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
+    parser.add_argument("--loss", default="proxy_anchor")
+    parser.add_argument("--batch-size", type=int, default=180)
+    parser.add_argument("--embedding-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=5, help="measured, after one that traces")
+    parser.add_argument("--in-this-process", type=int, help="classes of the one to measure")
+    options = parser.parse_args()
+    if options.in_this_process:
+        print(json.dumps(measure(options, options.in_this_process)))
+        return
+    print(f"{'C':>9} {'ms a step':>10} {'exponent':>8} {'peak MiB':>9} {'exponent':>8}"
+          f" {'proxies MiB':>11} {'optimizer MiB':>13}")  # fmt: skip
+    before = None
+    for classes in options.classes:
+        command = [sys.executable, *sys.argv, f"--in-this-process={classes}"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        grown = {
+            name: math.log(found[name] / before[1][name]) / math.log(classes / before[0])
+            if before
+            else math.nan
+            for name in ("seconds", "peak")
+        }
+        print(
+            f"{classes:>9,} {1000 * found['seconds']:>10.1f} {grown['seconds']:>8.2f}"
+            f" {found['peak'] / 2**20:>9.0f} {grown['peak']:>8.2f}"
+            f" {found['proxies'] / 2**20:>11.1f} {found['optimizer'] / 2**20:>13.1f}",
+            flush=True,
+        )
+        before = classes, found
+
+
+def measure(options, classes):
+    """Seconds of the fastest step; bytes above those before the model, of proxies, of optimizer."""
+    import keras
+    import tensorflow as tf
+
+    from pa_keras import loss_choice
+    from pa_keras.config import FitConfig
+
+    keras.utils.set_random_seed(0)
+    config = loss_choice.resolved(FitConfig(loss=options.loss))
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(options.batch_size, options.embedding_size)).astype("float32")
+    labels = rng.integers(0, classes, options.batch_size)
+    before = resident("VmRSS")
+    inputs = keras.Input((options.embedding_size,))
+    given = keras.Model(inputs, inputs, name="embedding_model")
+    model = loss_choice.make_training_model(config, given, classes)
+    optimizer = loss_choice.make_optimizer(config, model, 1e-4, 1e-2)
+    model.compile(optimizer, loss_choice.make_loss(config, classes), jit_compile=False)
+    batches = tf.data.Dataset.from_tensors((embeddings, labels)).repeat()
+    seconds = []
+    started = time.perf_counter()
+
+    def note(batch, logs):
+        nonlocal started
+        seconds.append(time.perf_counter() - started)
+        started = time.perf_counter()
+
+    timing = keras.callbacks.LambdaCallback(on_train_batch_end=note)
+    model.fit(
+        batches, steps_per_epoch=options.steps + 1, shuffle=False, verbose=0, callbacks=[timing]
+    )
+    return {
+        "seconds": min(seconds[1:]),
+        "peak": resident("VmHWM") - before,
+        "proxies": size(model.trainable_variables),
+        "optimizer": size(model.optimizer.variables),
+    }
+
+
+def size(variables):
+    """Bytes of all of them."""
+    return sum(variable.numpy().nbytes for variable in variables)
+
+
+def resident(name):
+    """Bytes of this process, VmRSS now or VmHWM at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+if __name__ == "__main__":
+    main()
