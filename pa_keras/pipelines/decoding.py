@@ -35,10 +35,12 @@ def decode_image(contents: tf.Tensor, jpeg_ratio: int = 1) -> tf.Tensor:
         [4, 5, 3]
     """
     contents = tf.convert_to_tensor(contents)
+    # By itself, so that what is wrong with a file is the message alone.
+    others = _decode_no_jpeg.python_function if tf.executing_eagerly() else _decode_no_jpeg
     image = tf.cond(
         is_jpeg(contents),
         lambda: decode_jpeg(contents, jpeg_ratio),
-        lambda: _decode_no_jpeg(contents),
+        lambda: others(contents),
     )
     return tf.ensure_shape(image, (None, None, 3))
 

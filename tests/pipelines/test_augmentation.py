@@ -15,10 +15,9 @@ def test_the_seed_alone_decides(name):
     augment = tf.function(make_augmentation(name))
     first = augment(IMAGES, tf.constant([1, 2])).numpy()
     second = augment(IMAGES, tf.constant([1, 3])).numpy()
-    np.testing.assert_array_equal(augment(IMAGES, tf.constant([1, 2])), first)
-    np.testing.assert_array_equal(
-        make_augmentation(name)(IMAGES, tf.constant([1, 2])).numpy(), first
-    )
+    # To rounding: threads may add up in another order, without --deterministic.
+    for again in (augment, make_augmentation(name)):
+        np.testing.assert_allclose(again(IMAGES, tf.constant([1, 2])), first, atol=1e-3)
     assert np.abs(first - second).max() > 1
     assert first.shape == IMAGES.shape
     assert first.dtype == np.float32
