@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import resource
 import shutil
 import signal
@@ -10,8 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from pa_keras import assembly, fit
 from pa_keras.training import run_folder, saving
@@ -37,6 +41,29 @@ def arguments(photos, tmp_path):
     config = tmp_path / "small.yaml"
     config.write_text(SMALL)
     return ["--config", str(config), "--dataset", "folder", "--data-dir", str(photos)]
+
+
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory):
+    """The images and the folder of a run of one epoch, which no test may change."""
+    root = tmp_path_factory.mktemp("finished")
+    rng = np.random.default_rng(0)
+    for path in [root / "photos" / f"class {n // 6}" / f"{n % 6}.png" for n in range(60)]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(path)
+    (root / "small.yaml").write_text(SMALL)
+    policy = keras.config.dtype_policy()
+    run("--config", root / "small.yaml", "--dataset=folder", "--data-dir", root / "photos",
+        "--run-dir", root / "run", "--training.epochs=1")  # fmt: skip
+    keras.config.set_dtype_policy(policy)
+    return root
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """The images, and a copy of the run folder."""
+    shutil.copytree(finished_once / "run", tmp_path / "run")
+    return finished_once / "photos", tmp_path / "run"
 
 
 @pytest.fixture
@@ -72,24 +99,24 @@ def terminate(number=signal.SIGTERM):
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_the_steps_of_the_epoch(arguments, tmp_path, monkeypatch, log, number, code):
+def test_a_signal_saves_the_steps_of_the_epoch(arguments, tmp_path, monkeypatch, log):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        at_step(patch, 1, 2, lambda: terminate(number))
-        assert failure(*arguments, "--run-dir", folder) == code
+        at_step(patch, 1, 2, terminate)
+        assert failure(*arguments, "--run-dir", folder) == 143
     kept = folder / "state" / "epoch-0002-step-000002.npz"
     assert log.messages[-1] == (
-        f"Stopped by {number.name}. The state of epoch 2, step 2 is kept in {kept}. "
+        f"Stopped by SIGTERM. The state of epoch 2, step 2 is kept in {kept}. "
         f"Go on with: python -m pa_keras.fit --run-dir {folder} --resume"
     )
     assert not (folder / "result.json").exists()
-    run("--run-dir", folder, "--resume")
+    run("--run-dir", folder, "--resume", "--max-hours=9")
     assert "Going on after epoch 2, step 2." in log.messages
     assert (folder / "result.json").exists()
     assert (folder / "metrics.csv").read_text().count("\n") == 3
 
 
+@pytest.mark.large
 def test_a_signal_in_the_evaluation(arguments, tmp_path, monkeypatch, log):
     folder, trained = tmp_path / "run", []
 
@@ -120,6 +147,7 @@ def test_a_signal_before_the_first_step(arguments, tmp_path, monkeypatch, log):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.large
 def test_the_hours_are_over(arguments, tmp_path, monkeypatch, log):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -127,16 +155,13 @@ def test_the_hours_are_over(arguments, tmp_path, monkeypatch, log):
         assert failure(*arguments, "--run-dir", folder, "--max-hours=8") == 0
     assert "Unfinished after 8 hours. The state of epoch 1, step 2" in log.messages[-1]
     assert "--resume" in log.messages[-1] and not (folder / "result.json").exists()
-    run("--run-dir", folder, "--resume", "--max-hours=9")
-    assert (folder / "result.json").exists()
 
 
 def test_an_image_that_goes_bad(arguments, photos, tmp_path, monkeypatch, log):
-    folder, images = tmp_path / "run", {}
+    folder = tmp_path / "run"
 
     def spoil():
         for path in photos.rglob("*.png"):
-            images[path] = path.read_bytes()
             path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
 
     with monkeypatch.context() as patch:
@@ -148,25 +173,26 @@ def test_an_image_that_goes_bad(arguments, photos, tmp_path, monkeypatch, log):
     last = newest_state(folder / "state")
     assert f"The state of {last} is kept in" in message
     assert "class 0/0.png" in failure("--run-dir", folder, "--resume")
-    for path, content in images.items():
-        path.write_bytes(content)
-    with monkeypatch.context() as patch:
-        patch.setattr(saving.SaveState, "on_train_begin", lambda self, logs=None: terminate())
-        assert failure("--run-dir", folder, "--resume") == 143
-    assert f"Going on after {last}." in log.messages
 
 
-def test_images_that_changed_between_two_runs(arguments, photos, tmp_path, log):
-    folder = tmp_path / "run"
-    run(*arguments, "--run-dir", folder)
-    (photos / "class 1" / "0.png").write_bytes((photos / "class 2" / "0.png").read_bytes())
-    message = failure("--run-dir", folder, "--resume")
-    assert "1 with other contents (class 1/0.png)" in message and "images.csv" in message
-    (folder / "images.csv").unlink()
-    run("--run-dir", folder, "--resume")
+def test_images_that_changed_between_two_runs(finished, monkeypatch, log):
+    photos, folder = finished
+    image, other = photos / "class 1" / "0.png", photos / "class 2" / "0.png"
+    before = image.read_bytes()
+    image.write_bytes(other.read_bytes())
+    try:
+        message = failure("--run-dir", folder, "--resume")
+        assert "1 with other contents (class 1/0.png)" in message and "images.csv" in message
+        (folder / "images.csv").unlink()
+        monkeypatch.setattr(fit, "_train", lambda *parts: None)
+        run("--run-dir", folder, "--resume")
+    finally:
+        image.write_bytes(before)
     assert "images.csv is missing: the images of now are taken" in log.text
+    assert (folder / "images.csv").exists()
 
 
+@pytest.mark.large
 def test_a_state_that_cannot_be_read(arguments, tmp_path, log, monkeypatch):
     """The one before is used: no row and no best model of what came after it is left."""
     folder = tmp_path / "run"
@@ -210,13 +236,10 @@ def test_a_full_disk(arguments, tmp_path, monkeypatch, log):
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "error: Expected to write" in message and "go on with --resume" in message
     assert newest_state(folder / "state").epoch == 1
-    run("--run-dir", folder, "--resume")
-    assert (folder / "result.json").exists()
 
 
-def test_two_processes_resume_one_run(arguments, tmp_path):
-    folder = tmp_path / "run"
-    run(*arguments, "--run-dir", folder, "--training.epochs=1")
+def test_two_processes_resume_one_run(finished):
+    _, folder = finished
     with run_folder.RunFolder(folder).locked():
         message = failure("--run-dir", folder, "--resume")
     assert f"process {os.getpid()} on " in message and "Wait until it has ended" in message
@@ -246,9 +269,8 @@ def test_times_out_of_range_leave_no_folder(arguments, tmp_path, setting):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_finished_run_without_its_states_is_left_as_it_is(arguments, tmp_path):
-    folder = tmp_path / "run"
-    run(*arguments, "--run-dir", folder, "--training.epochs=1")
+def test_a_finished_run_without_its_states_is_left_as_it_is(finished):
+    _, folder = finished
     shutil.rmtree(folder / "state")
     before = (folder / "best.keras").read_bytes(), (folder / "metrics.csv").read_bytes()
     assert "nothing to go on with" in failure("--run-dir", folder, "--resume")
@@ -265,9 +287,10 @@ def test_keras_cv_and_deterministic(arguments, tmp_path, monkeypatch):
     assert "received keras_cv.RandomCutout" in message and not (tmp_path / "run").exists()
 
 
-def test_the_two_percent_on_a_real_run_are_logged(arguments, tmp_path):
-    run(*arguments, "--run-dir", tmp_path / "run", "--training.epochs=1")
-    assert "Saving took 0." in (tmp_path / "run" / "fit.log").read_text()
+def test_what_saving_took_is_logged(finished):
+    log = (finished[1] / "fit.log").read_text()
+    assert re.search(r"Saved epoch 1 in .* s\.", log)
+    assert re.search(r"Saving took .* s of .* s\.", log)
 
 
 @pytest.mark.large  # processes of their own, since deterministic operations stay on
