@@ -74,7 +74,8 @@ def make_callbacks(
             )
         )
     if selection is not None:
-        recall = make_recall(config, selection, embedder, rows[-1] if rows else {})
+        keep = _keeps(config, selection)
+        recall = make_recall(config, selection, embedder, rows[-1] if rows else {}, keep)
         result.append(recall)
         if writes:
             result.append(best)
@@ -100,10 +101,21 @@ def _best(
 
 
 def make_recall(
-    config: FitConfig, selection: Dataset, embedder: keras.Model, last_row: Mapping[str, float]
+    config: FitConfig,
+    selection: Dataset,
+    embedder: keras.Model,
+    last_row: Mapping[str, float],
+    keep: bool = False,
 ) -> RecallAtK:
-    """The callback that measures; `last_row` of the metrics of a run that is resumed."""
-    keep = _keeps(config, selection)
+    """The callback that measures.
+
+    Args:
+        config: its settings.
+        selection: what is measured on.
+        embedder: the embedding model.
+        last_row: of the metrics of a run that is resumed.
+        keep: whether the pixels stay in memory. Default False.
+    """
 
     def labelled(images: Images | None) -> tuple[Batches, np.ndarray] | None:
         if images is None:

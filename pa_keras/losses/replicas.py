@@ -32,7 +32,8 @@ def log_added(logs: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
     """
     if not several():
         return logs
-    return tuple(tf.unstack(tf.reduce_logsumexp(gathered(tf.stack(logs)[None]), axis=0)))
+    added = tf.reduce_logsumexp(gathered(tf.stack(logs)[None]), axis=0)
+    return tuple(tf.unstack(added, num=len(logs)))  # of several workers no shape is known
 
 
 def weighted(terms: tf.Tensor) -> tf.Tensor:

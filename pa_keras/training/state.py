@@ -16,6 +16,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from pa_keras.training.files import save_whole, sha256
 
@@ -67,7 +68,7 @@ def write_state(
     """
     state = State(epoch, step, seconds, best and best.name, {})
     arrays = {
-        f"{part}/{index}": variable.numpy()
+        f"{part}/{index}": _value(part, variable)
         for part, variables in _variables(model).items()
         for index, variable in enumerate(variables)
     }
@@ -197,6 +198,16 @@ def _read(file: Path) -> State:
 
 def _checksum(content: dict) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _value(part: str, variable: keras.Variable) -> np.ndarray:
+    """Its value, without asking the other workers: these may not be saving."""
+    strategy = getattr(variable.value, "distribute_strategy", tf.distribute.get_strategy())
+    own = [each.numpy() for each in strategy.experimental_local_results(variable.value)]
+    if part != "metrics":
+        return own[0]
+    # Those of a metric are added up where it is read. The replicas of others have the same.
+    return sum(own) * np.float32(strategy.num_replicas_in_sync / len(own))
 
 
 def _variables(model: keras.Model) -> dict[str, list[keras.Variable]]:
