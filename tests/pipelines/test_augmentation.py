@@ -16,9 +16,11 @@ def test_the_seed_alone_decides(name):
     first = augment(IMAGES, tf.constant([1, 2])).numpy()
     second = augment(IMAGES, tf.constant([1, 3])).numpy()
     np.testing.assert_array_equal(augment(IMAGES, tf.constant([1, 2])), first)
-    np.testing.assert_array_equal(
-        make_augmentation(name)(IMAGES, tf.constant([1, 2])).numpy(), first
-    )
+    again = tf.function(make_augmentation(name))
+    np.testing.assert_array_equal(again(IMAGES, tf.constant([1, 2])), first)
+    # Eagerly, AugMix adds up in another order.
+    eager = make_augmentation(name)(IMAGES, tf.constant([1, 2]))
+    np.testing.assert_allclose(eager, first, rtol=1e-6)
     assert np.abs(first - second).max() > 1
     assert first.shape == IMAGES.shape
     assert first.dtype == np.float32
