@@ -40,6 +40,7 @@ def main():
     """Runs them all and prints one line each; exits with 1 unless all are the same."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="runs to kill")
+    parser.add_argument("--times", type=int, help="kills of each run; default 1, every third 2")
     parser.add_argument("--signal", choices=("KILL", "TERM"), default="KILL")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
@@ -57,7 +58,7 @@ def main():
         expected = outcome(root / "alone")
         for run in range(1, options.kills + 1):
             name = f"run-{run}"
-            moments = rng.uniform(0, duration, 2 if run % 3 == 0 else 1)
+            moments = rng.uniform(0, duration, options.times or (2 if run % 3 == 0 else 1))
             kept = [stop(root, name, moment, number) for moment in moments]
             finish(root, name)
             different = differences(expected, outcome(root / name))

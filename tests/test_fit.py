@@ -220,14 +220,6 @@ def test_more_classes_in_a_batch_than_there_are(arguments, tmp_path):
     assert "classes" in message and "6" in message
 
 
-def test_a_full_disk_while_training(arguments, tmp_path, monkeypatch):
-    def full_disk(self, path, **options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(keras.Model, "save_weights", full_disk)
-    assert "No space left on device" in failure(arguments, "--run-dir", tmp_path / "run")
-
-
 def test_weights_and_biases(arguments, tmp_path, monkeypatch):
     logged = []
     fake = types.SimpleNamespace(init=lambda **options: logged.append(options), log=logged.append)
