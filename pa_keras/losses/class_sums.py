@@ -38,18 +38,25 @@ def class_log_sums(
         # A class with rows has the largest, exp(0), in its sum.
         pulls = tf.maximum(tf.math.unsorted_segment_sum(pull, labels, num_classes), 1.0)
 
-        push = tf.tensor_scatter_nd_update(
-            alpha * similarities, own, tf.fill(tf.shape(labels), NOTHING)
-        )
+        # Of no part in the largest, nor in the sum, nor in the gradient, of which it leaves 0.
+        push = _add_at(own, tf.fill(tf.shape(labels), NOTHING), alpha * similarities)
         largest_push = tf.reduce_max(push, axis=0)
         push = tf.exp(push - largest_push)
         pushes = tf.reduce_sum(push, axis=0)
 
         def gradient(of_positive, of_negative):
             of_pull = -alpha * pull * tf.gather(of_positive / pulls, labels)
-            return tf.tensor_scatter_nd_update(push * (alpha * of_negative / pushes), own, of_pull)
+            return _add_at(own, of_pull, push * (alpha * of_negative / pushes))
 
         sums = tf.math.log(pulls) + largest_pull, tf.math.log(pushes) + largest_push
         return sums, gradient
 
     return log_sums(similarities)
+
+
+def _add_at(places: tf.Tensor, values: tf.Tensor, array: tf.Tensor) -> tf.Tensor:
+    """The array with values added at places, in its own memory when nothing else needs it."""
+    if tf.__internal__.get_enclosing_xla_context() is None:
+        return tf.raw_ops.ScatterNdNonAliasingAdd(input=array, indices=places, updates=values)
+    # The general op, which XLA knows, would copy the B x C numbers on a CPU.
+    return tf.tensor_scatter_nd_add(array, places, values)
