@@ -1,0 +1,97 @@
+"""XLA on the CPU: each loss, the proxies and whole steps; and how often a run traces its steps."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pa_keras import ProxyAnchorLoss, embedding_model, fit, loss_choice, with_proxies
+from pa_keras.config import FitConfig
+from pa_keras.training import Embedder, two_rate_adamw
+from pa_keras.training.step import TrainingModel
+
+pytestmark = pytest.mark.usefixtures("float32_policy")
+
+CLASSES = 4
+LABELS = np.repeat(range(CLASSES), 3)
+
+
+@pytest.mark.parametrize("name", loss_choice.KINDS)
+def test_loss_and_proxies_compile(name):
+    config = loss_choice.resolved(FitConfig(loss=name))
+    loss = loss_choice.make_loss(config, CLASSES)
+    inputs = keras.Input((8,))
+    embedder = keras.Model(inputs, inputs, name="embedding_model")
+    model = loss_choice.make_training_model(config, embedder, CLASSES)
+    embeddings = tf.constant(np.random.default_rng(0).normal(size=(12, 8)).astype("float32"))
+
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch(embeddings)
+            value = loss(LABELS, model(embeddings)) + sum(model.losses)
+        return [value, *tape.gradient(value, [embeddings, *model.trainable_weights])]
+
+    compiled = tf.function(step, jit_compile=True, autograph=False)()
+    for received, expected in zip(compiled, step(), strict=True):
+        np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_the_whole_step_compiles(chunks):
+    images = np.random.default_rng(0).uniform(0, 255, (12, 16, 16, 3)).astype("float32")
+    model = with_proxies(embedding_model("conv4", 8, (16, 16), weights=None), CLASSES)
+    if chunks > 1:
+        model = TrainingModel(model.input, model.output, chunks=chunks)
+    start, losses = model.get_weights(), []
+    for jit_compile in (False, True):
+        model.set_weights(start)
+        optimizer = two_rate_adamw(model, 1e-4, 1e-2)
+        model.compile(optimizer, ProxyAnchorLoss(num_classes=CLASSES), jit_compile=jit_compile)
+        losses.append([model.train_on_batch(images, LABELS) for _ in range(2)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+
+
+def test_embeddings_compile_once_for_all_batches():
+    images = np.random.default_rng(0).uniform(0, 255, (11, 4, 4, 3)).astype("float32")
+    inputs = keras.Input((4, 4, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+    model = keras.Model(inputs, keras.layers.UnitNormalization()(keras.layers.Dense(6)(pooled)))
+    embedder, sizes = Embedder(model, jit_compile=True), []
+    step = embedder._step
+    embedder._step = lambda images: sizes.append(len(images)) or step(images)
+    received = embedder(tf.data.Dataset.from_tensor_slices(images).batch(4))
+    np.testing.assert_allclose(received, model(images, training=False), atol=1e-6)
+    assert sizes == [4, 4, 4]  # XLA compiles for each size anew
+    assert step.experimental_get_tracing_count() == 1
+    np.testing.assert_allclose(embedder.embed_batch(images[:1]), received[:1], atol=1e-6)
+    assert sizes[-1] == 1  # a query alone stays alone
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_a_run_traces_each_phase_and_its_evaluation_once(photos, tmp_path, monkeypatch, chunks):
+    steps, embedders = [], []
+
+    def counted(self, data, step=keras.Model.train_step):
+        steps.append(self.trainable_weights)
+        return step(self, data)
+
+    def remembered(self, *options, make=Embedder.__init__, **more):
+        embedders.append(self)
+        make(self, *options, **more)
+
+    monkeypatch.setattr(keras.Model, "train_step", counted)
+    own = functools.partialmethod(counted, step=TrainingModel.train_step)
+    monkeypatch.setattr(TrainingModel, "train_step", own)
+    monkeypatch.setattr(Embedder, "__init__", remembered)
+    fit.main([
+        f"--data-dir={photos}", f"--run-dir={tmp_path / 'run'}", "--dataset=folder",
+        "--model.backbone=conv4", "--model.weights=null", "--model.embedding_size=8",
+        "--data.image_size=16", "--data.crop_fraction=1", "--batches.batch_size=6",
+        "--training.epochs=4", "--training.warmup_epochs=2", "--logging.pictures=false",
+        f"--training.batch_chunks={chunks}",
+    ])  # fmt: skip
+    assert [len(weights) for weights in steps] == [3, 11]  # warm-up, then everything
+    in_training = embedders[0]._step  # the last is that of the test
+    assert in_training.experimental_get_tracing_count() == 1
