@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,8 @@ def medians(calls: dict, turns: int) -> dict[str, float]:
     return {name: float(np.median(each)) for name, each in times.items()}
 
 
-def signatures(turns: int) -> None:
+def signature_calls() -> dict[str, Callable[[], object]]:
+    """A batch by Keras, by each signature, and by the reading alone that is part of one."""
     model = embedding_model("efficientnet_lite0", 512, SIZE, weights=None)
     model.compile(jit_compile=False)  # on a CPU, XLA would slow `predict` down
     contents = photographs()
@@ -68,16 +70,18 @@ def signatures(turns: int) -> None:
     run = saved.signatures
     pixels = read(contents)
     array, whole = pixels.numpy(), tf.cast(tf.round(pixels), tf.uint8)
-    found = medians(
-        {
-            "model.predict": lambda: model.predict(array, batch_size=BATCH, verbose=0),
-            "pixels_float32": lambda: run["pixels_float32"](pixels=pixels),
-            "pixels_uint8": lambda: run["pixels_uint8"](pixels=whole),
-            "decoding and preprocessing": lambda: read(contents),
-            "serving_default": lambda: run["serving_default"](image_bytes=contents),
-        },
-        turns,
-    )
+    return {
+        "model.predict": lambda: model.predict(array, batch_size=BATCH, verbose=0),
+        "pixels_float32": lambda: run["pixels_float32"](pixels=pixels),
+        "pixels_uint8": lambda: run["pixels_uint8"](pixels=whole),
+        "decoding and preprocessing": lambda: read(contents),
+        # The signature holds no reference to the model that it belongs to.
+        "serving_default": lambda: saved.signatures["serving_default"](image_bytes=contents),
+    }
+
+
+def signatures(turns: int) -> None:
+    found = medians(signature_calls(), turns)
     for name, value in found.items():
         print(f"{name:<28} {value:8.1f} ms a batch of {BATCH}")
     print(f"pixels_float32 is {found['model.predict'] / found['pixels_float32']:.2f} x as fast as "

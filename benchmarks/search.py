@@ -1,12 +1,11 @@
-r"""Exact search and ScaNN against faiss's flat index: time, memory, and error.
+r"""ScaNN against faiss's flat index and exact search: time, memory, and error.
 
     pip install faiss-cpu
     python -m pa_keras.fit --config glyphs --model.embedding_size 512 --training.epochs 6 \
         --run_dir runs/search
-    python benchmarks/search.py --run runs/search [--parts exact scann million]
+    python benchmarks/search.py --run runs/search [--parts scann million]
 
-exact: 60,502 x 512 leave-one-out, k = 1,000, in turns with the bare product and with faiss.
-scann: as many embeddings of drawn letters by the run's model, no two images alike, k = 10.
+scann: 60,502 embeddings of drawn letters by the run's model, no two images alike, k = 10.
 million: 1,000,000 x 128 clustered vectors, 10,000 queries, k = 10.
 """
 
@@ -15,7 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import faiss
 import keras
 import numpy as np
 
@@ -24,7 +22,7 @@ from pa_keras.retrieval import matches, recall_at_k, search
 from pa_keras.retrieval.exact import exact_neighbours
 from pa_keras.training.evaluation import embed_images
 
-NUMBER, SIZE = 60_502, 512
+NUMBER = 60_502
 # The characters are 279; so many images of each are just enough.
 IMAGES_PER_CHARACTER = 218
 
@@ -53,41 +51,12 @@ def random_units(rng: np.random.Generator, number: int, size: int) -> np.ndarray
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def flat_index(vectors: np.ndarray) -> faiss.IndexFlatIP:
+def flat_index(vectors: np.ndarray):
+    import faiss  # the other parts do without
+
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     return index
-
-
-def exact(num_queries: int, turns: int = 8) -> None:
-    """The turns share the queries out, so that each side has the machine at its best and worst."""
-    vectors = random_units(np.random.default_rng(0), NUMBER, SIZE)
-    buffer = np.empty((1024, NUMBER), np.float32)
-    index = flat_index(vectors)
-
-    def product(queries: np.ndarray) -> None:
-        for start in range(0, len(queries), 1024):
-            block = queries[start : start + 1024]
-            np.matmul(block, vectors.T, out=buffer[: len(block)])
-
-    product(vectors[:2048])  # BLAS takes its own memory at the first call
-    seconds = np.zeros(3)
-    working = 0.0
-    for own in np.array_split(np.arange(num_queries), turns):
-        queries = vectors[own]
-        seconds[0] += timed(product, queries)[0]
-        before = forget_peak()
-        taken, (indices, similarities) = timed(exact_neighbours, queries, vectors, 1000, own)
-        results = (indices.nbytes + similarities.nbytes) / 2**20
-        working = max(working, memory("VmHWM") - before - results)
-        seconds[1] += taken
-        del indices, similarities
-        seconds[2] += timed(index.search, queries, 1001)[0]
-    results = NUMBER * 1000 * 8 / 2**20
-    print(f"{NUMBER:,} x {SIZE}, leave-one-out, k = 1,000, {num_queries:,} of the queries")
-    for name, taken in zip(("bare product", "exact search", "faiss flat"), seconds, strict=True):
-        print(f"  {name:<14} {taken:7.1f} s   {taken / seconds[0]:.2f} x the product")
-    print(f"  exact search: {working:.0f} MB to work in, and {results:.0f} MB of results")
 
 
 def scann(run: str) -> None:
@@ -143,13 +112,8 @@ def million(clusters: int = 20_000, size: int = 128) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", help="folder of a run of fit on the glyphs, for scann")
-    parser.add_argument("--parts", nargs="+", default=["exact", "scann", "million"])
-    parser.add_argument(
-        "--queries", type=int, default=NUMBER, help="of exact; the times of all are in proportion"
-    )
+    parser.add_argument("--parts", nargs="+", default=["scann", "million"])
     options = parser.parse_args()
-    if "exact" in options.parts:
-        exact(options.queries)
     if "scann" in options.parts:
         scann(options.run)
     if "million" in options.parts:

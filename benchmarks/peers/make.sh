@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # Makes the peers' environments and writes the golden values of the losses from them:
 #
-#   bash benchmarks/peers/make.sh [FOLDER]      default ~/.cache/pa_keras/peers; Python 3.11
+#   bash benchmarks/peers/make.sh [FOLDER]
 #
-# PyTorch Metric Learning and TensorFlow Addons cannot be installed beside Keras 3 (or need not be),
-# so the tests read what they gave from tests/golden/.
+# FOLDER is $PA_KERAS_PEERS or ~/.cache/pa_keras/peers by default, where `benchmarks.run` looks for
+# them. Python 3.11. PyTorch Metric Learning and TensorFlow Addons cannot be installed beside Keras 3 (or need not be),
+# so the tests read what they gave from tests/golden/, and benchmarks ask them in their own process.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-folder=${1:-$HOME/.cache/pa_keras/peers}
+folder=${1:-${PA_KERAS_PEERS:-$HOME/.cache/pa_keras/peers}}
 golden=$here/../../tests/golden
 mkdir -p "$folder" "$golden"
 
 if [ ! -x "$folder/torch/bin/python" ]; then
     python3.11 -m venv "$folder/torch"
-    "$folder/torch/bin/pip" install --quiet torch==2.13.0 pytorch-metric-learning==2.9.0
+    "$folder/torch/bin/pip" install --quiet torch==2.13.0 pytorch-metric-learning==2.9.0 \
+        faiss-cpu==1.15.1
 fi
 if [ ! -x "$folder/addons/bin/python" ]; then
     python3.11 -m venv "$folder/addons"

@@ -1,0 +1,1 @@
+"""One module a part of `benchmarks.run`, each with `measure(turns) -> Part`."""

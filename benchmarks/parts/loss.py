@@ -1,0 +1,108 @@
+"""The loss step: Proxy-Anchor's value and its gradient for embeddings and proxies."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import loss_memory
+from benchmarks.peer import Peer
+from benchmarks.rows import Part, Row, faster, here, in_turns, missing, no_slower
+from pa_keras import Proxies, ProxyAnchorLoss
+
+BATCH, EMBEDDING_SIZE = 180, 512
+# Classes: of Cars-196, In-Shop and SOP to train on, and many.
+CLASSES = (98, 3_997, 11_318, 100_000)
+AT_MOST = {98: 1.8, 11_318: 1.3}
+AT_LEAST = {98: 5.0, 11_318: 4.0}
+PEERS = {"pytorch_metric_learning": "PyTorch Metric Learning", "plain": "plain torch"}
+
+INCLUDES = """\
+Each side: {batch} embeddings of {size} numbers and the proxies in memory, float32; value and both
+gradients; no optimizer. Ours: `Proxies` and `ProxyAnchorLoss` in one `tf.function`, without XLA.
+The bare products: X P', dS P and dS' X alone, also in one. PyTorch Metric Learning: its
+`ProxyAnchorLoss` and `backward`; plain torch: the authors' formulas with `one_hot` for their
+`label_binarize`. All on the same threads. Memory: what a step at embedding size 16 adds to the
+process at its peak, against C up to 1,000,000, in arrays of B x C float32.
+"""
+
+
+def batch(classes: int, size: int = BATCH, embedding_size: int = EMBEDDING_SIZE):
+    """Embeddings, proxies and labels; as in `benchmarks/peers/serve_torch.py`."""
+    rng = np.random.default_rng(0)
+    embeddings = tf.constant(rng.normal(size=(size, embedding_size)), tf.float32)
+    proxies = rng.normal(size=(classes, embedding_size)).astype(np.float32)
+    return embeddings, proxies, tf.constant(rng.integers(0, classes, size))
+
+
+def our_step(classes: int, embedding_size: int = EMBEDDING_SIZE) -> Callable:
+    """The call that returns the value and the gradients."""
+    embeddings, proxies, labels = batch(classes, embedding_size=embedding_size)
+    layer = Proxies(classes)
+    layer.build(embeddings.shape)
+    layer.proxies.assign(proxies)
+    loss = ProxyAnchorLoss(num_classes=classes)
+
+    @tf.function
+    def step(embeddings, labels):
+        with tf.GradientTape() as tape:
+            tape.watch(embeddings)
+            value = loss(labels, layer(embeddings))
+        return value, tape.gradient(value, [embeddings, layer.proxies.value])
+
+    return lambda: step(embeddings, labels)
+
+
+def bare_products(classes: int, embedding_size: int = EMBEDDING_SIZE) -> Callable:
+    """The three products that no step can do without."""
+    embeddings, proxies, _ = batch(classes, embedding_size=embedding_size)
+    proxies = tf.Variable(proxies)
+
+    @tf.function
+    def products(embeddings):
+        cosines = tf.matmul(embeddings, proxies, transpose_b=True)
+        return tf.matmul(cosines, proxies), tf.matmul(cosines, embeddings, transpose_a=True)
+
+    return lambda: products(embeddings)
+
+
+def measure(turns: int) -> Part:
+    rows = []
+    try:
+        with Peer("torch") as peer:
+            for classes in CLASSES:
+                rows += _of_classes(classes, turns, peer)
+    except FileNotFoundError as problem:
+        rows.append(missing("loss step", "PyTorch Metric Learning", str(problem)))
+        for classes in CLASSES:
+            rows += _of_classes(classes, turns, None)
+    rows.append(_memory())
+    return Part(rows, INCLUDES.format(batch=BATCH, size=EMBEDDING_SIZE))
+
+
+def _of_classes(classes: int, turns: int, peer: Peer | None) -> list[Row]:
+    step = our_step(classes)
+    sides = {"ours": here(step), "bare": here(bare_products(classes))}
+    sizes = {"size": BATCH, "embedding_size": EMBEDDING_SIZE, "classes": classes}
+    for name in PEERS if peer else ():
+        sides[name], value = peer.side(name, **sizes)
+        if not np.isclose(value, float(step()[0]), rtol=1e-4):
+            raise RuntimeError(f"{name} computes {value}, not {float(step()[0])}.")
+    # What is short varies more.
+    seconds = in_turns(sides, turns if classes > 50_000 else 3 * turns)
+    ours, what = seconds["ours"], f"loss step, C = {classes:,}"
+    rows = [no_slower(what, ours, seconds["bare"], "bare products", AT_MOST.get(classes))]
+    for name in PEERS if peer else ():
+        bar = AT_LEAST.get(classes) if name == "pytorch_metric_learning" else None
+        rows.append(faster(what, ours, seconds[name], PEERS[name], bar))
+    return rows
+
+
+def _memory() -> Row:
+    sizes = np.array([250_000, 500_000, 1_000_000])
+    added = [loss_memory.added(size) for size in sizes]
+    arrays = np.polyfit(sizes, added, 1)[0] / (4 * BATCH)
+    return Row(
+        "memory a loss step adds", f"{added[-1] / 1e9:.2f} GB at C = 1,000,000", "one B x C array",
+        f"{arrays:.2f}", "", "<= 2.5", arrays <= 2.5,
+    )  # fmt: skip

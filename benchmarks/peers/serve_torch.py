@@ -1,0 +1,125 @@
+"""The cases of torch's environment, run as `benchmarks/peer.py` asks: JSON lines in and out.
+
+A case is a function of its settings that makes a call; what a call returns is compared.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+
+import numpy as np
+import torch
+
+THREADS = len(os.sched_getaffinity(0))
+VERSIONS = ("torch", "pytorch-metric-learning", "faiss-cpu")
+
+
+def pytorch_metric_learning(**sizes) -> Callable[[], float]:
+    """Its Proxy-Anchor, forward and backward for embeddings and proxies."""
+    from pytorch_metric_learning.losses import ProxyAnchorLoss
+
+    embeddings, proxies, labels = batch(**sizes)
+    loss = ProxyAnchorLoss(len(proxies), proxies.shape[1], margin=0.1, alpha=32)
+    loss.proxies.data = proxies
+    return step(lambda: loss(embeddings, labels), embeddings, loss.proxies)
+
+
+def plain(**sizes) -> Callable[[], float]:
+    """The loss as the authors' code has it: masks of B x C, exponentials, their chosen sums."""
+    embeddings, proxies, labels = batch(**sizes)
+    proxies = torch.nn.Parameter(proxies)
+    number = len(proxies)
+
+    def loss():
+        unit = torch.nn.functional.normalize
+        cosines = torch.nn.functional.linear(unit(embeddings), unit(proxies))
+        positive = torch.nn.functional.one_hot(labels, number)
+        pull, push = torch.exp(-32 * (cosines - 0.1)), torch.exp(32 * (cosines + 0.1))
+        present = torch.nonzero(positive.sum(dim=0) != 0).squeeze(dim=1)
+        pulls = torch.where(positive == 1, pull, torch.zeros_like(pull)).sum(dim=0)
+        pushes = torch.where(positive == 0, push, torch.zeros_like(push)).sum(dim=0)
+        return torch.log(1 + pulls).sum() / len(present) + torch.log(1 + pushes).sum() / number
+
+    return step(loss, embeddings, proxies)
+
+
+def faiss_flat(number: int, size: int, queries: int, k: int) -> Callable[[], float]:
+    """Exact inner products by `IndexFlatIP`, of the next so many of the vectors at each call."""
+    import faiss
+
+    faiss.omp_set_num_threads(THREADS)
+    vectors = np.random.default_rng(0).standard_normal((number, size), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = faiss.IndexFlatIP(size)
+    index.add(vectors)
+    starts = iter(range(0, number - queries, queries))
+
+    def call():
+        start = next(starts)
+        return float(index.search(vectors[start : start + queries], k)[0][:, -1].mean())
+
+    return call
+
+
+CASES = {each.__name__: each for each in (pytorch_metric_learning, plain, faiss_flat)}
+
+
+def batch(size: int, embedding_size: int, classes: int) -> tuple[torch.Tensor, ...]:
+    """As `benchmarks.parts.loss.batch`."""
+    rng = np.random.default_rng(0)
+    embeddings = torch.tensor(rng.normal(size=(size, embedding_size)), dtype=torch.float32)
+    proxies = torch.tensor(rng.normal(size=(classes, embedding_size)), dtype=torch.float32)
+    labels = torch.tensor(rng.integers(0, classes, size))
+    return embeddings.requires_grad_(), proxies, labels
+
+
+def step(loss: Callable, *parameters: torch.Tensor) -> Callable[[], float]:
+    def call():
+        for each in parameters:
+            each.grad = None
+        value = loss()
+        value.backward()
+        return value.item()
+
+    return call
+
+
+def seconds_of(call: Callable, times: int) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - started) / times
+
+
+def main() -> None:
+    torch.set_num_threads(THREADS)
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
+    calls = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if "prepare" in request:
+                name = request["prepare"]
+                calls.pop(name, None)
+                call = CASES[name](**request["settings"])
+                found = call()
+                times = max(1, round(request["seconds"] / seconds_of(call, 1)))
+                calls[name] = call, times
+            elif "run" in request:
+                call, times = calls[request["run"]]
+                call()  # the side before has left its own data in the cache
+                found = seconds_of(call, times)
+            else:
+                found = {name: metadata.version(name) for name in VERSIONS}
+            answer = {"found": found}
+        except Exception as problem:
+            answer = {"problem": f"{type(problem).__name__}: {problem}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Turns and rows: how a part of the benchmark measures, and what it says."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+# Runs once, and says the seconds that one call took.
+Side = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table, as text but for whether its bar was met (None without a bar)."""
+
+    what: str
+    ours: str
+    peer: str
+    ratio: str = ""
+    spread: str = ""
+    bar: str = ""
+    met: bool | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one part measured: its rows, what each figure includes, and markdown to follow."""
+
+    rows: list[Row]
+    includes: str
+    more: str = ""
+
+
+def here(call: Callable[[], object], seconds: float = 0.1) -> Side:
+    """A side in this process; a turn repeats the call for about as many seconds."""
+    call()
+    times = max(1, math.ceil(seconds / _taken(call, 1)))
+
+    def side() -> float:
+        call()  # the side before has left its own data in the cache
+        return _taken(call, times)
+
+    return side
+
+
+def in_turns(sides: dict[str, Side], turns: int) -> dict[str, np.ndarray]:
+    """Seconds (turns,) of each side, which run one after the other, in another order each turn."""
+    names, rng = list(sides), np.random.default_rng(0)
+    found = {name: np.zeros(turns) for name in names}
+    for turn in range(turns):
+        for name in rng.permutation(names):
+            found[name][turn] = sides[name]()
+    return found
+
+
+def no_slower(
+    what: str, ours: np.ndarray, peer: np.ndarray, name: str, at_most: float | None = None
+) -> Row:
+    """How many times the peer's seconds ours are: the median of the turns' ratios."""
+    bar = "" if at_most is None else f"<= {at_most:g}"
+    return _row(what, ours, peer, name, ours / peer, bar, lambda ratio: ratio <= at_most)
+
+
+def faster(
+    what: str, ours: np.ndarray, peer: np.ndarray, name: str, at_least: float | None = None
+) -> Row:
+    """How many times faster than the peer ours is: the median of the turns' ratios."""
+    bar = "" if at_least is None else f">= {at_least:g}"
+    return _row(what, ours, peer, name, peer / ours, bar, lambda ratio: ratio >= at_least)
+
+
+def missing(what: str, peer: str, why: str) -> Row:
+    """The row of a peer that is not there."""
+    return Row(what, "", f"{peer}: {why}")
+
+
+def duration(seconds: float) -> str:
+    """Three figures, in s or ms."""
+    if seconds < 1:
+        return f"{1e3 * seconds:.3g} ms"
+    return f"{seconds:.3g} s"
+
+
+def exponent(sizes: np.ndarray, costs: np.ndarray) -> float:
+    """The b of cost = a size^b, fitted to the logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def _row(what, ours, peer, name, ratios, bar, meets) -> Row:
+    ratio = float(np.median(ratios))
+    low, high = np.quantile(ratios, [0.25, 0.75])
+    return Row(
+        what,
+        duration(float(np.median(ours))),
+        f"{name} {duration(float(np.median(peer)))}",
+        f"{ratio:.2f}",
+        f"{low:.2f} to {high:.2f}",
+        bar,
+        meets(ratio) if bar else None,
+    )
+
+
+def _taken(call: Callable[[], object], times: int) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - started) / times

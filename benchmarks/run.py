@@ -1,0 +1,92 @@
+"""Speed beside what a user would pick instead, and `docs/performance.md`.
+
+    bash benchmarks/peers/make.sh                 # once: the peers' environments
+    python -m benchmarks.run loss search          # or growth, export, all
+
+Each part replaces its own section of the file. A part is a module of `benchmarks.parts`.
+"""
+
+import argparse
+import datetime
+import importlib
+import os
+import re
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.rows import Part, Row
+
+PARTS = {
+    "loss": "The loss step",
+    "growth": "Cost as the work grows",
+    "search": "Search",
+    "export": "The exported model",
+}
+FILE = Path(__file__).parents[1] / "docs" / "performance.md"
+HEAD = """\
+# Speed
+
+Made by `python -m benchmarks.run`, a section at a time. The sides of a row take turns in the same
+minutes on the same threads; times are medians, a ratio is the median of the turns' ratios, and the
+spread holds the middle half of them. A ratio with a bar of `<=` is ours to the peer, one with `>=`
+the peer to ours. The machine's speed changes from minute to minute: the ratios are what counts.
+"""
+COLUMNS = ("what", "ours", "peer", "ratio", "spread", "bar", "met")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="+", choices=[*PARTS, "all"])
+    parser.add_argument("--turns", type=int, default=7, help="at least 5. Default 7")
+    options = parser.parse_args()
+    if options.turns < 5:
+        parser.error(f"expected --turns of 5 or more; received {options.turns}")
+    for name in PARTS if "all" in options.parts else dict.fromkeys(options.parts):
+        part = importlib.import_module(f"benchmarks.parts.{name}").measure(options.turns)
+        print(f"{PARTS[name]}\n{as_text(part.rows)}\n", flush=True)
+        write_section(FILE, PARTS[name], as_markdown(part, name))
+
+
+def as_text(rows: list[Row]) -> str:
+    """The table with its columns below each other."""
+    cells = [COLUMNS, *map(_cells, rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def as_markdown(part: Part, name: str) -> str:
+    """The section: its table, what the figures include, and when and where."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *map(_cells, part.rows)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    when = f"`python -m benchmarks.run {name}`, {datetime.date.today()}, {machine()}."
+    return "\n\n".join(filter(None, [table, part.more.strip(), part.includes.strip(), when]))
+
+
+def write_section(path: Path, title: str, content: str) -> None:
+    """Puts a section in the place of the one of its title; the others stay, in the parts' order."""
+    old = path.read_text() if path.exists() else ""
+    sections = dict(re.findall(r"^## (.+)\n\n(.*?)\n*(?=^## |\Z)", old, re.MULTILINE | re.DOTALL))
+    sections[title] = content
+    titles = [each for each in PARTS.values() if each in sections]
+    path.write_text(HEAD + "".join(f"\n## {each}\n\n{sections[each]}\n" for each in titles))
+
+
+def machine() -> str:
+    """Cores and processor, load, and the versions that matter."""
+    names = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    versions = (f"{each} {metadata.version(each)}" for each in ("tensorflow", "keras", "numpy"))
+    cores = len(os.sched_getaffinity(0))
+    load = f"load {os.getloadavg()[1]:.1f} in the last five minutes"
+    return f"{cores} cores of {names[0] if names else 'a processor'}, {load}; {', '.join(versions)}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    met = {True: "yes", False: "**no**", None: ""}[row.met]
+    return (row.what, row.ours, row.peer, row.ratio, row.spread, row.bar, met)
+
+
+if __name__ == "__main__":
+    main()
