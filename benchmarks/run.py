@@ -68,7 +68,8 @@ def as_markdown(part: Part, name: str) -> str:
 def write_section(path: Path, title: str, content: str) -> None:
     """Puts a section in the place of the one of its title; the others stay, in the parts' order."""
     old = path.read_text() if path.exists() else ""
-    sections = dict(re.findall(r"^## (.+)\n\n(.*?)\n*(?=^## |\Z)", old, re.MULTILINE | re.DOTALL))
+    sections = dict(each.split("\n\n", 1) for each in old.strip().split("\n## ")[1:])
+    sections = {name: text.strip() for name, text in sections.items()}
     sections[title] = content
     titles = [each for each in PARTS.values() if each in sections]
     path.write_text(HEAD + "".join(f"\n## {each}\n\n{sections[each]}\n" for each in titles))

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes the peers' environments and writes the golden values of the losses from them:
 #
-#   bash benchmarks/peers/make.sh [FOLDER]
+#   bash benchmarks/peers/make.sh [FOLDER]      Python 3.11
 #
-# FOLDER is $PA_KERAS_PEERS or ~/.cache/pa_keras/peers by default, where `benchmarks.run` looks for
-# them. Python 3.11. PyTorch Metric Learning and TensorFlow Addons cannot be installed beside Keras 3 (or need not be),
-# so the tests read what they gave from tests/golden/, and benchmarks ask them in their own process.
+# FOLDER is by default $PA_KERAS_PEERS or ~/.cache/pa_keras/peers, where `benchmarks.run` looks. What
+# is there already is kept. PyTorch Metric Learning and TensorFlow Addons cannot be installed beside
+# Keras 3 (or need not be), so the tests read what they gave from tests/golden/, and benchmarks ask
+# them in a process of their own.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-${PA_KERAS_PEERS:-$HOME/.cache/pa_keras/peers}}

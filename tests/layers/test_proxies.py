@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pa_keras.layers import Proxies
 from pa_keras.losses import ProxyAnchorLoss
@@ -17,6 +18,60 @@ def test_cosines_equal_numpy():
         for c, p in enumerate(proxies):
             expected = x @ p / (np.linalg.norm(x) * np.linalg.norm(p))
             assert cosines[i, c] == pytest.approx(expected, abs=1e-6)
+
+
+def float64_cosines(x, p):
+    """By the formula, with p of any rank."""
+    x, p = (v / np.sqrt((v**2).sum(-1, keepdims=True) + 1e-12) for v in (x, p))
+    return np.tensordot(x, p, (1, -1))
+
+
+@pytest.mark.parametrize("centers", [None, 2])
+@pytest.mark.parametrize("jit", [None, False, True])
+def test_gradients_equal_differences_in_float64(centers, jit):
+    rng = np.random.default_rng(0)
+    layer = Proxies(3, centers)
+    layer.build((None, 4))
+    x, p = rng.normal(size=(5, 4)), 2 * rng.normal(size=layer.proxies.shape)
+    layer.proxies.assign(p)
+    weights = rng.normal(size=(5, *layer.proxies.shape[:-1]))
+
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(layer(x) * tf.constant(weights, tf.float32))
+        return tape.gradient(value, [x, layer.proxies.value])
+
+    step = gradients if jit is None else tf.function(gradients, jit_compile=jit)
+    found = step(tf.constant(x, tf.float32))
+    for i, values in enumerate((x, p)):
+        expected = np.zeros_like(values)
+        for place in np.ndindex(values.shape):
+            sums = []
+            for change in (1e-6, -1e-6):
+                moved = [x.copy(), p.copy()]
+                moved[i][place] += change
+                sums.append((float64_cosines(*moved) * weights).sum())
+            expected[place] = (sums[0] - sums[1]) / 2e-6
+        np.testing.assert_allclose(found[i], expected, atol=1e-5)
+
+
+def test_second_derivative_equals_the_difference_of_gradients():
+    rng = np.random.default_rng(0)
+    layer = Proxies(3, seed=0)
+    x, direction = (tf.constant(rng.normal(size=(5, 4)), tf.float32) for _ in range(2))
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(tf.square(layer(x)))
+        return tape.gradient(value, x)
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        along = tf.reduce_sum(gradient(x) * direction)
+    expected = (gradient(x + 1e-2 * direction) - gradient(x - 1e-2 * direction)) / 2e-2
+    np.testing.assert_allclose(tape.gradient(along, x), expected, atol=3e-2)
 
 
 def test_a_zero_embedding_gives_zeros():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pa_keras.losses import ProxyAnchorLoss, proxy_anchor
+from pa_keras.losses.class_sums import NOTHING, class_log_sums
 
 ROWS, COLUMNS = np.arange(6)[:, None], np.arange(4)[None, :]
 WAVES = np.sin(4 * ROWS + COLUMNS + 1)
@@ -102,6 +103,48 @@ def test_value_and_gradient_equal_the_double_loop(batch, num_classes, seed, alph
     # alpha scales the exponents' own float32 rounding.
     assert loss == pytest.approx(expected, rel=1e-5, abs=1e-6)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-4 * alpha)
+
+
+def test_second_derivative_equals_the_difference_of_gradients():
+    rng = np.random.default_rng(0)
+    s = tf.constant(rng.uniform(-1, 1, (6, 4)), tf.float32)
+    direction = tf.constant(rng.normal(size=(6, 4)), tf.float32)
+
+    def gradient(s):
+        with tf.GradientTape() as tape:
+            tape.watch(s)
+            loss = tf.reduce_mean(proxy_anchor(WAVE_LABELS, s, 0.1, 4.0))
+        return tape.gradient(loss, s)
+
+    with tf.GradientTape() as tape:
+        tape.watch(s)
+        along = tf.reduce_sum(gradient(s) * direction)
+    step = 1e-2 * direction
+    expected = (gradient(s + step) - gradient(s - step)) / 2e-2
+    np.testing.assert_allclose(tape.gradient(along, s), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 32.0, 1e4])
+def test_class_log_sums_equal_sums_in_float64(alpha):
+    rng = np.random.default_rng(0)
+    s = rng.uniform(-1, 1, (7, 5)).astype("float32")
+    labels = np.array([0, 0, 1, 3, 3, 3, 1])
+    own = labels[:, None] == np.arange(5)
+    positive, negative = class_log_sums(tf.constant(labels), tf.constant(s), alpha)
+    for found, rows, sign in ((positive, own, -1), (negative, ~own, 1)):
+        exponents = np.where(rows, sign * alpha * s.astype("float64"), -np.inf)
+        expected = np.logaddexp.reduce(exponents, axis=0)
+        some = rows.any(axis=0)
+        np.testing.assert_allclose(found.numpy()[some], expected[some], rtol=1e-6, atol=1e-6)
+        assert (found.numpy()[~some] <= NOTHING / 2).all()
+
+
+def test_a_batch_of_one_class_has_no_negatives_for_it():
+    s = np.full((3, 2), 0.5, "float32")
+    loss, gradient = value_and_gradient([1, 1, 1], s, 0.1, 32.0)
+    expected, _, _, expected_gradient = oracle([1, 1, 1], s.astype("float64"), 0.1, 32.0)
+    assert loss == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-4)
 
 
 @pytest.mark.parametrize("fill", [-1.0, 0.0, 1.0])

@@ -1,0 +1,84 @@
+"""The benchmarks' table and file; and what a loss step costs, as ratios of the same minute."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """The benchmarks are no part of the package: they are found from the root alone."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    before = set(sys.modules)
+    import benchmarks.parts.loss
+    import benchmarks.run
+
+    yield benchmarks
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] == "benchmarks":
+            del sys.modules[name]
+
+
+def test_a_row_is_the_median_of_the_ratios(benchmarks):
+    rows = benchmarks.rows
+    ours, peer = np.array([1.0, 2.0, 4.0]), np.array([2.0, 6.0, 20.0])
+    row = rows.faster("what", ours, peer, "peer", at_least=3.5)
+    assert (row.ratio, row.spread, row.bar, row.met) == ("3.00", "2.50 to 4.00", ">= 3.5", False)
+    assert (row.ours, row.peer) == ("2 s", "peer 6 s")
+    row = rows.no_slower("what", ours, peer, "peer", at_most=0.4)
+    assert (row.ratio, row.met) == ("0.33", True)
+    assert rows.no_slower("what", ours, peer, "peer").met is None
+    assert rows.exponent(ours, 3 * ours**2) == pytest.approx(2)
+
+
+def test_a_section_replaces_its_own_and_no_other(benchmarks, tmp_path):
+    run, path = benchmarks.run, tmp_path / "performance.md"
+    for title in ("Search", "The loss step", "Search"):
+        run.write_section(path, title, f"| of {title} |\n\nat {path.exists()}")
+    text = path.read_text()
+    assert text.startswith(run.HEAD) and text.count("## ") == 2
+    assert text.index("The loss step |") < text.index("Search |")
+    assert "| of Search |\n\nat True" in text and "| of The loss step |\n\nat True" in text
+
+
+def test_the_file_in_the_docs_is_as_the_command_writes_it(benchmarks, tmp_path):
+    run = benchmarks.run
+    text = run.FILE.read_text()
+    copy = tmp_path / "performance.md"
+    copy.write_text(text)
+    title = next(each for each in run.PARTS.values() if f"## {each}\n" in text)
+    content = text.split(f"## {title}\n\n")[1].split("\n\n## ")[0].rstrip("\n")
+    run.write_section(copy, title, content)
+    assert copy.read_text() == text
+
+
+def test_a_missing_peer_is_named(benchmarks, monkeypatch, tmp_path):
+    monkeypatch.setenv("PA_KERAS_PEERS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"torch.*make\.sh"):
+        benchmarks.peer.Peer("torch")
+    row = benchmarks.rows.missing("what", "faiss", "not there")
+    assert "faiss: not there" in benchmarks.run.as_text([row])
+
+
+@pytest.mark.large
+def test_a_loss_step_takes_less_than_twice_its_three_products(benchmarks):
+    loss, rows = benchmarks.parts.loss, benchmarks.rows
+    sides = {
+        "ours": rows.here(loss.our_step(11_318)),
+        "bare": rows.here(loss.bare_products(11_318)),
+    }
+    seconds = rows.in_turns(sides, turns=15)
+    # The best turn of each: other work on the machine only adds.
+    assert seconds["ours"].min() < 2.0 * seconds["bare"].min()
+
+
+@pytest.mark.large
+def test_a_loss_step_adds_at_most_two_and_a_half_arrays(benchmarks):
+    few, many = 200_000, 500_000
+    added = benchmarks.loss_memory.added
+    slope = (added(many) - added(few)) / (many - few)
+    assert slope / (4 * benchmarks.parts.loss.BATCH) <= 2.5
