@@ -29,9 +29,9 @@ def gradients(parameters, replicas):
 
 
 def proxy_anchor(classes, replicas):
-    """Two log-sums a proxy, which of them are empty, and the gradients of the gathered log-sums."""
-    shapes = (5 + 2) * 2 * 4  # of all that is gathered, and again for the gradients
-    gathered = sent("gather", (2 * 4 + 3 * 4) * classes + shapes, replicas)
+    """Two log-sums a proxy, and the gradients of the gathered log-sums."""
+    shapes = (3 + 2) * 4
+    gathered = sent("gather", 2 * 4 * classes + shapes, replicas)
     return gathered + sent("reduce", 2 * 4 * replicas * classes, replicas)
 
 

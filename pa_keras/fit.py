@@ -28,6 +28,7 @@ PROGRAM = "python -m pa_keras.fit"
 _OF_THIS_PROCESS = (
     "training.cluster",
     "training.max_hours",
+    "training.profile",
     "training.save_minutes",
     "training.strategy",
 )

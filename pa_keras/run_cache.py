@@ -116,7 +116,8 @@ def _of_the_result(config: FitConfig) -> dict[str, Any]:
     """The settings that the result depends on."""
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     del settings["run_dir"], settings["logging"]
-    del settings["training"]["max_hours"], settings["training"]["save_minutes"]
+    for name in ("cluster", "max_hours", "profile", "save_minutes", "strategy"):
+        del settings["training"][name]
     return settings
 
 

@@ -163,10 +163,12 @@ def _pictures(recall: RecallAtK, selection: Dataset, folder: RunFolder) -> Neigh
 def _tensorboard(
     config: FitConfig, folder: RunFolder, steps_per_epoch: int
 ) -> keras.callbacks.Callback:
-    steps = profiled_steps(config.training.profile, steps_per_epoch)
+    steps = profiled_steps(
+        config.training.profile, steps_per_epoch, config.training.steps_per_execution
+    )
     if steps:
         logger.info(
-            "A trace of the steps %d to %d of each phase goes to %s; to see it: pip install "
+            "A trace of the executions %d to %d of each phase goes to %s; to see it: pip install "
             "tensorboard-plugin-profile, then tensorboard --logdir %s",
             *steps,
             folder.tensorboard / "train" / "plugins" / "profile",

@@ -30,6 +30,11 @@ def check(
             "of keras_cv, which draws anew each time. Take a layer of keras.layers."
         )
     expect_counts(steps_per_execution=config.training.steps_per_execution)
+    if config.training.strategy == "multi_worker" and config.training.steps_per_execution > 1:
+        raise ValueError(
+            "Expected steps_per_execution=1 for training.strategy=multi_worker, as Keras takes one "
+            f"step at a time there; received {config.training.steps_per_execution}. Leave it out."
+        )
     replicas = model.distribute_strategy.num_replicas_in_sync
     expect_chunks(config.training.batch_chunks, config.batches.batch_size, replicas)
     assembly.make_evaluation_batches(config, dataset.queries, model.distribute_strategy)

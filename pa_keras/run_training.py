@@ -101,8 +101,11 @@ def train(
         with strategies.naming_lost_workers(strategy):
             _fit(config, dataset, model, callbacks, saver, steps)
         requests.interruptible = True
+        requests.raise_if_wanted()
         if writes:
             run_ending.finish(config, folder, dataset, model, embedder)
+        with strategies.naming_lost_workers(strategy):
+            strategies.any_worker(False, strategy)  # the others end with the chief
     except Stopped as stop:
         logger.info("%s %s %s", stop, saver.where(), go_on)
         sys.exit(stop.code)
@@ -111,8 +114,6 @@ def train(
         if lost is None:
             raise
         raise ValueError(f"{lost} {saver.where()} {go_on}") from error
-    with strategies.naming_lost_workers(strategy):
-        strategies.any_worker(False, strategy)  # the others end with the chief
 
 
 def _fit(

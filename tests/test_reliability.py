@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pa_keras import assembly, fit
+from pa_keras import assembly, fit, run_training
 from pa_keras.training import run_folder, saving
 from pa_keras.training.recall_at_k import RecallAtK
 from pa_keras.training.state import newest_state
@@ -97,6 +97,16 @@ def at_step(monkeypatch, epoch, step, act):
 
 def terminate(number=signal.SIGTERM):
     os.kill(os.getpid(), number)
+
+
+def test_a_run_with_loss_scaling_goes_on(arguments, tmp_path, monkeypatch, log):
+    """Its optimizer makes variables each time that it is built."""
+    folder, half = tmp_path / "run", "--training.precision=mixed_float16"
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, 2, terminate)
+        assert failure(*arguments, half, "--run-dir", folder) == 143
+    run("--run-dir", folder, "--resume")
+    assert "Going on after epoch 2, step 2." in log.text and (folder / "result.json").exists()
 
 
 def test_a_signal_saves_the_steps_of_the_epoch(arguments, tmp_path, monkeypatch, log):
@@ -184,7 +194,7 @@ def test_images_that_changed_between_two_runs(finished, monkeypatch, log):
         message = failure("--run-dir", folder, "--resume")
         assert "1 with other contents (class 1/0.png)" in message and "images.csv" in message
         (folder / "images.csv").unlink()
-        monkeypatch.setattr(fit, "_train", lambda *parts: None)
+        monkeypatch.setattr(run_training, "train", lambda *parts, **more: None)
         run("--run-dir", folder, "--resume")
     finally:
         image.write_bytes(before)
@@ -206,13 +216,13 @@ def test_a_state_that_cannot_be_read(arguments, tmp_path, log, monkeypatch):
     (kept / "epoch-0003-step-000000.npz").write_bytes(b"half")
     seen = []
 
-    def look(*parts):
+    def look(*parts, **more):
         seen.append((folder / "best.keras").read_bytes())
         seen.append((folder / "metrics.csv").read_text().count("\n"))
         raise OSError("looked at")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "_train", look)
+        patch.setattr(run_training, "train", look)
         assert failure("--run-dir", folder, "--resume") == "error: looked at"
     assert seen == [first.read_bytes(), 2]
     run("--run-dir", folder, "--resume")

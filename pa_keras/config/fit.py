@@ -68,8 +68,8 @@ class TrainingConfig:
     """XLA: auto turns it on with a GPU alone, since on a CPU it slows convolutions down."""
 
     batch_chunks: int = 1
-    """Parts of a batch that go through the network one after another: the same gradients, in about
-    a batch_chunks-th of the memory and 4/3 of the time (docs/large_batches.md)."""
+    """Parts of a batch that go through the network one after another: the same gradients, with the
+    activations of one part in memory, in about 4/3 of the time (docs/large_batches.md)."""
 
     steps_per_execution: int = 1
     """Steps that TensorFlow takes before it returns to Python; for small networks on a GPU."""

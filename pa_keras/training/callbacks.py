@@ -104,7 +104,9 @@ class SaveBest(keras.callbacks.Callback):
             save_whole(self.best_model.save, self.path)
         else:
             own = self.states / f"best-epoch-{epoch + 1:04d}.keras"
-            save_whole(self.best_model.save, own)
+            # A state names it, if this epoch's evaluation was done before and is done again.
+            if own != self.kept:
+                save_whole(self.best_model.save, own)
             save_whole(lambda partial: shutil.copyfile(own, partial), self.path)
             self.kept = own
         self.best = logs[self.monitor]

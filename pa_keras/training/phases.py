@@ -110,7 +110,8 @@ def train(
                 steps_per_execution=steps_per_execution,
             )
             # A step that makes variables is traced twice.
-            model.optimizer.build(model.trainable_variables)
+            if not model.optimizer.built:
+                model.optimizer.build(model.trainable_variables)
             if begin < at:
                 saver.progress.go_on_from(state, restore_state(model, saver.folder, state))
                 logger.info("Going on after %s.", state)

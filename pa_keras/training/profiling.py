@@ -6,18 +6,21 @@ import re
 USUAL_STEPS = (11, 20)
 
 
-def profiled_steps(profile: bool | str, steps_per_epoch: int) -> tuple[int, int] | int:
+def profiled_steps(
+    profile: bool | str, steps_per_epoch: int, steps_per_execution: int = 1
+) -> tuple[int, int] | int:
     """Reads the setting into `profile_batch` of `keras.callbacks.TensorBoard`.
 
-    That callback does not end a trace with `fit`: the steps are those of its first epoch at most.
+    That callback counts executions; those of the first epoch of each `fit` are traced at most.
 
     Args:
         profile: False for no trace, True for that of `USUAL_STEPS`, or "first:last", counted from
             1 in each phase.
         steps_per_epoch: batches in an epoch.
+        steps_per_execution: k, steps that TensorFlow takes at once. Default 1.
 
     Returns:
-        (first, last), or 0 for no trace.
+        (first, last) of the executions with these steps, or 0 for no trace.
 
     Raises:
         ValueError: it is neither, or the last step stands before the first.
@@ -38,4 +41,4 @@ def profiled_steps(profile: bool | str, steps_per_epoch: int) -> tuple[int, int]
             f'Expected profile as true, false or "first:last" with 1 <= first <= last; received '
             f'"{profile}"; write "11:20", say.'
         )
-    return min(first, steps_per_epoch), min(last, steps_per_epoch)
+    return tuple(-(-min(step, steps_per_epoch) // steps_per_execution) for step in (first, last))

@@ -141,7 +141,8 @@ def restore_state(model: keras.Model, folder: Path, state: State) -> list[np.nda
     Raises:
         ValueError: the model has other variables than that of the state.
     """
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:  # a second time, loss scaling would make its variables anew
+        model.optimizer.build(model.trainable_variables)
     metrics = []
     with np.load(folder / f"{state.name}.npz") as arrays:
         variables = _variables(model)

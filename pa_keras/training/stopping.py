@@ -79,7 +79,8 @@ class StopRequests:
             reading, self._writing = os.pipe()
             os.set_blocking(self._writing, False)
             self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
-            threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
+            watch = {"target": self._watch, "args": (reading,), "name": "stop requests"}
+            threading.Thread(**watch, daemon=True).start()
             if self._max_hours is not None:
                 left = self._started + 3600 * self._max_hours - time.monotonic()
                 signal.setitimer(signal.ITIMER_REAL, max(left, 1e-3))
@@ -181,8 +182,11 @@ class Stopping(keras.callbacks.Callback):
             self.requests.raise_if_wanted()
             return
         asks = self.progress.step % self.every == 0 or self.progress.epoch_is_trained
-        if asks and self.agreed(self.requests.wanted is not None):
-            raise self.requests.wanted or Stopped("Stopped with another worker.", 143)
+        wanted = self.requests.wanted
+        if asks and self.agreed(wanted is not None):
+            # Clocks differ by seconds: a worker whose time is not over yet ends as the others do.
+            by_signal = self.agreed(wanted is not None and wanted.code != 0)
+            raise wanted or Stopped("Stopped with another worker.", 143 if by_signal else 0)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         # One worker alone must not leave an evaluation that all take part in.

@@ -53,17 +53,20 @@ def test_an_error_in_a_save_is_not_hidden():
 def test_handlers_are_put_back():
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
     before = [signal.getsignal(number) for number in numbers]
-    threads = threading.active_count()
     with StopRequests(max_hours=1):
-        assert signal.getsignal(signal.SIGTERM) not in before
+        assert signal.getsignal(signal.SIGTERM) not in before and len(_listening()) == 1
     assert [signal.getsignal(number) for number in numbers] == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert signal.set_wakeup_fd(-1) == -1
     for _ in range(100):
-        if threading.active_count() == threads:
+        if not _listening():
             break
         time.sleep(0.01)
-    assert threading.active_count() == threads
+    assert not _listening()
+
+
+def _listening():
+    return [thread for thread in threading.enumerate() if thread.name == "stop requests"]
 
 
 def test_the_time_is_over():
@@ -141,16 +144,17 @@ def test_the_same_signal_to_process_and_group_is_one():
 class Agreement:
     """Two workers' steps: asked is the other one, from its third question on."""
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self, by_signal):
+        self.asked, self.by_signal = [], by_signal
 
     def __call__(self, wanted):
         self.asked.append(wanted)
-        return len(self.asked) == 3
+        return len(self.asked) == 3 or (len(self.asked) == 4 and self.by_signal)
 
 
-def test_workers_agree_every_few_steps_and_stop_together():
-    requests, progress, agreed = StopRequests(), Progress(25, 4), Agreement()
+@pytest.mark.parametrize(("by_signal", "code"), [(True, 143), (False, 0)])
+def test_workers_agree_every_few_steps_and_stop_together(by_signal, code):
+    requests, progress, agreed = StopRequests(), Progress(25, 4), Agreement(by_signal)
     stopping = Stopping(requests, progress, agreed, every=10)
     stopping.on_epoch_begin(0)
     asked_at = []
@@ -162,6 +166,6 @@ def test_workers_agree_every_few_steps_and_stop_together():
             if len(agreed.asked) > before:
                 asked_at.append(batch + 1)
     assert asked_at == [10, 20] and progress.step == 25, "and at the end of the epoch"
-    assert stopped.value.code == 143
+    assert stopped.value.code == code
     stopping.on_epoch_end(0)
     assert not requests.interruptible, "none leaves an evaluation that all take part in"
