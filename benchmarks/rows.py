@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,11 +26,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Part:
-    """What one part measured: its rows, what each figure includes, and markdown to follow."""
+    """What one part measured.
+
+    Args:
+        rows: of its table.
+        includes: what each figure includes.
+        more: markdown below the table.
+        versions: of the peers' packages.
+    """
 
     rows: list[Row]
     includes: str
     more: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 def here(call: Callable[[], object], seconds: float = 0.1) -> Side:

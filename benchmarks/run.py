@@ -61,7 +61,7 @@ def as_markdown(part: Part, name: str) -> str:
     """The section: its table, what the figures include, and when and where."""
     lines = [COLUMNS, ["---"] * len(COLUMNS), *map(_cells, part.rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    when = f"`python -m benchmarks.run {name}`, {datetime.date.today()}, {machine()}."
+    when = f"`python -m benchmarks.run {name}`, {datetime.date.today()}, {machine(part.versions)}."
     return "\n\n".join(filter(None, [table, part.more.strip(), part.includes.strip(), when]))
 
 
@@ -75,13 +75,14 @@ def write_section(path: Path, title: str, content: str) -> None:
     path.write_text(HEAD + "".join(f"\n## {each}\n\n{sections[each]}\n" for each in titles))
 
 
-def machine() -> str:
+def machine(peers: dict[str, str]) -> str:
     """Cores and processor, load, and the versions that matter."""
     names = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    versions = (f"{each} {metadata.version(each)}" for each in ("tensorflow", "keras", "numpy"))
     cores = len(os.sched_getaffinity(0))
     load = f"load {os.getloadavg()[1]:.1f} in the last five minutes"
-    return f"{cores} cores of {names[0] if names else 'a processor'}, {load}; {', '.join(versions)}"
+    versions = {each: metadata.version(each) for each in ("tensorflow", "keras", "numpy")} | peers
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{cores} cores of {names[0] if names else 'a processor'}, {load}; {listed}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -67,9 +67,10 @@ def bare_products(classes: int, embedding_size: int = EMBEDDING_SIZE) -> Callabl
 
 
 def measure(turns: int) -> Part:
-    rows = []
+    rows, versions = [], {}
     try:
         with Peer("torch") as peer:
+            versions = peer.versions
             for classes in CLASSES:
                 rows += _of_classes(classes, turns, peer)
     except FileNotFoundError as problem:
@@ -77,7 +78,7 @@ def measure(turns: int) -> Part:
         for classes in CLASSES:
             rows += _of_classes(classes, turns, None)
     rows.append(_memory())
-    return Part(rows, INCLUDES.format(batch=BATCH, size=EMBEDDING_SIZE))
+    return Part(rows, INCLUDES.format(batch=BATCH, size=EMBEDDING_SIZE), versions=versions)
 
 
 def _of_classes(classes: int, turns: int, peer: Peer | None) -> list[Row]:

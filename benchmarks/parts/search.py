@@ -25,7 +25,7 @@ def measure(turns: int) -> Part:
     vectors = random_units(np.random.default_rng(0), NUMBER, SIZE)
     buffer = np.empty((1_024, NUMBER), np.float32)
     starts = itertools.cycle(range(0, NUMBER - QUERIES, QUERIES))
-    working = []
+    working, versions = [], {}
 
     def ours() -> float:
         own = np.arange(start := next(starts), start + QUERIES)
@@ -44,6 +44,7 @@ def measure(turns: int) -> Part:
         side()  # BLAS takes its own memory at the first call
     try:
         with Peer("torch") as peer:
+            versions = peer.versions
             sizes = {"number": NUMBER, "size": SIZE, "queries": QUERIES, "k": K + 1}
             sides["faiss"], _ = peer.side("faiss_flat", **sizes)
             seconds = in_turns(sides, turns)
@@ -53,7 +54,7 @@ def measure(turns: int) -> Part:
         rows = [missing(what, "faiss flat", str(problem))]
     rows.append(no_slower(what, seconds["ours"], seconds["product"], "bare product"))
     more = f"Exact search worked in {np.median(working):.0f} MB beside its results."
-    return Part(rows, INCLUDES, more)
+    return Part(rows, INCLUDES, more, versions)
 
 
 def _all_similarities(queries: np.ndarray, vectors: np.ndarray, buffer: np.ndarray) -> None:
