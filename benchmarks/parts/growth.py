@@ -21,9 +21,9 @@ PICTURE = Path(__file__).parents[2] / "docs" / "images" / "growth.png"
 INCLUDES = f"""\
 The loss step as above, at embedding size {SIZE}; its memory at 16, as above. Search: {QUERIES:,}
 queries, the 10 nearest, {SIZE} numbers, clusters of {PER_CLUSTER}; ScaNN without building and
-tuning, which the table names beside it, and brute force below 20,000 vectors. Memory of a search: what it adds to
-the process at its peak, ScaNN's with building. The exponent b, of cost = a n^b, is fitted to sizes
-of 10,000 and more.
+tuning, which the table names beside it, and brute force below 20,000 vectors. Memory of a search:
+what it adds to the process at its peak, ScaNN's with building. The exponent b, of cost = a n^b, is
+fitted to sizes of 10,000 and more.
 """
 
 
