@@ -317,27 +317,3 @@ def test_a_class_with_fewer_images_than_the_sampler_asks(arguments, photos, tmp_
     run(arguments, "--run-dir", tmp_path / "run", "--loss", "n_pair", "--training.selection=last")
     log = (tmp_path / "run" / "fit.log").read_text() + capsys.readouterr().err
     assert "1 of 5 classes have fewer than 2 images" in log
-
-
-def test_a_batch_in_chunks_and_steps_in_one_execution_change_nothing(arguments, tmp_path):
-    # Chunks would be normalised each by itself.
-    arguments = [*arguments, "--model.batch_norm=frozen", "--training.selection=last"]
-    run(arguments, "--run-dir", tmp_path / "whole")
-    more = ["--training.batch_chunks=3", "--training.steps_per_execution=3"]
-    run(arguments, "--run-dir", tmp_path / "parts", *more)  # of 5 steps an epoch
-    pairs = zip(rows(tmp_path / "whole"), rows(tmp_path / "parts"), strict=True)
-    for expected, received in pairs:
-        assert received["loss"] == pytest.approx(expected["loss"], rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("batch_chunks=4", "batch_size that batch_chunks=4 divides; received a batch of 6"),
-        ("batch_chunks=0", "batch_chunks of 1 or more; received 0"),
-        ("steps_per_execution=0", "steps_per_execution of at least 1; received 0"),
-    ],
-)
-def test_chunks_and_executions_out_of_range(arguments, tmp_path, setting, message):
-    assert message in failure(arguments, "--run-dir", tmp_path / "run", f"--training.{setting}")
-    assert not (tmp_path / "run").exists()
