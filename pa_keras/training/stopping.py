@@ -80,7 +80,8 @@ class StopRequests:
             os.set_blocking(self._writing, False)
             self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
             watch = {"target": self._watch, "args": (reading,), "name": "stop requests"}
-            threading.Thread(**watch, daemon=True).start()
+            self._watcher = threading.Thread(**watch, daemon=True)
+            self._watcher.start()
             if self._max_hours is not None:
                 left = self._started + 3600 * self._max_hours - time.monotonic()
                 signal.setitimer(signal.ITIMER_REAL, max(left, 1e-3))
@@ -90,7 +91,10 @@ class StopRequests:
         if self._is_main:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.set_wakeup_fd(self._wakeup)
-            os.close(self._writing)  # which ends the thread
+            # A byte, as the pipe's end would not be seen while a forked child holds it open.
+            os.write(self._writing, b"\0")
+            self._watcher.join()
+            os.close(self._writing)
             for number, handler in self._before.items():
                 signal.signal(number, handler)
 
