@@ -1,14 +1,15 @@
 """Training: optimizers, callbacks, the phases of a run, and its folder."""
 
+from pa_keras.training.adamw import AdamW
 from pa_keras.training.embedding import Embedder, embed
 from pa_keras.training.optimizers import adamw, decayed, two_rate_adamw
 from pa_keras.training.recall_at_k import RecallAtK
-from pa_keras.training.reference import TorchAdamW, reference_optimizers
+from pa_keras.training.reference import reference_optimizers
 
 __all__ = [
+    "AdamW",
     "Embedder",
     "RecallAtK",
-    "TorchAdamW",
     "adamw",
     "decayed",
     "embed",

@@ -24,39 +24,50 @@ def expect_chunks(chunks: int, batch_size: int | None = None, replicas: int = 1)
         )
 
 
+def forward(embedder: keras.Model, images: tf.Tensor, number: int) -> tf.Tensor:
+    """The embeddings of a batch, one chunk after another."""
+    chunks = tf.map_fn(
+        lambda place: embedder(chunk(images, place, number), training=True),
+        tf.range(number),
+        parallel_iterations=1,  # all at the same time would save nothing; so below
+        fn_output_signature=tf.as_dtype(embedder.output.dtype),
+    )
+    return tf.reshape(tf.einsum("nb...->bn...", chunks), (-1, *chunks.shape[2:]))
+
+
 def backward(
-    embedder: keras.Model, chunks: tf.Tensor, of_embeddings: tf.Tensor, at_start: list[tf.Tensor]
+    embedder: keras.Model,
+    images: tf.Tensor,
+    of_embeddings: tf.Tensor,
+    number: int,
+    at_start: list[tf.Tensor],
 ) -> list[tf.Tensor]:
     """The gradients of the embedder's weights, and its batch statistics moved on from the start."""
     weights, statistics = embedder.trainable_weights, batch_statistics(embedder)
 
-    def add(sums, of_chunk):
-        images, of_outputs = of_chunk
+    def add(sums, place):
         put_back(statistics, at_start)
         with tf.GradientTape() as tape:
-            outputs = embedder(images, training=True)
+            outputs = embedder(chunk(images, place, number), training=True)
+        of_outputs = chunk(of_embeddings, place, number)
         found = tape.gradient(outputs, weights, of_outputs, tf.UnconnectedGradients.ZERO)
         gradients = [total + part for total, part in zip(sums[0], found, strict=True)]
         moved = [total + part for total, part in zip(sums[1], copies(statistics), strict=True)]
         return gradients, moved
 
-    zeros = [tf.zeros(v.shape, v.dtype) for v in weights], [tf.zeros_like(v) for v in at_start]
-    gradients, moved = tf.foldl(add, (chunks, of_embeddings), zeros, parallel_iterations=1)
-    put_back(statistics, [total / chunks.shape[0] for total in moved])
+    # Of `tf.zeros` TensorFlow would make constants, which are kept three times over.
+    zeros = [
+        [tf.raw_ops.Empty(shape=v.shape, dtype=v.dtype, init=True) for v in values]
+        for values in (weights, statistics)
+    ]
+    gradients, moved = tf.foldl(add, tf.range(number), zeros, parallel_iterations=1)
+    put_back(statistics, [total / number for total in moved])
     return gradients
 
 
-def cut(batch: tf.Tensor, number: int) -> tf.Tensor:
-    """(B, ...) to (n, B / n, ...), chunk i from the rows i, i + n and so on."""
-    expect_chunks(number, batch.shape[0])
-    rows = tf.reshape(batch, (-1, number, *batch.shape[1:]))
-    return tf.einsum("bn...->nb...", rows)
-
-
-def joined(chunks: tf.Tensor) -> tf.Tensor:
-    """What `cut` has cut."""
-    rows = tf.einsum("nb...->bn...", chunks)
-    return tf.reshape(rows, (-1, *chunks.shape[2:]))
+def chunk(batch: tf.Tensor, place: tf.Tensor, number: int) -> tf.Tensor:
+    """The rows place, place + number and so on; (B, ...) to (B / number, ...)."""
+    return tf.gather(tf.reshape(batch, (-1, number, *batch.shape[1:])), place, axis=1)
 
 
 def random_states(model: keras.Model) -> list[keras.Variable]:

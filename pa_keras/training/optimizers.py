@@ -7,6 +7,7 @@ import keras
 from keras.optimizers import schedules
 
 from pa_keras.layers import Proxies
+from pa_keras.training.adamw import AdamW
 
 
 def two_rate_adamw(
@@ -75,9 +76,7 @@ def adamw(
         >>> round(float(adamw(1e-4).learning_rate), 6)
         0.0001
     """
-    return keras.optimizers.AdamW(
-        learning_rate, weight_decay=weight_decay, epsilon=1e-8, clipvalue=clip_value
-    )
+    return AdamW(learning_rate, weight_decay, epsilon=1e-8, clipvalue=clip_value)
 
 
 def decayed(

@@ -4,51 +4,13 @@ import re
 from collections.abc import Callable
 
 import keras
-from keras import ops
 from keras.optimizers import schedules
 
 from pa_keras.layers import Proxies
+from pa_keras.training.adamw import AdamW
 
 # A learning rate, for an optimizer which starts at an epoch of the run.
 RateFrom = Callable[[int], float | schedules.LearningRateSchedule]
-
-
-@keras.saving.register_keras_serializable("pa_keras")
-class TorchAdamW(keras.optimizers.AdamW):
-    """AdamW whose epsilon is added after the bias correction, as in PyTorch.
-
-        p <- (1 - lr lambda) p
-        m <- beta_1 m + (1 - beta_1) g,   v <- beta_2 v + (1 - beta_2) g^2
-        p <- p - lr m / (1 - beta_1^t) / (sqrt(v / (1 - beta_2^t)) + epsilon)
-
-    Keras adds epsilon to sqrt(v) itself, which makes it 1 / sqrt(1 - beta_2^t) times as large: 32
-    times in the first step. That is felt where gradients are as small as epsilon.
-
-    Args:
-        learning_rate, weight_decay (lambda), clipvalue and the others: as of
-            `keras.optimizers.AdamW`, with its defaults; PyTorch's are weight_decay 1e-2 and
-            epsilon 1e-8. `amsgrad` has no effect.
-
-    Example:
-        >>> variable = keras.Variable([1.0])
-        >>> TorchAdamW(0.1, weight_decay=0.0, epsilon=1e-8).apply([ops.ones(1)], [variable])
-        >>> round(float(variable[0]), 4)
-        0.9
-
-    Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019, algorithm 2.
-    """
-
-    def update_step(self, gradient, variable, learning_rate):
-        dtype = variable.dtype
-        learning_rate, gradient = ops.cast(learning_rate, dtype), ops.cast(gradient, dtype)
-        step = ops.cast(self.iterations + 1, dtype)
-        m = self._momentums[self._get_variable_index(variable)]
-        v = self._velocities[self._get_variable_index(variable)]
-        self.assign_add(m, (gradient - m) * (1 - self.beta_1))
-        self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))
-        mean = m / (1 - ops.power(ops.cast(self.beta_1, dtype), step))
-        deviation = ops.sqrt(v / (1 - ops.power(ops.cast(self.beta_2, dtype), step)))
-        self.assign_sub(variable, learning_rate * mean / (deviation + self.epsilon))
 
 
 def reference_optimizers(
@@ -58,7 +20,7 @@ def reference_optimizers(
     weight_decay: float = 1e-4,
     clip_value: float | None = 10.0,
 ) -> Callable[[int], keras.optimizers.Optimizer]:
-    """The optimizers of the phases of a run: one `TorchAdamW` each for three groups of weights.
+    """The optimizers of the phases of a run: one `AdamW` each for three groups of weights.
 
     The backbone's begins when the backbone begins to move, so that its moments and its count of
     steps do; those of the embedding layer and of the proxies go on through the whole run.
@@ -82,8 +44,8 @@ def reference_optimizers(
     Source: the code that the authors of Proxy-Anchor (CVPR 2020) published, train.py.
     """
 
-    def with_rate(rate: float | schedules.LearningRateSchedule) -> TorchAdamW:
-        return TorchAdamW(rate, weight_decay, epsilon=1e-8, clipvalue=clip_value)
+    def with_rate(rate: float | schedules.LearningRateSchedule) -> AdamW:
+        return AdamW(rate, weight_decay, epsilon=1e-8, clipvalue=clip_value)
 
     embedding = with_rate(learning_rate(0))
     weights = model.get_layer("embedding_model").get_layer("embedding").weights

@@ -7,9 +7,8 @@ from pa_keras.training.chunks import (
     backward,
     batch_statistics,
     copies,
-    cut,
     expect_chunks,
-    joined,
+    forward,
     put_back,
     random_states,
 )
@@ -65,21 +64,13 @@ class TrainingModel(keras.Model):
         if embedder is None or not embedder.trainable_weights:
             return super().train_step(data)
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        chunks = cut(images, self.chunks)
+        expect_chunks(self.chunks, images.shape[0])
         seeds, statistics = random_states(embedder), batch_statistics(embedder)
         at_start = copies(seeds), copies(statistics)
-        # Not at the same time, or nothing would be saved; so below.
-        embeddings = joined(
-            tf.map_fn(
-                lambda chunk: embedder(chunk, training=True),
-                chunks,
-                parallel_iterations=1,
-                fn_output_signature=tf.as_dtype(embedder.output.dtype),
-            )
-        )
+        embeddings = forward(embedder, images, self.chunks)
         outputs, of_embeddings, gradients = self._from_loss(embeddings, labels, weights)
         put_back(seeds, at_start[0])
-        of_embedder = backward(embedder, chunks, cut(of_embeddings, self.chunks), at_start[1])
+        of_embedder = backward(embedder, images, of_embeddings, self.chunks, at_start[1])
         self._update(gradients, embedder.trainable_weights, of_embedder)
         return self.compute_metrics(images, labels, outputs, sample_weight=weights)
 
