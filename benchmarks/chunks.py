@@ -1,7 +1,7 @@
 """Memory and time of a training step whose batch goes through the network in chunks.
 
-    python benchmarks/chunks.py
-    python benchmarks/chunks.py --backbone efficientnet_lite0 --image-size 128 --chunks 1 2 8
+    python -m benchmarks.chunks
+    python -m benchmarks.chunks --backbone efficientnet_lite0 --image-size 128 --chunks 1 2 8
 
 Each measurement is a process of its own: the highest resident memory during some steps, above that
 once model and optimizer are built. Memory counts at any time; seconds only as a ratio, and if
@@ -13,9 +13,10 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
+
+from benchmarks.memory import forget_peak, memory
 
 
 def main():
@@ -46,20 +47,26 @@ def main():
         seconds = float(np.median([run["seconds"] for run in runs]))
         first = first or (peak, seconds)
         print(
-            f"{chunks:>6} {peak / 2**20:>8.0f} MiB {peak / first[0]:>6.2f} {seconds:>9.2f} "
+            f"{chunks:>6} {peak:>8.0f} MiB {peak / first[0]:>6.2f} {seconds:>9.2f} "
             f"{seconds / first[1]:>6.2f} {runs[0]['loss']:>10.5f}"
         )
 
 
 def in_a_process(chunks):
     """What `measure` finds in a new process with the same options."""
-    command = [sys.executable, *sys.argv, f"--in-this-process={chunks}"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.chunks",
+        *sys.argv[1:],
+        f"--in-this-process={chunks}",
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(options, chunks):
-    """Bytes above those after building, seconds of the fastest step, the first loss."""
+    """MiB above those after building, seconds of the fastest step, the first loss."""
     import keras
     import tensorflow as tf
 
@@ -81,8 +88,7 @@ def measure(options, chunks):
     images = rng.uniform(0, 255, (options.batch_size, *size, 3)).astype("float32")
     labels = rng.integers(0, 98, options.batch_size)
     batches = tf.data.Dataset.from_tensors((images, labels)).repeat()
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = forget_peak()
     losses, seconds = [], []
     started = time.perf_counter()
 
@@ -97,16 +103,10 @@ def measure(options, chunks):
         batches, steps_per_epoch=options.steps + 1, shuffle=False, verbose=0, callbacks=[timing]
     )
     return {
-        "peak": resident("VmHWM") - before,
+        "peak": memory("VmHWM") - before,
         "seconds": min(seconds[1:]),
         "loss": float(losses[0]),
     }
-
-
-def resident(name):
-    """Bytes of this process, VmRSS now or VmHWM at most."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What an exported SavedModel costs beside Keras: its signatures, and search in a million vectors.
 
-    python benchmarks/export.py [--turns 7] [--vectors 1000000]
+    python -m benchmarks.export [--turns 7] [--vectors 1000000]
 
 The network is EfficientNet-Lite0 at 160 px with random weights, the batch 32 photographs of
 500 x 400 that are drawn here. Medians of interleaved turns in one process; the server's own work
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.memory import memory
 from pa_keras.exporters import Gallery, to_saved_model
 from pa_keras.models import embedding_model
 from pa_keras.pipelines import decode_image, evaluation_image
@@ -117,12 +118,6 @@ def search(path: Path, turns: int) -> None:
           f"{memory('VmHWM') - before:.0f} MB")  # fmt: skip
 
 
-def memory(key: str) -> float:
-    """Of this process, MB: "VmRSS" now, "VmHWM" at its peak (getrusage counts the parent's too)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{key}:"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=7)
@@ -137,7 +132,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             make_gallery(Path(folder) / "1", options.vectors, dtype)
             print(f"neighbours over {options.vectors:,} x {DIMENSION} {dtype}:", flush=True)
-            command = [sys.executable, __file__, "--search", f"{folder}/1"]
+            command = [sys.executable, "-m", "benchmarks.export", "--search", f"{folder}/1"]
             subprocess.run([*command, "--turns", str(options.turns)], check=True)
 
 

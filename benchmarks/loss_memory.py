@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.memory import memory
+
 
 def added(classes: int) -> int:
     """In a process of its own: memory that was freed before would hide what a step takes."""
@@ -12,22 +14,16 @@ def added(classes: int) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout)
 
 
-def of_process(key: str) -> int:
-    """Bytes: "VmRSS" now, "VmHWM" at the peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
-
-
 def main(classes: int, embedding_size: int = 16) -> None:
     """Measures and prints."""
     from benchmarks.parts.loss import our_step
 
     our_step(64, embedding_size)()  # what TensorFlow takes at its first step
     step = our_step(classes, embedding_size)
-    before = of_process("VmRSS")
+    before = memory("VmRSS")
     for _ in range(3):
         step()
-    print(of_process("VmHWM") - before)
+    print(round(2**20 * (memory("VmHWM") - before)))
 
 
 if __name__ == "__main__":

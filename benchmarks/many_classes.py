@@ -1,7 +1,7 @@
 """Time, memory and optimizer state of a training step by its number of classes, network aside.
 
-    python benchmarks/many_classes.py
-    python benchmarks/many_classes.py --loss arcface --classes 10000 100000
+    python -m benchmarks.many_classes
+    python -m benchmarks.many_classes --loss arcface --classes 10000 100000
 
 Embeddings are given; measured is what follows them: cosines to the proxies, loss, gradients and
 AdamW. Each number of classes is a process of its own. The exponent is that of the power of C by
@@ -14,9 +14,10 @@ import math
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
+
+from benchmarks.memory import memory
 
 # Cars-196, Stanford Online Products, and beyond.
 CLASSES = (98, 11_318, 100_000, 1_000_000)
@@ -39,7 +40,8 @@ def main():
           f" {'proxies MiB':>11} {'optimizer MiB':>13}")  # fmt: skip
     before = None
     for classes in options.classes:
-        command = [sys.executable, *sys.argv, f"--in-this-process={classes}"]
+        command = [sys.executable, "-m", "benchmarks.many_classes", *sys.argv[1:]]
+        command.append(f"--in-this-process={classes}")
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
         found = json.loads(done.stdout.splitlines()[-1])
         grown = {
@@ -50,15 +52,15 @@ def main():
         }
         print(
             f"{classes:>9,} {1000 * found['seconds']:>10.1f} {grown['seconds']:>8.2f}"
-            f" {found['peak'] / 2**20:>9.0f} {grown['peak']:>8.2f}"
-            f" {found['proxies'] / 2**20:>11.1f} {found['optimizer'] / 2**20:>13.1f}",
+            f" {found['peak']:>9.0f} {grown['peak']:>8.2f}"
+            f" {found['proxies']:>11.1f} {found['optimizer']:>13.1f}",
             flush=True,
         )
         before = classes, found
 
 
 def measure(options, classes):
-    """Seconds of the fastest step; bytes above those before the model, of proxies, of optimizer."""
+    """Seconds of the fastest step; MiB above those before the model, of proxies, of optimizer."""
     import keras
     import tensorflow as tf
 
@@ -70,7 +72,7 @@ def measure(options, classes):
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(options.batch_size, options.embedding_size)).astype("float32")
     labels = rng.integers(0, classes, options.batch_size)
-    before = resident("VmRSS")
+    before = memory("VmRSS")
     inputs = keras.Input((options.embedding_size,))
     given = keras.Model(inputs, inputs, name="embedding_model")
     model = loss_choice.make_training_model(config, given, classes)
@@ -91,21 +93,15 @@ def measure(options, classes):
     )
     return {
         "seconds": min(seconds[1:]),
-        "peak": resident("VmHWM") - before,
+        "peak": memory("VmHWM") - before,
         "proxies": size(model.trainable_variables),
         "optimizer": size(model.optimizer.variables),
     }
 
 
 def size(variables):
-    """Bytes of all of them."""
-    return sum(variable.numpy().nbytes for variable in variables)
-
-
-def resident(name):
-    """Bytes of this process, VmRSS now or VmHWM at most."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+    """MiB of all of them."""
+    return sum(variable.numpy().nbytes for variable in variables) / 2**20
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Speed beside what a user would pick instead, and `docs/performance.md`.
 
     bash benchmarks/peers/make.sh                 # once: the peers' environments
-    python -m benchmarks.run loss search          # or growth, export, all
+    python -m benchmarks.run loss search          # or one of the other parts, or all
 
 Each part replaces its own section of the file. A part is a module of `benchmarks.parts`.
 """
@@ -18,9 +18,14 @@ from benchmarks.rows import Part, Row
 
 PARTS = {
     "loss": "The loss step",
-    "growth": "Cost as the work grows",
+    "step": "The training step",
+    "input": "The input pipeline",
+    "evaluation": "Evaluation",
     "search": "Search",
     "export": "The exported model",
+    "growth": "Cost as the work grows",
+    "settings": "Threads and oneDNN",
+    "startup": "Start-up",
 }
 FILE = Path(__file__).parents[1] / "docs" / "performance.md"
 HEAD = """\

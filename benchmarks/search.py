@@ -3,7 +3,7 @@ r"""ScaNN against faiss's flat index and exact search: time, memory, and error.
     pip install faiss-cpu
     python -m pa_keras.fit --config glyphs --model.embedding_size 512 --training.epochs 6 \
         --run_dir runs/search
-    python benchmarks/search.py --run runs/search [--parts scann million]
+    python -m benchmarks.search --run runs/search [--parts scann million]
 
 scann: 60,502 embeddings of drawn letters by the run's model, no two images alike, k = 10.
 million: 1,000,000 x 128 clustered vectors, 10,000 queries, k = 10.
@@ -17,6 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from benchmarks.memory import forget_peak, memory
 from pa_keras.datasets.glyphs import load_glyphs
 from pa_keras.retrieval import matches, recall_at_k, search
 from pa_keras.retrieval.exact import exact_neighbours
@@ -32,18 +33,6 @@ def timed(function: Callable, *arguments: object) -> tuple[float, object]:
     started = time.perf_counter()
     result = function(*arguments)
     return time.perf_counter() - started, result
-
-
-def memory(name: str) -> float:
-    """VmRSS (now) or VmHWM (the most since `forget_peak`) of this process, MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
-
-
-def forget_peak() -> float:
-    """Starts VmHWM anew; what is held now, MB."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return memory("VmRSS")
 
 
 def random_units(rng: np.random.Generator, number: int, size: int) -> np.ndarray:

@@ -15,9 +15,11 @@ from pa_keras.config import FitConfig
 if TYPE_CHECKING:
     import jsonargparse
     import keras
+    import tensorflow as tf
 
     from pa_keras.datasets import Dataset
     from pa_keras.training.run_folder import RunFolder
+    from pa_keras.training.state import State
 
 # Not by __name__, which is __main__ under python -m: its lines would go nowhere.
 logger = logging.getLogger("pa_keras.fit")
@@ -72,8 +74,10 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
             "Expected --run-dir for training.strategy=multi_worker; received none. Give a new "
             "folder on a disk that every worker sees: to resume they read the state there."
         )
-    # A dry run waits for nobody.
-    strategy = run_training.make_strategy(config if not dry_run else FitConfig())
+    if dry_run and config.training.strategy == "multi_worker":
+        strategy = run_training.make_strategy(FitConfig())  # it waits for nobody
+    else:
+        strategy = run_training.make_strategy(config)
     writes = strategies.is_chief(strategy)
     if writes and not dry_run:
         expect_new_run(config.run_dir)
@@ -120,7 +124,7 @@ def _resume(
     parser: "jsonargparse.ArgumentParser",
     started: float,
 ) -> None:
-    from pa_keras import assembly, run_images, run_training
+    from pa_keras import assembly, run_checks, run_images, run_training
     from pa_keras.training import strategies
     from pa_keras.training.run_folder import existing_run_folder
     from pa_keras.training.state import newest_state, restore_best
@@ -143,10 +147,13 @@ def _resume(
         _expect_same_images(folder, run_images.fingerprint_of(dataset, selection), writes)
         if writes:
             folder.drop_metrics_after(state.epoch if state else 0)
-            restore_best(folder.state, state, folder.best_model)
+            if config.training.selection != "last":
+                restore_best(folder.state, state, folder.best_model)
         # All workers make a model together: none reads the metrics before they are put right.
         with strategies.naming_lost_workers(strategy), strategy.scope():
             model, embedder = assembly.make_models(config, dataset.train.num_classes)
+            run_checks.check_devices(config, model)
+            _expect_same_state(folder, state, strategy)
         run_training.train(config, folder, dataset, selection, model, embedder, requests, state)
 
 
@@ -158,6 +165,19 @@ def _expect_same_images(folder: "RunFolder", images: dict, writes: bool) -> None
     elif writes:
         logger.warning("%s is missing: the images of now are taken.", folder.images)
         write_fingerprint(folder.images, images)
+
+
+def _expect_same_state(
+    folder: "RunFolder", state: "State | None", strategy: "tf.distribute.Strategy"
+) -> None:
+    from pa_keras.training import strategies
+
+    steps = 10**9  # more than an epoch has
+    if not strategies.all_have(state.epoch * steps + state.step if state else 0, strategy):
+        raise ValueError(
+            f"Expected every worker to go on from the same state; this one found {state or 'none'} "
+            f"in {folder.state}, and others another. Let --run-dir be one folder that all see."
+        )
 
 
 def _resumed_config(

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from pa_keras import assembly
 from pa_keras.config import FitConfig
@@ -22,7 +21,7 @@ from pa_keras.training.run_folder import RunFolder
 from pa_keras.training.saving import SaveState
 from pa_keras.training.state import State
 from pa_keras.training.stopping import Stopping, StopRequests
-from pa_keras.training.strategies import any_worker, is_chief
+from pa_keras.training.strategies import any_worker, is_chief, several_processes
 
 # Not by __name__: what is said of a run stands under the name of its command.
 logger = logging.getLogger("pa_keras.fit")
@@ -45,7 +44,7 @@ def make_callbacks(
     """
     strategy = model.distribute_strategy
     writes = is_chief(strategy)
-    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    several = several_processes(strategy)
     agreed = (lambda flag: any_worker(flag, strategy)) if several else None
     trained = model.get_layer("embedding_model")
     rows = folder.read_metrics()

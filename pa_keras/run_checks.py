@@ -16,6 +16,7 @@ from pa_keras.training.profiling import profiled_steps
 from pa_keras.training.progress import Progress
 from pa_keras.training.saving import SaveState
 from pa_keras.training.stopping import StopRequests
+from pa_keras.training.strategies import several_processes
 
 
 def check(
@@ -29,22 +30,29 @@ def check(
             f"Expected an augmentation that repeats, for training.deterministic; received {extra} "
             "of keras_cv, which draws anew each time. Take a layer of keras.layers."
         )
-    expect_counts(steps_per_execution=config.training.steps_per_execution)
-    if config.training.strategy == "multi_worker" and config.training.steps_per_execution > 1:
-        raise ValueError(
-            "Expected steps_per_execution=1 for training.strategy=multi_worker, as Keras takes one "
-            f"step at a time there; received {config.training.steps_per_execution}. Leave it out."
-        )
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    expect_chunks(config.training.batch_chunks, config.batches.batch_size, replicas)
+    check_devices(config, model)
     assembly.make_evaluation_batches(config, dataset.queries, model.distribute_strategy)
     assembly.make_batches(config, dataset.train, "none", model.distribute_strategy)
     loss_choice.make_loss(config, dataset.train.num_classes)
     steps = steps_per_epoch(len(dataset.train), config.batches.batch_size)
-    profiled_steps(config.training.profile, steps)
+    profiled_steps(config.training.profile, steps, config.training.steps_per_execution)
     optimizer = assembly.make_optimizers(config, model, steps)
     for phase in phases(config.training.epochs, config.training.warmup_epochs):
         optimizer(phase.first_epoch)
     SaveState(Path(), Progress(steps, 1), StopRequests(), config.training.save_minutes)
     if selection is not None:
         run_callbacks.make_recall(config, selection, model, {})
+
+
+def check_devices(config: FitConfig, model: keras.Model) -> None:
+    """What depends on the devices, which a resumed run may change."""
+    training = config.training
+    expect_counts(steps_per_execution=training.steps_per_execution)
+    if several_processes(model.distribute_strategy) and training.steps_per_execution > 1:
+        raise ValueError(
+            "Expected steps_per_execution=1 for training.strategy=multi_worker, as Keras takes one "
+            f"step at a time there; received {training.steps_per_execution}. Leave it out, or, "
+            "to resume, take another strategy."
+        )
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    expect_chunks(training.batch_chunks, config.batches.batch_size, replicas)

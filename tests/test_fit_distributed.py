@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -54,8 +55,8 @@ def alone(arguments, tmp_path_factory):
     return folder
 
 
-def start(workers, *arguments):
-    """The processes of a run, each told of the others by TF_CONFIG."""
+def start(workers, *arguments, own=None):
+    """The processes of a run, each told of the others by TF_CONFIG, with an argument of its own."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
@@ -67,7 +68,8 @@ def start(workers, *arguments):
         command = [sys.executable, "-m", "pa_keras.fit", "--training.strategy=multi_worker"]
         processes.append(
             subprocess.Popen(
-                [*command, *arguments], env={**os.environ, **environment}, text=True,
+                [*command, *arguments, *(own[index : index + 1] if own else [])],
+                env={**os.environ, **environment}, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )
         )  # fmt: skip
@@ -137,6 +139,27 @@ def test_a_killed_worker_stops_the_others_and_a_restart_goes_on(arguments, alone
     assert codes == [0, 0], errors
     assert "Going on after epoch 1." in errors[0]
     assert_same_run(tmp_path / "run", alone)
+
+
+def test_workers_that_see_other_states_do_not_go_on(alone, tmp_path):
+    folders = [shutil.copytree(alone, tmp_path / name) for name in ("mine", "yours")]
+    (folders[1] / "state" / "epoch-0004-step-000000.json").unlink()
+    own = [f"--run-dir={folder}" for folder in folders]
+    codes, _, errors = finish(start(2, "--resume", own=own))
+    assert codes == [1, 1], errors
+    for error, state in zip(errors, ("epoch 3", "epoch 2"), strict=True):
+        assert f"to go on from the same state; this one found {state} in" in error
+
+
+def test_steps_in_one_execution_are_not_for_several_processes(arguments, tmp_path):
+    run = [f"--run-dir={tmp_path}/run", "--training.steps_per_execution=2"]
+    codes, _, errors = finish(start(1, *arguments, *run))
+    assert codes == [1] and "steps_per_execution=1 for training.strategy=multi_worker" in errors[0]
+    assert not Path(tmp_path / "run").exists()
+    # Nor for one that was begun alone.
+    fit.main([*arguments, *run, "--training.epochs=1"])
+    codes, _, errors = finish(start(1, run[0], "--resume"))
+    assert codes == [1] and "to resume, take another strategy" in errors[0]
 
 
 def test_replicas_of_one_process_equal_one(arguments, alone, tmp_path):

@@ -6,7 +6,7 @@ from benchmarks.rows import Part, faster, here, in_turns, no_slower
 INCLUDES = f"""\
 EfficientNet-Lite0 at {SIZE[0]} px with random weights, {BATCH} photographs of 500 x 400. The parts
 of `serving_default`: decoding and preprocessing by themselves, then `pixels_float32`. The server's
-own work is not included. Search in an exported million: `python benchmarks/export.py`.
+own work is not included. Search in an exported million: `python -m benchmarks.export`.
 """
 
 

@@ -6,9 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks import loss_memory
+from benchmarks.memory import forget_peak, memory
 from benchmarks.parts.loss import BATCH, our_step
 from benchmarks.rows import Part, Row, duration, exponent, here, in_turns
-from benchmarks.search import forget_peak, memory, random_units, timed
+from benchmarks.search import random_units, timed
 from pa_keras.retrieval import search
 
 CLASSES = (100, 1_000, 10_000, 100_000, 1_000_000)

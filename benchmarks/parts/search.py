@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 
+from benchmarks.memory import forget_peak, memory
 from benchmarks.peer import Peer
 from benchmarks.rows import Part, faster, in_turns, missing, no_slower
-from benchmarks.search import forget_peak, memory, random_units, timed
+from benchmarks.search import random_units, timed
 from pa_keras.retrieval.exact import exact_neighbours
 
 # As many images as SOP has to test on, and as many neighbours as its Recall@1000 needs.

@@ -16,7 +16,7 @@ mkdir -p "$folder" "$golden"
 if [ ! -x "$folder/torch/bin/python" ]; then
     python3.11 -m venv "$folder/torch"
     "$folder/torch/bin/pip" install --quiet torch==2.13.0 pytorch-metric-learning==2.9.0 \
-        faiss-cpu==1.15.1
+        faiss-cpu==1.15.1 torchvision==0.28.0 timm==1.0.31
 fi
 if [ ! -x "$folder/addons/bin/python" ]; then
     python3.11 -m venv "$folder/addons"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 THREADS = len(os.sched_getaffinity(0))
-VERSIONS = ("torch", "pytorch-metric-learning", "faiss-cpu")
+VERSIONS = ("torch", "pytorch-metric-learning", "faiss-cpu", "torchvision", "timm")
 
 
 def pytorch_metric_learning(**sizes) -> Callable[[], float]:
@@ -64,7 +64,24 @@ def faiss_flat(number: int, size: int, queries: int, k: int) -> Callable[[], flo
     return call
 
 
-CASES = {each.__name__: each for each in (pytorch_metric_learning, plain, faiss_flat)}
+def loader(**settings) -> Callable[[], int]:
+    """Batches by torchvision's loader."""
+    from torch_loader import epoch
+
+    return epoch(**settings)
+
+
+def training_step(**settings) -> Callable[[], float]:
+    """A step of a whole network."""
+    from torch_network import step
+
+    return step(**settings)
+
+
+CASES = {
+    each.__name__: each
+    for each in (pytorch_metric_learning, plain, faiss_flat, loader, training_step)
+}
 
 
 def batch(size: int, embedding_size: int, classes: int) -> tuple[torch.Tensor, ...]:

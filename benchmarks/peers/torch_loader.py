@@ -1,7 +1,6 @@
-"""Images a second of torchvision's loader: python torch_loader.py FOLDER SIZE BATCH_SIZE."""
+"""Batches by torchvision's loader, as its ImageFolder reads and augments them."""
 
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,13 +10,11 @@ transforms = torchvision.transforms
 
 
 class Photographs(torch.utils.data.Dataset):
-    """As torchvision's ImageFolder reads and augments them."""
-
-    def __init__(self, folder: str, size: int) -> None:
+    def __init__(self, folder: str, pixels: int) -> None:
         self.paths = sorted(Path(folder).glob("*.jpg"))
         self.transform = transforms.Compose(
             [
-                transforms.RandomResizedCrop(size),
+                transforms.RandomResizedCrop(pixels),
                 transforms.RandomHorizontalFlip(),
                 transforms.ToTensor(),
             ]
@@ -30,21 +27,14 @@ class Photographs(torch.utils.data.Dataset):
         return self.transform(torchvision.datasets.folder.pil_loader(self.paths[index])), 0
 
 
-def main(folder: str, size: str, batch_size: str) -> None:
+def epoch(folder: str, pixels: int, batch_size: int) -> Callable[[], int]:
+    """The call that takes all photographs once."""
     loader = torch.utils.data.DataLoader(
-        Photographs(folder, int(size)),
-        int(batch_size),
+        Photographs(folder, pixels),
+        batch_size,
         shuffle=True,
         num_workers=2,
         persistent_workers=True,
         drop_last=True,
     )
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        images = sum(len(batch) for batch, _ in loader)
-        print(images / (time.perf_counter() - started), flush=True)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    return lambda: sum(len(images) for images, _ in loader)

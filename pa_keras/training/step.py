@@ -12,6 +12,7 @@ from pa_keras.training.chunks import (
     put_back,
     random_states,
 )
+from pa_keras.training.strategies import several_processes
 
 
 class TrainingModel(keras.Model):
@@ -119,7 +120,7 @@ class TrainingModel(keras.Model):
 
     def _make_function(self, step_function):
         # Keras takes the mean of the logs of several workers over their first axis.
-        several = isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        several = several_processes(self.distribute_strategy)
 
         def step(data):
             return {name: keras.ops.reshape(v, (1,)) for name, v in step_function(data).items()}

@@ -46,9 +46,14 @@ def make_strategy(name: Name, cluster: clusters.Cluster = "auto") -> tf.distribu
     )
 
 
+def several_processes(strategy: tf.distribute.Strategy) -> bool:
+    """Whether other processes train on the same batches."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes: the only one, the chief, or worker 0."""
-    if not _several_processes(strategy):
+    if not several_processes(strategy):
         return True
     found = strategy.cluster_resolver
     is_first = found.task_id == 0 and "chief" not in found.cluster_spec().jobs
@@ -65,7 +70,7 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        if not _several_processes(strategy):
+        if not several_processes(strategy):
             raise
         raise ConnectionError(
             f"Expected every worker to go on; {_lost(strategy, str(error))} died, was stopped or "
@@ -128,16 +133,36 @@ def any_worker(flag: bool, strategy: tf.distribute.Strategy) -> bool:
         >>> any_worker(True, make_strategy("none"))
         True
     """
-    if not _several_processes(strategy):
+    if not several_processes(strategy):
         return flag
-    votes = strategy.experimental_distribute_values_from_function(
-        lambda context: tf.constant(float(flag))
+    return _sum_over_workers(int(flag), strategy) > 0
+
+
+def all_have(value: int, strategy: tf.distribute.Strategy) -> bool:
+    """Whether the value is the same in all workers; each waits here for all the others.
+
+    Args:
+        value: of this worker, such as the step that it goes on from.
+        strategy: of the run; where it has one process, there is nothing to differ.
+
+    Raises:
+        tf.errors.UnavailableError: a worker went away; `naming_lost_workers` says it in words.
+
+    Example:
+        >>> all_have(7, make_strategy("none"))
+        True
+    """
+    if not several_processes(strategy):
+        return True
+    differs = _sum_over_workers(value, strategy) != value * strategy.num_replicas_in_sync
+    return not any_worker(differs, strategy)
+
+
+def _sum_over_workers(value: int, strategy: tf.distribute.Strategy) -> int:
+    values = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(value, tf.int64)
     )
-    return bool(strategy.reduce(tf.distribute.ReduceOp.SUM, votes, axis=None) > 0)
-
-
-def _several_processes(strategy: tf.distribute.Strategy) -> bool:
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return int(strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None))
 
 
 def _mirrored() -> tf.distribute.Strategy:

@@ -1,12 +1,6 @@
-"""Training images a second of a network in PyTorch with PyTorch Metric Learning's ProxyAnchorLoss.
+"""A training step in PyTorch: timm's network, PyTorch Metric Learning's loss, AdamW."""
 
-    python torch_step.py NETWORK SIZE BATCH_SIZE CLASSES STEPS
-
-On one batch in memory: channels_last, batch norm frozen, gradients clipped and AdamW, as ours.
-"""
-
-import sys
-import time
+from collections.abc import Callable
 
 import torch
 from pytorch_metric_learning import losses
@@ -30,36 +24,31 @@ class Embedder(nn.Module):
         return nn.functional.normalize(self.embedding(pooled))
 
 
-def main(network: str, size: int, batch_size: int, classes: int, steps: int) -> None:
-    model = Embedder(network).to(memory_format=torch.channels_last).train()
+def step(
+    network: str, pixels: int, batch_size: int, classes: int, channels_last: bool, compiled: bool
+) -> Callable[[], float]:
+    """The call that trains on one batch in memory, batch norm frozen."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = Embedder(network).to(memory_format=layout).train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval().requires_grad_(False)
     loss = losses.ProxyAnchorLoss(classes, 512, 0.1, 32)
-    images = torch.rand(batch_size, 3, size, size).to(memory_format=torch.channels_last)
+    images = torch.rand(batch_size, 3, pixels, pixels).to(memory_format=layout)
     labels = torch.arange(batch_size) % classes
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(
         [{"params": weights, "lr": 1e-4}, {"params": loss.parameters(), "lr": 1e-2}],
         weight_decay=1e-4,
     )
+    forward = torch.compile(model) if compiled else model
 
-    def step() -> None:
+    def call() -> float:
         optimizer.zero_grad(set_to_none=True)
-        value = loss(model(images), labels)
+        value = loss(forward(images), labels)
         value.backward()
         nn.utils.clip_grad_value_([*weights, *loss.parameters()], 10.0)
         optimizer.step()
-        value.item()
+        return value.item()
 
-    step()
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        for _ in range(steps):
-            step()
-        print(steps * batch_size / (time.perf_counter() - started), flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    return call

@@ -1,0 +1,66 @@
+"""Start-up: the help, an import, and the first training step, each in a process of its own."""
+
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from benchmarks.rows import Part, Row, Side, duration, in_turns, no_slower
+
+# Ends the process after the first step.
+FIRST_STEP = """
+import os
+from pa_keras import fit, run_callbacks
+import keras
+make = run_callbacks.make_callbacks
+end = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: os._exit(0))
+def with_end(*arguments):
+    callbacks, saver = make(*arguments)
+    return [*callbacks, end], saver
+run_callbacks.make_callbacks = with_end
+fit.main(["--run-dir", {folder!r}])
+"""
+AT_MOST = {"pa_keras.fit --help": 1.0, "first step of the default run": 15.0}
+
+INCLUDES = """\
+Wall seconds of a process, from its start to its end. The first step is that of `python -m
+pa_keras.fit` without arguments, whose drawn set was drawn before; it ends the process.
+"""
+
+
+def measure(turns: int) -> Part:
+    sides = {
+        "pa_keras.fit --help": process("-m", "pa_keras.fit", "--help"),
+        "first step of the default run": process("-c", FIRST_STEP),
+        "import keras, pa_keras": process("-c", "import keras, pa_keras"),
+        "import keras": process("-c", "import keras"),
+    }
+    for side in sides.values():
+        side()  # files come into memory
+    seconds = in_turns(sides, turns)
+    rows = [_against_a_limit(name, seconds[name], limit) for name, limit in AT_MOST.items()]
+    ours = seconds["import keras, pa_keras"]
+    rows.append(no_slower("import keras, pa_keras", ours, seconds["import keras"], "import keras"))
+    return Part(rows, INCLUDES)
+
+
+def process(*arguments: str) -> Side:
+    """The side that runs Python."""
+
+    def side() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            given = [each.format(folder=f"{folder}/run") for each in arguments]
+            started = time.perf_counter()
+            subprocess.run([sys.executable, *given], check=True, capture_output=True)
+            return time.perf_counter() - started
+
+    return side
+
+
+def _against_a_limit(what: str, seconds: np.ndarray, limit: float) -> Row:
+    median = float(np.median(seconds))
+    low, high = np.quantile(seconds, [0.25, 0.75])
+    spread = f"{duration(low)} to {duration(high)}"
+    return Row(what, duration(median), "", "", spread, f"<= {limit:g} s", median <= limit)

@@ -1,0 +1,112 @@
+"""The training step: against PyTorch's, and `fit` with its callbacks against the bare step."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.cars import cars
+from benchmarks.peer import Peer
+from benchmarks.rows import Part, Row, Side, faster, here, in_turns, missing, no_slower
+from pa_keras import ProxyAnchorLoss, datasets, embedding_model, pipelines, with_proxies
+from pa_keras.training import two_rate_adamw
+from pa_keras.training.callbacks import StopAtNaN
+from pa_keras.training.progress import Progress
+from pa_keras.training.stopping import Stopping, StopRequests
+
+CLASSES = 98
+# By the same name in timm: pixels, images in a batch.
+NETWORKS = {"efficientnet_lite0": (128, 90), "resnet50": (160, 32)}
+TORCH = {
+    "PyTorch": {"channels_last": False, "compiled": False},
+    "PyTorch, channels_last": {"channels_last": True, "compiled": False},
+    "PyTorch, compiled": {"channels_last": True, "compiled": True},
+}
+STEPS = 10  # of `fit` in a turn
+
+INCLUDES = f"""\
+Seconds a step. Against PyTorch: one batch in memory, random weights, frozen batch norm, {CLASSES}
+proxies of 512 numbers, Proxy-Anchor, clipping, AdamW, the loss read after each step; timm's network
+and PyTorch Metric Learning's loss, eager in both layouts and by `torch.compile`. `fit`: cars at 128
+px, random crops of pixels in memory, EfficientNet-Lite0, with the callbacks of a run that work at
+each step, once its buffers are full; the bare step: Keras' own train function on one such batch.
+"""
+
+
+def measure(turns: int) -> Part:
+    rows, versions = [], {}
+    try:
+        with Peer("torch") as peer:
+            versions = peer.versions
+            for network in NETWORKS:
+                rows += _against_torch(network, turns, peer)
+    except FileNotFoundError as problem:
+        rows.append(missing("training step", "PyTorch", str(problem)))
+    what = "fit against the bare step"
+    try:
+        rows.append(_fit(what, cars().train, turns))
+    except FileNotFoundError as problem:
+        rows.append(missing(what, "Keras", str(problem)))
+    return Part(rows, INCLUDES, versions=versions)
+
+
+def trained(network: str, pixels: int) -> keras.Model:
+    """A compiled model to train."""
+    keras.utils.set_random_seed(0)
+    size = (pixels, pixels)
+    embedder = embedding_model(network, image_size=size, weights=None, batch_norm="frozen")
+    model = with_proxies(embedder, CLASSES)
+    loss = ProxyAnchorLoss(num_classes=CLASSES)
+    model.compile(two_rate_adamw(model, 1e-4, 1e-2), loss, jit_compile=False)
+    return model
+
+
+def bare_step(model: keras.Model, batch: tuple) -> Callable[[], float]:
+    """The call that takes one step on the batch."""
+    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    model.make_train_function()
+    return lambda: float(model.train_function(batches)["loss"])
+
+
+def _against_torch(network: str, turns: int, peer: Peer) -> list[Row]:
+    pixels, number = NETWORKS[network]
+    images = np.random.default_rng(0).uniform(0, 255, (number, pixels, pixels, 3))
+    batch = tf.constant(images, tf.float32), tf.range(number) % CLASSES
+    sides = {"ours": here(bare_step(trained(network, pixels), batch))}
+    sizes = {"network": network, "pixels": pixels, "batch_size": number, "classes": CLASSES}
+    seconds = {}
+    for name, settings in TORCH.items():
+        # One at a time: a case that is prepared anew forgets the one before.
+        sides["torch"], _ = peer.side("training_step", **sizes, **settings)
+        seconds[name] = in_turns(sides, turns)
+    best = min(TORCH, key=lambda name: np.median(seconds[name]["torch"]))
+    what = f"training {network}, {number} images of {pixels} px"
+    return [
+        faster(what, each["ours"], each["torch"], name, 1.3 if name == best else None)
+        for name, each in seconds.items()
+    ]
+
+
+def _fit(what: str, images: datasets.Images, turns: int) -> Row:
+    model = trained("efficientnet_lite0", 128)
+    batches = pipelines.training_batches(
+        images.paths, images.labels, batch_size=90, image_size=(128, 128), seed=0, cache="pixels"
+    )
+    sides = {"fit": _of_fit(model, batches), "bare": here(bare_step(model, next(iter(batches))))}
+    seconds = in_turns(sides, 2 * turns)
+    return no_slower(what, seconds["fit"], seconds["bare"], "Keras", 1 / 0.97)
+
+
+def _of_fit(model: keras.Model, batches: tf.data.Dataset) -> Side:
+    def side() -> float:
+        progress = Progress(STEPS, 90)
+        listening = StopRequests()
+        callbacks = [progress, StopAtNaN(progress), Stopping(listening, progress)]
+        # The first epoch fills the buffers.
+        found = model.fit(
+            batches, steps_per_epoch=STEPS, epochs=2, shuffle=False, verbose=0, callbacks=callbacks
+        )
+        return 90 / found.history["images_per_second"][1]
+
+    return side
