@@ -35,12 +35,14 @@ each step, once its buffers are full; the bare step: Keras' own train function o
 
 
 def measure(turns: int) -> Part:
-    rows, versions = [], {}
+    rows, versions, limits = [], {}, ""
     try:
         with Peer("torch") as peer:
             versions = peer.versions
             for network in NETWORKS:
-                rows += _against_torch(network, turns, peer)
+                found, limit = _against_torch(network, turns, peer)
+                rows += found
+                limits += limit
     except FileNotFoundError as problem:
         rows.append(missing("training step", "PyTorch", str(problem)))
     what = "fit against the bare step"
@@ -48,7 +50,7 @@ def measure(turns: int) -> Part:
         rows.append(_fit(what, cars().train, turns))
     except FileNotFoundError as problem:
         rows.append(missing(what, "Keras", str(problem)))
-    return Part(rows, INCLUDES, versions=versions)
+    return Part(rows, INCLUDES, limits, versions)
 
 
 def trained(network: str, pixels: int) -> keras.Model:
@@ -69,11 +71,12 @@ def bare_step(model: keras.Model, batch: tuple) -> Callable[[], float]:
     return lambda: float(model.train_function(batches)["loss"])
 
 
-def _against_torch(network: str, turns: int, peer: Peer) -> list[Row]:
+def _against_torch(network: str, turns: int, peer: Peer) -> tuple[list[Row], str]:
     pixels, number = NETWORKS[network]
     images = np.random.default_rng(0).uniform(0, 255, (number, pixels, pixels, 3))
     batch = tf.constant(images, tf.float32), tf.range(number) % CLASSES
-    sides = {"ours": here(bare_step(trained(network, pixels), batch))}
+    model = trained(network, pixels)
+    sides = {"ours": here(bare_step(model, batch))}
     sizes = {"network": network, "pixels": pixels, "batch_size": number, "classes": CLASSES}
     seconds = {}
     for name, settings in TORCH.items():
@@ -82,10 +85,35 @@ def _against_torch(network: str, turns: int, peer: Peer) -> list[Row]:
         seconds[name] = in_turns(sides, turns)
     best = min(TORCH, key=lambda name: np.median(seconds[name]["torch"]))
     what = f"training {network}, {number} images of {pixels} px"
-    return [
+    rows = [
         faster(what, each["ours"], each["torch"], name, 1.3 if name == best else None)
         for name, each in seconds.items()
     ]
+    operations = 3 * _operations(model, batch[0])
+    rate = _product_rate(turns)
+    limit = (
+        f"A step of {network} takes {operations / 1e9:,.0f} GFLOP, three times its forward pass. "
+        f"At the speed of a product of two 2,048 x 2,048 matrices, {rate / 1e9:,.0f} GFLOP/s, "
+        f"nothing else counted, the ratio to {best} would be "
+        f"{np.median(seconds[best]['torch']) * rate / operations:.2f}.\n"
+    )
+    return rows, limit
+
+
+def _operations(model: keras.Model, images: tf.Tensor) -> int:
+    """Floating point operations of a forward pass, as TensorFlow counts them."""
+    graph = tf.function(lambda: model(images, training=True)).get_concrete_function().graph
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    found = tf.compat.v1.profiler.profile(graph, options={**options, "output": "none"})
+    return found.total_float_ops
+
+
+def _product_rate(turns: int) -> float:
+    """Floating point operations a second of a product of large matrices."""
+    side = 2_048
+    matrix = tf.random.stateless_normal((side, side), (0, 0))
+    product = tf.function(lambda: tf.matmul(matrix, matrix))
+    return 2 * side**3 / float(np.median(in_turns({"product": here(product)}, turns)["product"]))
 
 
 def _fit(what: str, images: datasets.Images, turns: int) -> Row:
@@ -94,7 +122,7 @@ def _fit(what: str, images: datasets.Images, turns: int) -> Row:
         images.paths, images.labels, batch_size=90, image_size=(128, 128), seed=0, cache="pixels"
     )
     sides = {"fit": _of_fit(model, batches), "bare": here(bare_step(model, next(iter(batches))))}
-    seconds = in_turns(sides, 2 * turns)
+    seconds = in_turns(sides, turns)
     return no_slower(what, seconds["fit"], seconds["bare"], "Keras", 1 / 0.97)
 
 

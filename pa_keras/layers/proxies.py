@@ -130,4 +130,9 @@ def _cosines(embeddings: tf.Tensor, proxies: tf.Tensor):
 
 
 def _inverse_lengths(vectors: tf.Tensor) -> tf.Tensor:
-    return tf.math.rsqrt(tf.reduce_sum(tf.square(vectors), axis=1) + 1e-12)
+    if tf.__internal__.get_enclosing_xla_context() is None:
+        # One pass, without the C x D squares. XLA does not know it, and needs no help.
+        squared = tf.square(tf.raw_ops.EuclideanNorm(input=vectors, axis=[1]))
+    else:
+        squared = tf.reduce_sum(tf.square(vectors), axis=1)
+    return tf.math.rsqrt(squared + 1e-12)
