@@ -67,7 +67,7 @@ def no_slower(
     what: str, ours: np.ndarray, peer: np.ndarray, name: str, at_most: float | None = None
 ) -> Row:
     """How many times the peer's seconds ours are: the median of the turns' ratios."""
-    bar = "" if at_most is None else f"<= {at_most:g}"
+    bar = "" if at_most is None else f"<= {at_most:.4g}"
     return _row(what, ours, peer, name, ours / peer, bar, lambda ratio: ratio <= at_most)
 
 
@@ -75,7 +75,7 @@ def faster(
     what: str, ours: np.ndarray, peer: np.ndarray, name: str, at_least: float | None = None
 ) -> Row:
     """How many times faster than the peer ours is: the median of the turns' ratios."""
-    bar = "" if at_least is None else f">= {at_least:g}"
+    bar = "" if at_least is None else f">= {at_least:.4g}"
     return _row(what, ours, peer, name, peer / ours, bar, lambda ratio: ratio >= at_least)
 
 
