@@ -105,7 +105,7 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
 
 def _describe(config: FitConfig, folder: "RunFolder", images: dict, skipped: dict) -> None:
     """Writes what the run is of; with the last of the files the folder is that of a run."""
-    from pa_keras.training.files import save_whole
+    from pa_keras.disk import save_whole
     from pa_keras.training.fingerprint import write_fingerprint
 
     write_fingerprint(folder.images, images)

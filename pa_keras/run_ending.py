@@ -25,8 +25,8 @@ def finish(
     import keras
 
     from pa_keras import plots
+    from pa_keras.disk import save_whole
     from pa_keras.training.evaluation import evaluate
-    from pa_keras.training.files import save_whole
 
     rows = folder.read_metrics()
     epoch = len(rows)

@@ -29,7 +29,9 @@ SHARED_BY_COMMANDS = (
     "search_model",
 )
 LEVELS = {
-    **dict.fromkeys(("losses", "layers", "datasets", "pipelines", "retrieval", "config"), 0),
+    **dict.fromkeys(
+        ("losses", "layers", "datasets", "pipelines", "retrieval", "config", "disk"), 0
+    ),
     **dict.fromkeys(("backbones", "models", "plots"), 1),
     **dict.fromkeys(("training", "exporters", "comparison", "index"), 2),
     **dict.fromkeys(SHARED_BY_COMMANDS, 3),

@@ -1,11 +1,10 @@
 """One writer of an index at a time, by a lock that dies with its process."""
 
-import fcntl
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from pa_keras import disk
 
 
 @contextmanager
@@ -23,19 +22,6 @@ def writer_lock(folder: Path) -> Iterator[None]:
         ...     write_index(...)
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # Never deleted: a process that waits for a deleted file's lock would wait beside another's.
-    with (folder / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "a process that has just begun"
-            raise BlockingIOError(
-                f"Expected to be the only one that writes to {folder}; {holder} does so now. Wait "
-                "until it has ended; queries need not wait."
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+    advice = "Wait until it has ended; queries need not wait."
+    with disk.locked(folder / "lock", f"writes to {folder}", advice):
         yield
-        file.truncate(0)

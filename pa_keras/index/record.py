@@ -1,11 +1,12 @@
 """What index.json says: which data count, and how they are known to be whole."""
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pa_keras import disk
 
 FORMAT = 1
 RECORD = "index.json"
@@ -64,7 +65,7 @@ def verify_index(folder: str | Path) -> None:
     data = folder / record["data"]
     expect_sizes(data, record)
     kept = {name: file["sha256"] for name, file in record["files"].items()}
-    changed = [name for name, checksum in kept.items() if sha256_of(data / name) != checksum]
+    changed = [name for name, checksum in kept.items() if disk.sha256(data / name) != checksum]
     if changed:
         raise ValueError(
             f"Expected the files of {data} as they were written; {', '.join(changed)} changed "
@@ -83,9 +84,3 @@ def expect_sizes(data: Path, record: dict[str, Any]) -> None:
                 f"Expected {path} of {kept['bytes']:,} bytes; received {found}: the index is "
                 "corrupt. Build it anew."
             )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

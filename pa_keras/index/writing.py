@@ -2,17 +2,16 @@
 
 import dataclasses
 import json
-import os
 import shutil
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pa_keras import disk
 from pa_keras.index.approximate import build_candidates
 from pa_keras.index.items import Items, expect_searchable
-from pa_keras.index.record import FORMAT, RECORD, ModelRecord, read_record, sha256_of
+from pa_keras.index.record import FORMAT, RECORD, ModelRecord, read_record
 
 _PACKAGES = ("pa_keras", "tensorflow", "numpy", "scann")
 
@@ -50,11 +49,11 @@ def write_index(folder: str | Path, items: Items, model: ModelRecord) -> dict[st
         "classes": len(np.unique(items.labels)),
         "search": build_candidates(items.embeddings, data / "scann"),
         "model": dataclasses.asdict(model),
-        "versions": _versions(),
+        "versions": disk.versions(_PACKAGES),
         "files": {
             path.relative_to(data).as_posix(): {
                 "bytes": path.stat().st_size,
-                "sha256": sha256_of(path),
+                "sha256": disk.sha256(path),
             }
             for path in sorted(data.rglob("*"))
             if path.is_file()
@@ -63,9 +62,9 @@ def write_index(folder: str | Path, items: Items, model: ModelRecord) -> dict[st
     _to_disk(data)
     partial = folder / f"partial-{RECORD}"
     partial.write_text(json.dumps(record, indent=2) + "\n")
-    _sync(partial)
+    disk.flush(partial)
     partial.replace(folder / RECORD)
-    _sync(folder)
+    disk.flush(folder)
     if before is not None:
         shutil.rmtree(before)
     return record
@@ -92,23 +91,4 @@ def _new_data(folder: Path, before: Path | None) -> Path:
 
 def _to_disk(data: Path) -> None:
     for path in [*data.rglob("*"), data]:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on the disk and not only in memory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+        disk.flush(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pa_keras.training.files import save_whole
+from pa_keras.disk import save_whole
 from pa_keras.training.progress import Progress
 from pa_keras.training.saving import SaveState, diverged
 

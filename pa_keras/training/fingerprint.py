@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pa_keras.datasets import Images
-from pa_keras.training.files import save_whole
+from pa_keras.disk import save_whole
 
 _NAMED = 3  # files in a message
 

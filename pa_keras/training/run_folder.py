@@ -1,22 +1,19 @@
 """The folder of a run: what is in it, and that nothing in it is overwritten by chance."""
 
 import csv
-import fcntl
 import json
 import logging
 import os
 import platform
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import tensorflow as tf
 
-from pa_keras.training.files import save_whole
+from pa_keras import disk
 
 logger = logging.getLogger(__name__)
 
@@ -89,25 +86,21 @@ class RunFolder:
         kept = [row for row in rows if int(row.split(",")[0]) <= epoch]
         if kept:
             text = "".join([lines[0], *kept])
-            save_whole(lambda partial: Path(partial).write_text(text), self.metrics)
+            disk.save_whole(lambda partial: Path(partial).write_text(text), self.metrics)
         else:
             self.metrics.unlink(missing_ok=True)
 
     def write_versions(self) -> None:
         """Writes versions.json: Python, the packages, and the machine with the cores it may use."""
-        versions = {
+        found = {
             "python": platform.python_version(),
             "platform": platform.platform(),
             "processor": _processor(),
             "cores": len(os.sched_getaffinity(0)),
             "gpus": len(tf.config.list_physical_devices("GPU")),
+            **disk.versions(_PACKAGES),
         }
-        for package in _PACKAGES:
-            try:
-                versions[package] = metadata.version(package)
-            except metadata.PackageNotFoundError:
-                versions[package] = None
-        (self.path / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
+        (self.path / "versions.json").write_text(json.dumps(found, indent=2) + "\n")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -117,22 +110,9 @@ class RunFolder:
             BlockingIOError: another process trains this run; the message says which.
         """
         self.state.mkdir(exist_ok=True)
-        # Never deleted: a process could lock a file that is deleted, beside one with the new file.
-        with (self.state / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                holder = file.read().strip() or "a process that has just begun"
-                raise BlockingIOError(
-                    f"Expected to be the only one that trains in {self.path}; {holder} does so "
-                    "now. Wait until it has ended, or stop it: it saves first."
-                ) from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
+        advice = "Wait until it has ended, or stop it: it saves first."
+        with disk.locked(self.state / "lock", f"trains in {self.path}", advice):
             yield
-            file.truncate(0)
 
 
 def _processor() -> str:

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pa_keras.training.files import save_whole, sha256
+from pa_keras.disk import save_whole, sha256
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
+from pa_keras.disk import save_whole
 from pa_keras.training import state
-from pa_keras.training.files import save_whole
 
 X, Y = np.random.default_rng(0).normal(size=(8, 3)), np.zeros((8, 2))
 
