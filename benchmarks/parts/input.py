@@ -38,7 +38,7 @@ def measure(turns: int) -> Part:
         return Part([missing(WHAT, LOADER, str(problem))], INCLUDES)
     with tempfile.TemporaryDirectory() as folder:
         paths = photographs(Path(folder), images.paths[::8][: BATCH * BATCHES])
-        sides = {"ours": batches(ours(paths, CROP)), "decoder": batches(decoded(paths, CROP))}
+        sides = {"ours": batches(ours(paths, CROP)), "decoder": batches(decoded(paths))}
         try:
             with Peer("torch") as peer:
                 versions = peer.versions
@@ -69,12 +69,12 @@ def ours(paths: list[str], pixels: int, cache: str = "none") -> tf.data.Dataset:
     )
 
 
-def decoded(paths: list[str], pixels: int) -> tf.data.Dataset:
+def decoded(paths: list[str]) -> tf.data.Dataset:
     """Nothing but windows, decoded in a parallel map."""
     windows = [_window(path, np.random.default_rng([0, i])) for i, path in enumerate(paths)]
 
     def first_value(path, window):
-        return decode_jpeg_window(tf.io.read_file(path), window, (pixels, pixels))[0, 0, 0]
+        return decode_jpeg_window(tf.io.read_file(path), window)[0, 0, 0]
 
     data = tf.data.Dataset.from_tensor_slices((list(paths), np.array(windows, np.int32))).repeat()
     return data.map(first_value, tf.data.AUTOTUNE).batch(BATCH).prefetch(tf.data.AUTOTUNE)
@@ -108,7 +108,7 @@ def _window(path: str, rng: np.random.Generator) -> tuple[int, int, int, int]:
 def _of_cars(paths: list[str], turns: int) -> list[Row]:
     kinds = ("none", "files", "pixels")
     sides = {kind: batches(ours(paths, CAR_CROP, kind)) for kind in kinds}
-    seconds = in_turns({**sides, "decoder": batches(decoded(paths, CAR_CROP))}, turns)
+    seconds = in_turns({**sides, "decoder": batches(decoded(paths))}, turns)
     what = f"cars of 160 px to batches of {CAR_CROP} px, data.cache="
     return [
         no_slower(f"{what}{kind}", seconds[kind], seconds["decoder"], "the decoder alone")

@@ -5,8 +5,6 @@ TensorFlow's own `decode_image` is not enough: its JPEG decoding is the fast, in
 refuses WebP with alpha, crashes on one that moves, and shows palette BMPs as their indices.
 """
 
-from functools import partial
-
 import tensorflow as tf
 
 MOST_SAMPLES = 2**29  # height x width x components; TensorFlow decodes JPEGs below it alone
@@ -57,25 +55,11 @@ def decode_jpeg(contents: tf.Tensor, ratio: int = 1) -> tf.Tensor:
     return tf.io.decode_jpeg(contents, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
 
-def decode_jpeg_window(contents: tf.Tensor, window: tf.Tensor, least: tuple[int, int]) -> tf.Tensor:
-    """Decodes only the window (top, left, height, width), int32 (4,), of a JPEG.
-
-    The file is decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 of its size at which the window is
-    not below `least` (height, width): libjpeg leaves out the waves that are too short to be seen.
-    """
-
-    def at(ratio: int) -> tf.Tensor:
-        return tf.image.decode_and_crop_jpeg(
-            contents,
-            window // ratio,
-            channels=3,
-            ratio=ratio,
-            dct_method="INTEGER_ACCURATE",
-        )
-
-    larger = [tf.reduce_all(window[2:] >= ratio * tf.constant(least)) for ratio in (2, 4, 8)]
-    halvings = tf.reduce_sum(tf.cast(larger, tf.int32))
-    return tf.switch_case(halvings, [partial(at, ratio) for ratio in (1, 2, 4, 8)])
+def decode_jpeg_window(contents: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+    """Decodes only the window (top, left, height, width), int32 (4,), of a JPEG."""
+    return tf.image.decode_and_crop_jpeg(
+        contents, window, channels=3, dct_method="INTEGER_ACCURATE"
+    )
 
 
 # Its hundreds of operations stand in a function that is not inlined: there each would be passed

@@ -4,7 +4,6 @@ import csv
 import math
 import os
 import shutil
-from collections import deque
 from pathlib import Path
 
 import keras
@@ -16,10 +15,7 @@ from pa_keras.training.saving import SaveState, diverged
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """Raises FloatingPointError for the first step whose loss, or result, is not finite.
-
-    It looks at each loss two steps later: a GPU is some steps ahead of Python, which would wait for
-    it at every step if it asked for the one just begun.
+    """Raises FloatingPointError in the first step whose loss, or result, is not finite.
 
     Args:
         progress: stands before it in `fit`.
@@ -30,28 +26,16 @@ class StopAtNaN(keras.callbacks.Callback):
         super().__init__()
         self.progress = progress
         self.saver = saver
-        self._losses: deque[tuple[int, float]] = deque()
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._losses.clear()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self._losses.append((self.progress.step, logs["loss"]))
-        self._expect_finite(behind=2)
+        # The logged loss is the mean since the epoch began: the first bad step spoils it.
+        if not math.isfinite(logs["loss"]):
+            raise diverged(f"The loss became {logs['loss']}", self.progress, self.saver)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._expect_finite(behind=0)
         # The loss of a step is that before its update: the last update has none after it.
         if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
-            step = self.progress.step
-            raise diverged("Weights became NaN or infinite", self.progress, step, self.saver)
-
-    def _expect_finite(self, behind: int) -> None:
-        while len(self._losses) > behind:
-            step, loss = self._losses.popleft()
-            # The logged loss is the mean since the epoch began: the first bad step spoils it.
-            if not math.isfinite(loss):
-                raise diverged(f"The loss became {loss}", self.progress, step, self.saver)
+            raise diverged("Weights became NaN or infinite", self.progress, self.saver)
 
 
 class AppendMetrics(keras.callbacks.Callback):

@@ -109,7 +109,7 @@ class SaveState(keras.callbacks.Callback):
         started = time.monotonic()
         values = [*self.model.weights, *self.model.optimizer.variables]
         if not all(np.isfinite(value.numpy()).all() for value in values):
-            raise diverged("Weights became NaN or infinite", self.progress, at[1], self)
+            raise diverged("Weights became NaN or infinite", self.progress, self)
         with self.requests.held():
             best = None if self.best is None else self.best.kept
             self.last = write_state(self.model, self.folder, *at, self.progress.seconds, best)
@@ -124,13 +124,11 @@ class SaveState(keras.callbacks.Callback):
         return self.spent + self._latest <= self.share * (time.monotonic() - self._began)
 
 
-def diverged(
-    what: str, progress: Progress, step: int, saver: SaveState | None
-) -> FloatingPointError:
+def diverged(what: str, progress: Progress, saver: SaveState | None) -> FloatingPointError:
     """The error of a loss or of weights that are not finite any more."""
     kept = "" if saver is None else f" {saver.where()}"
     return FloatingPointError(
-        f"{what} in step {step} of epoch {progress.epoch + 1}; training stopped, and "
+        f"{what} in step {progress.step} of epoch {progress.epoch + 1}; training stopped, and "
         f"nothing was saved since.{kept} --resume would come to the same step: start a new run "
         "with a lower optimizer.learning_rate, or clip gradients by optimizer.clip_value."
     )

@@ -68,7 +68,7 @@ def test_each_best_has_a_file_of_its_own_beside_the_states(tmp_path):
     assert best.kept == states / names[1] and best.kept.read_bytes() == path.read_bytes()
 
 
-def test_nan_names_its_step():
+def test_nan_stops_in_its_step():
     model = tiny_model(dropout=0)
     x = X.copy()
     x[5] = np.nan  # in the third batch of two

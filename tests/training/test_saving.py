@@ -195,7 +195,7 @@ def test_after_a_nan_nothing_is_saved_and_the_state_before_is_named(
     with pytest.raises(FloatingPointError) as stopped:
         trained(tmp_path / "state", minutes=1e-9, share=1e9)
     message = str(stopped.value)
-    assert "in step 3 of epoch 2; training stopped" in message
+    assert "The loss became nan in step 3 of epoch 2; training stopped" in message
     name = tmp_path / "state" / "epoch-0002-step-000002.npz"
     assert f"The state of epoch 2, step 2 is kept in {name}" in message
     last = newest_state(tmp_path / "state")
