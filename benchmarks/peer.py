@@ -27,7 +27,7 @@ class Peer:
     def __init__(self, name: str) -> None:
         python = folder() / name / "bin" / "python"
         if not python.exists():
-            raise FileNotFoundError(f"no {python}: run `bash benchmarks/peers/make.sh`")
+            raise FileNotFoundError(f"no {name} environment; run `bash benchmarks/peers/make.sh`")
         # The two projects' own settings would not fit the peer's Python.
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
         self._process = subprocess.Popen(

@@ -23,6 +23,11 @@ class Row:
     bar: str = ""
     met: bool | None = None
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there was nothing to measure."""
+        return not self.ours
+
 
 @dataclass(frozen=True)
 class Part:
@@ -66,9 +71,11 @@ def in_turns(sides: dict[str, Side], turns: int) -> dict[str, np.ndarray]:
 def no_slower(
     what: str, ours: np.ndarray, peer: np.ndarray, name: str, at_most: float | None = None
 ) -> Row:
-    """How many times the peer's seconds ours are: the median of the turns' ratios."""
+    """How many times the peer's time ours is: the median of the turns' ratios."""
     bar = "" if at_most is None else f"<= {at_most:.4g}"
-    return _row(what, ours, peer, name, ours / peer, bar, lambda ratio: ratio <= at_most)
+    return _row(
+        what, ours, peer, name, ours / peer, "its time", bar, lambda ratio: ratio <= at_most
+    )
 
 
 def faster(
@@ -76,7 +83,9 @@ def faster(
 ) -> Row:
     """How many times faster than the peer ours is: the median of the turns' ratios."""
     bar = "" if at_least is None else f">= {at_least:.4g}"
-    return _row(what, ours, peer, name, peer / ours, bar, lambda ratio: ratio >= at_least)
+    return _row(
+        what, ours, peer, name, peer / ours, "as fast", bar, lambda ratio: ratio >= at_least
+    )
 
 
 def missing(what: str, peer: str, why: str) -> Row:
@@ -96,14 +105,14 @@ def exponent(sizes: np.ndarray, costs: np.ndarray) -> float:
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
-def _row(what, ours, peer, name, ratios, bar, meets) -> Row:
+def _row(what, ours, peer, name, ratios, of_what, bar, meets) -> Row:
     ratio = float(np.median(ratios))
     low, high = np.quantile(ratios, [0.25, 0.75])
     return Row(
         what,
         duration(float(np.median(ours))),
         f"{name} {duration(float(np.median(peer)))}",
-        f"{ratio:.2f}",
+        f"{ratio:.2f} x {of_what}",
         f"{low:.2f} to {high:.2f}",
         bar,
         meets(ratio) if bar else None,

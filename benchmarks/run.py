@@ -33,8 +33,9 @@ HEAD = """\
 
 Made by `python -m benchmarks.run`, a section at a time. The sides of a row take turns in the same
 minutes on the same threads; times are medians, a ratio is the median of the turns' ratios, and the
-spread holds the middle half of them. A ratio with a bar of `<=` is ours to the peer, one with `>=`
-the peer to ours. The machine's speed changes from minute to minute: the ratios are what counts.
+spread holds the middle half of them. "x its time" is our time to the peer's, "x as fast" the
+peer's to ours; the bars are ratios, too. The machine's speed changes from minute to minute: the
+ratios are what counts.
 """
 COLUMNS = ("what", "ours", "peer", "ratio", "spread", "bar", "met")
 
@@ -49,7 +50,10 @@ def main() -> None:
     for name in PARTS if "all" in options.parts else dict.fromkeys(options.parts):
         part = importlib.import_module(f"benchmarks.parts.{name}").measure(options.turns)
         print(f"{PARTS[name]}\n{as_text(part.rows)}\n", flush=True)
-        write_section(FILE, PARTS[name], as_markdown(part, name))
+        if any(row.is_missing for row in part.rows):
+            print(f"A side is missing: the section in {FILE.name} stays as it was.\n", flush=True)
+        else:
+            write_section(FILE, PARTS[name], as_markdown(part, name))
 
 
 def as_text(rows: list[Row]) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import sys
 import time
+import zlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -143,17 +144,18 @@ def _resume(
                 f"Expected the states of the run in {folder.state}; they are gone, but the run has "
                 "ended: there is nothing to go on with."
             )
+        with strategies.naming_lost_workers(strategy):  # before anything is changed
+            _expect_same_state(folder, state, strategy)
         dataset, selection, _ = assembly.load_data(config)
         _expect_same_images(folder, run_images.fingerprint_of(dataset, selection), writes)
         if writes:
             folder.drop_metrics_after(state.epoch if state else 0)
-            if config.training.selection != "last":
+            if config.training.selection != "last":  # whose model is written at the very end
                 restore_best(folder.state, state, folder.best_model)
         # All workers make a model together: none reads the metrics before they are put right.
         with strategies.naming_lost_workers(strategy), strategy.scope():
             model, embedder = assembly.make_models(config, dataset.train.num_classes)
             run_checks.check_devices(config, model)
-            _expect_same_state(folder, state, strategy)
         run_training.train(config, folder, dataset, selection, model, embedder, requests, state)
 
 
@@ -172,8 +174,8 @@ def _expect_same_state(
 ) -> None:
     from pa_keras.training import strategies
 
-    steps = 10**9  # more than an epoch has
-    if not strategies.all_have(state.epoch * steps + state.step if state else 0, strategy):
+    checksum = zlib.crc32(repr(sorted(state.checksums.items())).encode()) if state else 0
+    if not strategies.all_have(checksum, strategy):
         raise ValueError(
             f"Expected every worker to go on from the same state; this one found {state or 'none'} "
             f"in {folder.state}, and others another. Let --run-dir be one folder that all see."

@@ -16,7 +16,6 @@ from pa_keras.training.profiling import profiled_steps
 from pa_keras.training.progress import Progress
 from pa_keras.training.saving import SaveState
 from pa_keras.training.stopping import StopRequests
-from pa_keras.training.strategies import several_processes
 
 
 def check(
@@ -48,7 +47,7 @@ def check_devices(config: FitConfig, model: keras.Model) -> None:
     """What depends on the devices, which a resumed run may change."""
     training = config.training
     expect_counts(steps_per_execution=training.steps_per_execution)
-    if several_processes(model.distribute_strategy) and training.steps_per_execution > 1:
+    if training.strategy == "multi_worker" and training.steps_per_execution > 1:
         raise ValueError(
             "Expected steps_per_execution=1 for training.strategy=multi_worker, as Keras takes one "
             f"step at a time there; received {training.steps_per_execution}. Leave it out, or, "

@@ -27,10 +27,15 @@ def test_a_row_is_the_median_of_the_ratios(benchmarks):
     rows = benchmarks.rows
     ours, peer = np.array([1.0, 2.0, 4.0]), np.array([2.0, 6.0, 20.0])
     row = rows.faster("what", ours, peer, "peer", at_least=3.5)
-    assert (row.ratio, row.spread, row.bar, row.met) == ("3.00", "2.50 to 4.00", ">= 3.5", False)
+    assert (row.ratio, row.spread, row.bar, row.met) == (
+        "3.00 x as fast",
+        "2.50 to 4.00",
+        ">= 3.5",
+        False,
+    )
     assert (row.ours, row.peer) == ("2 s", "peer 6 s")
     row = rows.no_slower("what", ours, peer, "peer", at_most=0.4)
-    assert (row.ratio, row.met) == ("0.33", True)
+    assert (row.ratio, row.met) == ("0.33 x its time", True)
     assert rows.no_slower("what", ours, peer, "peer").met is None
     assert rows.exponent(ours, 3 * ours**2) == pytest.approx(2)
 
@@ -61,6 +66,7 @@ def test_a_missing_peer_is_named(benchmarks, monkeypatch, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"torch.*make\.sh"):
         benchmarks.peer.Peer("torch")
     row = benchmarks.rows.missing("what", "faiss", "not there")
+    assert row.is_missing
     assert "faiss: not there" in benchmarks.run.as_text([row])
 
 

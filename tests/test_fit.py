@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pa_keras import assembly, fit, models
+from pa_keras import assembly, fit, models, run_ending
 from pa_keras.config import FitConfig, ModelConfig
 from pa_keras.training import saving
 
@@ -73,6 +73,16 @@ def test_a_run_leaves_everything_and_says_where(arguments, tmp_path, capsys):
     assert model.output_shape == (None, 8)
     assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["embedding_size"] == 8
     assert json.loads((folder / "versions.json").read_text())["tensorflow"].startswith("2.20")
+
+
+def test_a_run_that_is_resumed_keeps_its_last_model_until_it_is_written_anew(
+    arguments, tmp_path, monkeypatch
+):
+    folder, seen = tmp_path / "run", []
+    run(arguments, "--run-dir", folder, "--training.selection=last")
+    monkeypatch.setattr(run_ending, "finish", lambda config, of, *_: seen.append(of.best_model))
+    run(arguments, "--run-dir", folder, "--training.selection=last", "--resume")
+    assert seen == [folder / "best.keras"] and seen[0].exists()
 
 
 def test_a_finished_run_can_be_resumed_without_harm(arguments, tmp_path, capsys):
@@ -317,3 +327,38 @@ def test_a_class_with_fewer_images_than_the_sampler_asks(arguments, photos, tmp_
     run(arguments, "--run-dir", tmp_path / "run", "--loss", "n_pair", "--training.selection=last")
     log = (tmp_path / "run" / "fit.log").read_text() + capsys.readouterr().err
     assert "1 of 5 classes have fewer than 2 images" in log
+
+
+def test_a_batch_in_chunks_and_steps_in_one_execution_change_nothing(arguments, tmp_path):
+    # Chunks would be normalised each by itself.
+    arguments = [*arguments, "--model.batch_norm=frozen", "--training.selection=last"]
+    run(arguments, "--run-dir", tmp_path / "whole")
+    more = ["--training.batch_chunks=3", "--training.steps_per_execution=3"]
+    run(arguments, "--run-dir", tmp_path / "parts", *more)  # of 5 steps an epoch
+    pairs = zip(rows(tmp_path / "whole"), rows(tmp_path / "parts"), strict=True)
+    for expected, received in pairs:
+        assert received["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("batch_chunks=4", "batch_size that batch_chunks=4 divides; received a batch of 6"),
+        ("batch_chunks=0", "batch_chunks of 1 or more; received 0"),
+        ("steps_per_execution=0", "steps_per_execution of at least 1; received 0"),
+    ],
+)
+def test_chunks_and_executions_out_of_range(arguments, tmp_path, setting, message):
+    assert message in failure(arguments, "--run-dir", tmp_path / "run", f"--training.{setting}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_several_workers_waits_for_none_and_knows_what_they_cannot(
+    arguments, tmp_path, capsys
+):
+    dry = ["--dry-run", "--training.strategy=multi_worker", "--run-dir", tmp_path / "run"]
+    run(arguments, *dry)
+    assert "A dry run: nothing was trained" in capsys.readouterr().out
+    message = failure(arguments, *dry, "--training.steps_per_execution=2")
+    assert "steps_per_execution=1 for training.strategy=multi_worker" in message
+    assert not (tmp_path / "run").exists()

@@ -24,9 +24,10 @@ INCLUDES = f"""\
 Seconds for {BATCHES} batches of {BATCH}, after the first {FIRST} of an iterator: reading, decoding,
 a random resized crop (8 to 100 % of the area), a flip, and the batch. The photographs are those of
 Cars-196, enlarged to {PHOTOGRAPH[0]} x {PHOTOGRAPH[1]} and saved as JPEG of quality 90: with less
-detail than a camera's they decode faster, for both sides. torchvision: an epoch of as many batches
-by `ImageFolder`'s loader, `RandomResizedCrop`, `ToTensor`, two workers that stay alive. The decoder
-alone: windows of the same distribution on all threads, whose pixels are thrown away.
+detail than a camera's they decode faster, for both sides. Ours decodes the window alone.
+torchvision: an epoch of as many batches by `ImageFolder`'s loader, which decodes the whole file,
+`RandomResizedCrop`, `ToTensor`, two workers that stay alive. Both resizes are antialiased. The
+decoder alone: windows of the same distribution on all threads, whose pixels are thrown away.
 """
 
 

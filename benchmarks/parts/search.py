@@ -18,7 +18,8 @@ INCLUDES = f"""\
 {NUMBER:,} random unit vectors of {SIZE} numbers, leave-one-out, {QUERIES:,} queries a turn, all in
 memory: the sorted {K:,} nearest and their similarities. The bare product: all similarities in
 blocks of 1,024 queries, without choosing any. faiss: `IndexFlatIP`, {K + 1:,} nearest, since it
-cannot leave the query out. Trained embeddings, ScaNN and a million vectors: `benchmarks/search.py`.
+cannot leave the query out. Trained embeddings, ScaNN and a million vectors:
+`python -m benchmarks.search`.
 """
 
 

@@ -30,7 +30,8 @@ Seconds a step. Against PyTorch: one batch in memory, random weights, frozen bat
 proxies of 512 numbers, Proxy-Anchor, clipping, AdamW, the loss read after each step; timm's network
 and PyTorch Metric Learning's loss, eager in both layouts and by `torch.compile`. `fit`: cars at 128
 px, random crops of pixels in memory, EfficientNet-Lite0, with the callbacks of a run that work at
-each step, once its buffers are full; the bare step: Keras' own train function on one such batch.
+each step, but without saving, which has a budget of its own, once its buffers are full; the bare
+step: Keras' own train function on one such batch.
 """
 
 

@@ -40,6 +40,7 @@ def step(
     optimizer = torch.optim.AdamW(
         [{"params": weights, "lr": 1e-4}, {"params": loss.parameters(), "lr": 1e-2}],
         weight_decay=1e-4,
+        fused=True,
     )
     forward = torch.compile(model) if compiled else model
 

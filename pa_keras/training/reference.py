@@ -7,7 +7,7 @@ import keras
 from keras.optimizers import schedules
 
 from pa_keras.layers import Proxies
-from pa_keras.training.adamw import AdamW
+from pa_keras.training.fused_adamw import AdamW
 
 # A learning rate, for an optimizer which starts at an epoch of the run.
 RateFrom = Callable[[int], float | schedules.LearningRateSchedule]

@@ -91,12 +91,12 @@ class StopRequests:
         if self._is_main:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.set_wakeup_fd(self._wakeup)
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
             # A byte, as the pipe's end would not be seen while a forked child holds it open.
             os.write(self._writing, b"\0")
             self._watcher.join()
             os.close(self._writing)
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -55,6 +55,19 @@ def test_a_weight_left_out_of_the_decay(start, steps):
     np.testing.assert_allclose(variables[0], trace(start, steps), rtol=1e-5, atol=1e-6)
 
 
+def test_gradients_that_are_accumulated(start, steps):
+    variable = keras.Variable(start, dtype="float32")
+    optimizer = AdamW(**SETTINGS, gradient_accumulation_steps=2)
+    for gradient in np.repeat(steps, 2, axis=0).astype("float32"):
+        optimizer.apply([tf.constant(gradient)], [variable])
+    np.testing.assert_allclose(variable, trace(start, steps), rtol=1e-5, atol=1e-6)
+
+
+def test_amsgrad_is_refused(start):
+    with pytest.raises(ValueError, match=r"amsgrad=False; received True.*keras.optimizers"):
+        AdamW(amsgrad=True).build([keras.Variable(start)])
+
+
 def test_rows_of_a_gradient_are_those_of_a_whole_one(start):
     rows = tf.IndexedSlices(tf.ones((2, 3)), tf.constant([1, 4]), tf.constant([5, 3]))
     ends = []

@@ -20,7 +20,10 @@ class AdamW(keras.optimizers.AdamW):
     Args:
         learning_rate, weight_decay (lambda), clipvalue and the others: as of
             `keras.optimizers.AdamW`, with its defaults; PyTorch's are weight_decay 1e-2 and
-            epsilon 1e-8. `amsgrad` has no effect.
+            epsilon 1e-8.
+
+    Raises:
+        ValueError: `amsgrad` is asked for.
 
     Example:
         >>> variable = keras.Variable([1.0])
@@ -31,13 +34,21 @@ class AdamW(keras.optimizers.AdamW):
     Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019, algorithm 2.
     """
 
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Makes the moments of the variables."""
+        if self.amsgrad:
+            raise ValueError(
+                "Expected amsgrad=False; received True. Take keras.optimizers.AdamW, which has it."
+            )
+        super().build(variables)
+
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
         """Moves one variable on."""
         learning_rate = tf.cast(learning_rate, variable.dtype)
         gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
-        step = tf.cast(self.iterations.value + 1, variable.dtype)
+        step = keras.ops.cast(self.iterations, variable.dtype) + 1
         beta_1, beta_2 = (tf.cast(beta, variable.dtype) for beta in (self.beta_1, self.beta_2))
         place = self._get_variable_index(variable)
         if self.weight_decay and self._use_weight_decay(variable):
