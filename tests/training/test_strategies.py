@@ -43,7 +43,7 @@ def test_unknown_names():
     ],
 )
 def test_a_lost_worker_is_named(monkeypatch, message, who):
-    monkeypatch.setattr(strategies, "_several_processes", lambda strategy: True)
+    monkeypatch.setattr(strategies, "several_processes", lambda strategy: True)
     with pytest.raises(ConnectionError, match=who) as raised, strategies.naming_lost_workers(OfTwo):
         raise tf.errors.UnavailableError(None, None, message)
     assert "start all of them again with --resume" in str(raised.value)
