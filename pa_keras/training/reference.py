@@ -7,7 +7,7 @@ import keras
 from keras.optimizers import schedules
 
 from pa_keras.layers import Proxies
-from pa_keras.training.fused_adamw import AdamW
+from pa_keras.training.optimizers import adamw
 
 # A learning rate, for an optimizer which starts at an epoch of the run.
 RateFrom = Callable[[int], float | schedules.LearningRateSchedule]
@@ -44,8 +44,8 @@ def reference_optimizers(
     Source: the code that the authors of Proxy-Anchor (CVPR 2020) published, train.py.
     """
 
-    def with_rate(rate: float | schedules.LearningRateSchedule) -> AdamW:
-        return AdamW(rate, weight_decay, epsilon=1e-8, clipvalue=clip_value)
+    def with_rate(rate: float | schedules.LearningRateSchedule) -> keras.optimizers.Optimizer:
+        return adamw(rate, weight_decay, clip_value)
 
     embedding = with_rate(learning_rate(0))
     weights = model.get_layer("embedding_model").get_layer("embedding").weights
