@@ -88,8 +88,7 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
     model = loss_choice.make_training_model(config, trained, num_classes)
     share_batch_statistics(model)
     chunks = config.training.batch_chunks
-    if chunks != 1 or config.training.strategy == "multi_worker":
-        model = TrainingModel(model.input, model.output, name=model.name, chunks=chunks)
+    model = TrainingModel(model.input, model.output, name=model.name, chunks=chunks)
     if training_size == evaluation_size:
         return model, trained
     # Built from the same weights: some networks scale pixels otherwise without them.

@@ -30,7 +30,17 @@ SHARED_BY_COMMANDS = (
 )
 LEVELS = {
     **dict.fromkeys(
-        ("losses", "layers", "datasets", "pipelines", "retrieval", "config", "disk"), 0
+        (
+            "losses",
+            "layers",
+            "datasets",
+            "pipelines",
+            "retrieval",
+            "config",
+            "disk",
+            "folding",
+        ),
+        0,
     ),
     **dict.fromkeys(("backbones", "models", "plots"), 1),
     **dict.fromkeys(("training", "exporters", "comparison", "index"), 2),

@@ -23,8 +23,8 @@ INCLUDES = f"""\
 The loss step as above, at embedding size {SIZE}; its memory at 16, as above. Search: {QUERIES:,}
 queries, the 10 nearest, {SIZE} numbers, clusters of {PER_CLUSTER}; ScaNN without building and
 tuning, which the table names beside it, and brute force below 20,000 vectors. Memory of a search:
-what it adds to the process at its peak, ScaNN's with building. The exponent b, of cost = a n^b, is
-fitted to sizes of 10,000 and more.
+what it adds to the process at its peak, ScaNN's with building; less than 1 MB is drawn as 1. The
+exponent b, of cost = a n^b, is fitted to sizes of 10,000 and more.
 """
 
 
@@ -75,7 +75,7 @@ def _rows(name: str, sizes: tuple, seconds: np.ndarray, megabytes: np.ndarray) -
         ("memory", np.array(megabytes), f"{megabytes[-1]:,.0f} MB"),
     ):
         b = exponent(sizes[large], np.maximum(costs[large], 1e-6))
-        rows.append(Row(f"{name}, {what}", f"{text} at n = {sizes[-1]:,}", f"n^{b:.2f}"))
+        rows.append(Row(f"{name}, {what}", f"{text} at n = {sizes[-1]:,}", "", f"n^{b:.2f}"))
     return rows
 
 
@@ -83,7 +83,8 @@ def _draw(curves: dict) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for panel, which, label in zip(panels, (1, 2), ("seconds", "MB"), strict=True):
         for name, curve in curves.items():
-            panel.loglog(curve[0], np.maximum(curve[which], 1e-3), "o-", label=name)
+            drawn = np.maximum(curve[which], 1) if label == "MB" else curve[which]
+            panel.loglog(curve[0], drawn, "o-", label=name)
         panel.set(xlabel="classes, or vectors in the gallery", ylabel=label)
         panel.grid(alpha=0.3)
     panels[0].legend(title=f"batch {BATCH}, {QUERIES:,} queries")

@@ -13,6 +13,7 @@ from pa_keras import ProxyAnchorLoss, datasets, embedding_model, pipelines, with
 from pa_keras.training import two_rate_adamw
 from pa_keras.training.callbacks import StopAtNaN
 from pa_keras.training.progress import Progress
+from pa_keras.training.step import TrainingModel
 from pa_keras.training.stopping import Stopping, StopRequests
 
 CLASSES = 98
@@ -55,11 +56,12 @@ def measure(turns: int) -> Part:
 
 
 def trained(network: str, pixels: int) -> keras.Model:
-    """A compiled model to train."""
+    """A compiled model to train, as that of `fit`."""
     keras.utils.set_random_seed(0)
     size = (pixels, pixels)
     embedder = embedding_model(network, image_size=size, weights=None, batch_norm="frozen")
     model = with_proxies(embedder, CLASSES)
+    model = TrainingModel(model.input, model.output)
     loss = ProxyAnchorLoss(num_classes=CLASSES)
     model.compile(two_rate_adamw(model, 1e-4, 1e-2), loss, jit_compile=False)
     return model

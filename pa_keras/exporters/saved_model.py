@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pa_keras.exporters.gallery import Gallery, expect_k
 from pa_keras.exporters.neighbours import GalleryIndex, expect_rows
+from pa_keras.folding import folded_copy
 from pa_keras.models import expect_embedding_model
 from pa_keras.pipelines import decode_image, evaluation_image
 
@@ -37,7 +38,7 @@ def to_saved_model(
 
     The last two need a gallery. Pixels are RGB, 0..255. Pixels of the model's own size go to the
     network as they are, as to the Keras model; those of any other size are preprocessed first, as
-    image files always are.
+    image files always are. Batch norms are folded into the convolutions before them.
 
     Args:
         model: embedding model, (B, height, width, 3) to (B, D).
@@ -65,6 +66,7 @@ def to_saved_model(
         raise FileExistsError(f"Expected a new folder; {path} is there already. Give another.")
     # Variables are found by the endpoints: `track` would save those of Keras a second time.
     archive = keras.export.ExportArchive()
+    model = folded_copy(model)
     embed_bytes = _embedding_of_bytes(model, crop_fraction)
     archive.add_endpoint(
         "serving_default",

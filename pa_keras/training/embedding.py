@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from pa_keras.folding import folded
+
 # Images, or a tuple which starts with them.
 Batch = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
 
@@ -14,8 +16,9 @@ Batch = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
 class Embedder:
     """An embedding model compiled once: keep it, and later calls do not trace again.
 
-    Trained weights are seen by the next call. Of a batch of a `tf.distribute.DistributedDataset`
-    each replica of the model's strategy embeds its part, and every worker gets the whole.
+    Batch norms are `folded`. Trained weights are seen by the next call. Of a batch of a
+    `tf.distribute.DistributedDataset` each replica of the model's strategy embeds its part, and
+    every worker gets the whole.
 
     Args:
         model: a built keras model, images (B, H, W, 3) -> embeddings (B, D).
@@ -32,10 +35,11 @@ class Embedder:
 
     def __init__(self, model: keras.Model, jit_compile: bool = False) -> None:
         self.model = model
+        network = folded(model)
         image_shape = tuple(model.input_shape)[1:]
 
         def embed_part(images: tf.Tensor) -> tf.Tensor:
-            return tf.cast(model(images, training=False), tf.float32)
+            return tf.cast(network(images, training=False), tf.float32)
 
         def embed_shared(images: tf.distribute.DistributedValues) -> tf.Tensor:
             strategy = model.distribute_strategy

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from pa_keras.folding import folded
 from pa_keras.training.chunks import (
     backward,
     batch_statistics,
@@ -16,7 +17,9 @@ from pa_keras.training.strategies import several_processes
 
 
 class TrainingModel(keras.Model):
-    """A functional model that `fit` can also train on several workers, and in parts of a batch.
+    """A functional model that `fit` trains sooner, on several workers too, and in parts of a batch.
+
+    Without chunks it is called with batch norms at rest `folded` into the convolutions before them.
 
     Keras' own `fit` fails under `MultiWorkerMirroredStrategy` in two places (keras issue 20585).
     With `chunks` the parts of a batch come one after another.
@@ -58,6 +61,14 @@ class TrainingModel(keras.Model):
         super().__init__(inputs, outputs, name=name)
         expect_chunks(chunks)
         self.chunks = chunks
+        network = keras.Model(inputs, outputs)
+        # Chunks are there for memory, and a folded network holds a copy of its kernels.
+        called = folded(network) if chunks == 1 else network
+        # In a function: the layers of an attribute would be layers of this model, too.
+        self._network = lambda: called
+
+    def call(self, inputs, training=None, mask=None):
+        return self._network()(inputs, training=training, mask=mask)
 
     def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         """One step of `fit`, and its logs."""
@@ -111,8 +122,9 @@ class TrainingModel(keras.Model):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras would reduce the first batch over the replicas, with all its labels.
-        if iterator is not None:
+        # Keras would reduce the first batch over the replicas, with all its labels. Without a
+        # strategy it builds nothing, and needs no batch.
+        if iterator is not None and self._distribute_strategy is not None:
             for _, _, batches in iterator:
                 data_batch = keras.tree.map_structure(self._of_first_replica, next(batches))
                 break

@@ -92,6 +92,16 @@ def test_a_network_with_frozen_batch_norm_takes_the_same_steps(images):
         np.testing.assert_allclose(parts, whole, atol=0.02 * np.abs(whole).max() + 1e-6)
 
 
+@pytest.mark.parametrize("batch_norm", ["frozen", "frozen_statistics", "train"])
+def test_folded_batch_norm_changes_no_gradient(images, batch_norm):
+    embedder = embedding_model("conv4", 8, (16, 16), weights=None, batch_norm=batch_norm)
+    model, loss = with_proxies(embedder, CLASSES), ProxyAnchorLoss(num_classes=CLASSES)
+    value, expected = gradients(model, loss, images)
+    received_value, received = gradients(chunked(model, 1), loss, images)
+    assert float(received_value) == pytest.approx(float(value), rel=1e-5)
+    assert_equal_to(expected, received, 1e-4)
+
+
 def oracle(model, images, chunks):
     """Loss and gradients from one tape over all chunks, their embeddings put in order again."""
     embedder = model.get_layer("embedding_model")

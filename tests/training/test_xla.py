@@ -1,7 +1,5 @@
 """XLA on the CPU: each loss, the proxies and whole steps; and how often a run traces its steps."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -73,7 +71,7 @@ def test_embeddings_compile_once_for_all_batches():
 def test_a_run_traces_each_phase_and_its_evaluation_once(photos, tmp_path, monkeypatch, chunks):
     steps, embedders = [], []
 
-    def counted(self, data, step=keras.Model.train_step):
+    def counted(self, data, step=TrainingModel.train_step):
         steps.append(self.trainable_weights)
         return step(self, data)
 
@@ -81,9 +79,7 @@ def test_a_run_traces_each_phase_and_its_evaluation_once(photos, tmp_path, monke
         embedders.append(self)
         make(self, *options, **more)
 
-    monkeypatch.setattr(keras.Model, "train_step", counted)
-    own = functools.partialmethod(counted, step=TrainingModel.train_step)
-    monkeypatch.setattr(TrainingModel, "train_step", own)
+    monkeypatch.setattr(TrainingModel, "train_step", counted)
     monkeypatch.setattr(Embedder, "__init__", remembered)
     fit.main([
         f"--data-dir={photos}", f"--run-dir={tmp_path / 'run'}", "--dataset=folder",
