@@ -79,8 +79,7 @@ def measure(options, chunks):
     size = (options.image_size, options.image_size)
     embedder = embedding_model(options.backbone, 512, size, weights=None, batch_norm="frozen")
     model = with_proxies(embedder, 98)
-    if chunks > 1:
-        model = TrainingModel(model.input, model.output, chunks=chunks)
+    model = TrainingModel(model.input, model.output, chunks=chunks)
     optimizer = two_rate_adamw(model, 1e-4, 1e-2)
     model.compile(optimizer, ProxyAnchorLoss(num_classes=98), jit_compile=False)
     model.optimizer.build(model.trainable_variables)

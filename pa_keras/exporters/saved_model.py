@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pa_keras.exporters.gallery import Gallery, expect_k
 from pa_keras.exporters.neighbours import GalleryIndex, expect_rows
-from pa_keras.folding import folded_copy
+from pa_keras.folding import folded_for_good
 from pa_keras.models import expect_embedding_model
 from pa_keras.pipelines import decode_image, evaluation_image
 
@@ -66,16 +66,16 @@ def to_saved_model(
         raise FileExistsError(f"Expected a new folder; {path} is there already. Give another.")
     # Variables are found by the endpoints: `track` would save those of Keras a second time.
     archive = keras.export.ExportArchive()
-    model = folded_copy(model)
-    embed_bytes = _embedding_of_bytes(model, crop_fraction)
+    network, image_shape = folded_for_good(model), model.input_shape[1:]
+    embed_bytes = _embedding_of_bytes(network, image_shape, crop_fraction)
     archive.add_endpoint(
         "serving_default",
         lambda image_bytes: {"embedding": embed_bytes(image_bytes)},
         [_IMAGE_BYTES],
     )
     for dtype in (tf.uint8, tf.float32):
-        spec = tf.TensorSpec((None, None, None, model.input_shape[-1]), dtype, "pixels")
-        embed_pixels = _embedding_of_pixels(model, crop_fraction)
+        spec = tf.TensorSpec((None, None, None, image_shape[-1]), dtype, "pixels")
+        embed_pixels = _embedding_of_pixels(network, image_shape, crop_fraction)
         archive.add_endpoint(f"pixels_{dtype.name}", embed_pixels, [spec])
     if gallery is not None:
         _add_search(archive, embed_bytes, gallery, k, model.output_shape[-1])
@@ -88,27 +88,25 @@ def to_saved_model(
 
 
 def _embedding_of_bytes(
-    model: keras.Model, crop_fraction: float
+    network: Callable, image_shape: tuple[int, int, int], crop_fraction: float
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    image_size = model.input_shape[1:3]
-
     def read(contents: tf.Tensor) -> tf.Tensor:
-        image = evaluation_image(decode_image(contents), image_size, crop_fraction)
-        return tf.ensure_shape(image, (*image_size, 3))
+        image = evaluation_image(decode_image(contents), image_shape[:2], crop_fraction)
+        return tf.ensure_shape(image, image_shape)
 
     @tf.function(input_signature=[_IMAGE_BYTES])  # one graph for both signatures that read files
     def embed(image_bytes: tf.Tensor) -> tf.Tensor:
         # Files are of unlike sizes, so each is read by itself; map_fn reads several at a time.
         pixels = tf.map_fn(read, expect_rows(image_bytes), fn_output_signature=tf.float32)
-        return model(pixels, training=False)
+        return network(pixels)
 
     return embed
 
 
 def _embedding_of_pixels(
-    model: keras.Model, crop_fraction: float
+    network: Callable, image_shape: tuple[int, int, int], crop_fraction: float
 ) -> Callable[[tf.Tensor], Outputs]:
-    image_size = model.input_shape[1:3]
+    image_size = image_shape[:2]
 
     def embed(pixels: tf.Tensor) -> Outputs:
         pixels = expect_rows(pixels)
@@ -119,7 +117,7 @@ def _embedding_of_pixels(
             lambda: tf.cast(pixels, tf.float32),
             lambda: evaluation_image(pixels, image_size, crop_fraction),
         )
-        return {"embedding": model(tf.ensure_shape(images, model.input_shape), training=False)}
+        return {"embedding": network(tf.ensure_shape(images, (None, *image_shape)))}
 
     return embed
 

@@ -172,15 +172,14 @@ def _antialiased(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     """What `tf.image.resize` with antialias gives, sooner.
 
     TensorFlow's operation adds up whole rows at a time, but of columns three numbers. So the
-    columns are made rows for it.
+    columns are made rows for it: the transposed image is that of x, channel and y.
     """
     height, width = image_size
-    rows = tf.reshape(image, (tf.shape(image)[0], -1))
-    rows = tf.reshape(_scaled_rows(rows, height), (height, -1, 3))
-    columns = tf.transpose(rows, (1, 0, 2))
-    columns = tf.reshape(columns, (-1, 3 * height))
-    columns = tf.reshape(_scaled_rows(columns, width), (width, height, 3))
-    return tf.transpose(columns, (1, 0, 2))
+    size = tf.shape(image)
+    rows = _scaled_rows(tf.reshape(image, (size[0], -1)), height)
+    columns = tf.reshape(tf.transpose(rows), (size[1], -1))
+    columns = tf.reshape(_scaled_rows(columns, width), (3 * width, height))
+    return tf.reshape(tf.transpose(columns), (height, width, 3))
 
 
 def _scaled_rows(rows: tf.Tensor, number: int) -> tf.Tensor:

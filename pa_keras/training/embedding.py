@@ -16,9 +16,9 @@ Batch = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
 class Embedder:
     """An embedding model compiled once: keep it, and later calls do not trace again.
 
-    Batch norms are `folded`. Trained weights are seen by the next call. Of a batch of a
-    `tf.distribute.DistributedDataset` each replica of the model's strategy embeds its part, and
-    every worker gets the whole.
+    Batch norms are folded into convolutions, see `folded`. Trained weights are seen by the next
+    call. Of a batch of a `tf.distribute.DistributedDataset` each replica of the model's strategy
+    embeds its part, and every worker gets the whole.
 
     Args:
         model: a built keras model, images (B, H, W, 3) -> embeddings (B, D).

@@ -61,14 +61,12 @@ class TrainingModel(keras.Model):
         super().__init__(inputs, outputs, name=name)
         expect_chunks(chunks)
         self.chunks = chunks
-        network = keras.Model(inputs, outputs)
-        # Chunks are there for memory, and a folded network holds a copy of its kernels.
-        called = folded(network) if chunks == 1 else network
-        # In a function: the layers of an attribute would be layers of this model, too.
-        self._network = lambda: called
+        self._network = folded(keras.Model(inputs, outputs))
 
     def call(self, inputs, training=None, mask=None):
-        return self._network()(inputs, training=training, mask=mask)
+        if self.chunks > 1:  # which are there for memory: a folded network copies its kernels
+            return super().call(inputs, training, mask)
+        return self._network(inputs, training)
 
     def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         """One step of `fit`, and its logs."""
