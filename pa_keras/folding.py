@@ -2,14 +2,14 @@
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 from keras import Layer, layers, ops
-from keras.src.models.functional import Functional, operation_fn
+from keras.src.models.functional import Functional, operation_fn, unpack_singleton
 
-Merged = tuple[tf.Tensor | tf.Variable, tf.Tensor | tf.Variable]  # kernel and bias
+Merged = Sequence[tf.Tensor | tf.Variable]  # kernel and bias
 
 
 def folded(model: keras.Model) -> Callable:
@@ -57,32 +57,37 @@ def folded_for_good(model: keras.Model) -> Callable:
         [2, 64]
     """
     norms = _norms(model)
-    products = {
-        pair[0]: tuple(tf.Variable(each, trainable=False) for each in _merged(*pair))
-        for pair in norms.items()
-    }
+    products = {}
+    for convolution, norm in norms.items():
+        merged = _merged(convolution, norm)
+        products[convolution] = [tf.Variable(each, trainable=False) for each in merged]
     return _function(model, norms, lambda convolution, norm: products[convolution])
 
 
 def _function(
     model: keras.Model, norms: dict[Layer, Layer], merged: Callable[[Layer, Layer], Merged]
 ) -> Callable:
-    gone = set(norms.values())
+    folded_norms = set(norms.values())
 
     def run(part: keras.Model, inputs: tf.Tensor, training: bool | None) -> tf.Tensor:
-        def operation(layer: keras.Operation) -> Callable:
+        def called(layer: keras.Operation) -> Callable:
             norm = norms.get(layer)
             if norm is not None and not (training and norm.trainable):
-                return lambda inputs, **_: _convolved(layer, inputs, *merged(layer, norm))
-            if layer in gone and not (training and layer.trainable):
-                return lambda inputs, **_: inputs
+                return lambda x, **_: _convolved(layer, x, *merged(layer, norm))
+            if layer in folded_norms and not (training and layer.trainable):
+                return lambda x, **_: x
             if _is_functional(layer):
-                return lambda inputs, **_: run(layer, inputs, training)
+                # As in Keras, what was recorded where it was called counts only without another.
+                return lambda x, **options: run(
+                    layer, x, options.get("training") if training is None else training
+                )
             return operation_fn(layer, training=training)
 
         with tf.name_scope(part.name):
-            return part._run_through_graph(part._standardize_inputs(inputs), operation)
+            outputs = part._run_through_graph(part._standardize_inputs(inputs), called)
+        return unpack_singleton(outputs)
 
+    @tf.autograph.experimental.do_not_convert  # as Keras calls models in its own functions
     def call(images: tf.Tensor, training: bool | None = False) -> tf.Tensor:
         if norms:
             return run(model, images, training)
@@ -104,10 +109,10 @@ def _merged(convolution: Layer, norm: Layer) -> Merged:
 
 def _convolved(layer: Layer, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     is_depthwise = isinstance(layer, layers.DepthwiseConv2D)
-    operation = ops.depthwise_conv if is_depthwise else ops.conv
+    convolve = ops.depthwise_conv if is_depthwise else ops.conv
     with tf.name_scope(layer.name):
-        features = operation(
-            inputs,
+        features = convolve(
+            tf.cast(inputs, layer.compute_dtype),
             kernel,
             strides=layer.strides,
             padding=layer.padding,
@@ -125,8 +130,11 @@ def _norms(model: keras.Model) -> dict[Layer, Layer]:
     for part in _functional_parts(model):
         for node in itertools.chain(*part._nodes_by_depth.values()):
             calls[node.operation] += 1
-            options = node.arguments.kwargs.values()
-            if len(node.arguments.args) == 1 and all(each is None for each in options):
+            options = {key for key, value in node.arguments.kwargs.items() if value is not None}
+            alone = len(node.arguments.args) == 1
+            if _is_functional(node.operation) and not (alone and options <= {"training"}):
+                return {}  # a mask, say
+            if alone and not options:
                 plain.add(node.operation)
             for tensor in node.input_tensors:
                 takers[tensor._keras_history.operation].append(node.operation)

@@ -178,6 +178,18 @@ def test_several_inputs_and_outputs():
         np.testing.assert_allclose(received[name], expected[name], atol=1e-5)
 
 
+def test_a_list_of_one_output_is_that_output():
+    inputs = keras.Input((12, 12, 4))
+    outputs = [layers.BatchNormalization()(layers.Conv2D(4, 3)(inputs))]
+    expect_folded(keras.Model(inputs, outputs), 1)
+
+
+def test_an_input_in_half_precision():
+    inputs = keras.Input((12, 12, 4), dtype="bfloat16")
+    outputs = layers.BatchNormalization()(layers.Conv2D(4, 3)(inputs))
+    expect_folded(trained(keras.Model(inputs, outputs)), 1)
+
+
 class Halved(keras.Model):
     def call(self, inputs, training=None, mask=None):
         return super().call(inputs, training, mask) / 2

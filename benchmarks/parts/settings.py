@@ -5,8 +5,6 @@ import os
 import subprocess
 import sys
 
-import numpy as np
-
 from benchmarks.rows import Part, Side, here, in_turns, no_slower
 
 NETWORK = "efficientnet_lite0"
@@ -55,14 +53,9 @@ def process(variables: dict[str, str]) -> Side:
 
 def main() -> None:
     """Measures a step in this process, and prints its seconds."""
-    import tensorflow as tf
+    from benchmarks.parts.step import bare_step, one_batch, trained
 
-    from benchmarks.parts.step import CLASSES, NETWORKS, bare_step, trained
-
-    pixels, number = NETWORKS[NETWORK]
-    images = np.random.default_rng(0).uniform(0, 255, (number, pixels, pixels, 3))
-    batch = tf.constant(images, tf.float32), tf.range(number) % CLASSES
-    step = here(bare_step(trained(NETWORK, pixels), batch), seconds=2)
+    step = here(bare_step(trained(NETWORK), one_batch(NETWORK)), seconds=2)
     print(json.dumps(step()))
 
 

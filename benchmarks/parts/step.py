@@ -29,10 +29,11 @@ STEPS = 10  # of `fit` in a turn
 INCLUDES = f"""\
 Seconds a step. Against PyTorch: one batch in memory, random weights, frozen batch norm, {CLASSES}
 proxies of 512 numbers, Proxy-Anchor, clipping, AdamW, the loss read after each step; timm's network
-and PyTorch Metric Learning's loss, eager in both layouts and by `torch.compile`. `fit`: cars at 128
-px, random crops of pixels in memory, EfficientNet-Lite0, with the callbacks of a run that work at
-each step, but without saving, which has a budget of its own, once its buffers are full; the bare
-step: Keras' own train function on one such batch.
+and PyTorch Metric Learning's loss, eager in both layouts and by `torch.compile`. Ours is the model
+of `fit`, which folds batch norms into convolutions; not folded: the stock Keras model. `fit`: cars
+at 128 px, random crops of pixels in memory, EfficientNet-Lite0, with the callbacks of a run that
+work at each step, but without saving, which has a budget of its own, once its buffers are full; the
+bare step: the train function on one such batch.
 """
 
 
@@ -47,24 +48,32 @@ def measure(turns: int) -> Part:
                 limits += limit
     except FileNotFoundError as problem:
         rows.append(missing("training step", "PyTorch", str(problem)))
+    rows += [_folding(network, turns) for network in NETWORKS]
     what = "fit against the bare step"
     try:
         rows.append(_fit(what, cars().train, turns))
     except FileNotFoundError as problem:
-        rows.append(missing(what, "Keras", str(problem)))
+        rows.append(missing(what, "bare step", str(problem)))
     return Part(rows, INCLUDES, limits, versions)
 
 
-def trained(network: str, pixels: int) -> keras.Model:
+def trained(network: str, kind: type[keras.Model] = TrainingModel) -> keras.Model:
     """A compiled model to train, as that of `fit`."""
     keras.utils.set_random_seed(0)
-    size = (pixels, pixels)
+    size = (NETWORKS[network][0],) * 2
     embedder = embedding_model(network, image_size=size, weights=None, batch_norm="frozen")
     model = with_proxies(embedder, CLASSES)
-    model = TrainingModel(model.input, model.output)
+    model = kind(model.input, model.output)
     loss = ProxyAnchorLoss(num_classes=CLASSES)
     model.compile(two_rate_adamw(model, 1e-4, 1e-2), loss, jit_compile=False)
     return model
+
+
+def one_batch(network: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """Its images and labels."""
+    pixels, number = NETWORKS[network]
+    images = np.random.default_rng(0).uniform(0, 255, (number, pixels, pixels, 3))
+    return tf.constant(images, tf.float32), tf.range(number) % CLASSES
 
 
 def bare_step(model: keras.Model, batch: tuple) -> Callable[[], float]:
@@ -76,9 +85,7 @@ def bare_step(model: keras.Model, batch: tuple) -> Callable[[], float]:
 
 def _against_torch(network: str, turns: int, peer: Peer) -> tuple[list[Row], str]:
     pixels, number = NETWORKS[network]
-    images = np.random.default_rng(0).uniform(0, 255, (number, pixels, pixels, 3))
-    batch = tf.constant(images, tf.float32), tf.range(number) % CLASSES
-    model = trained(network, pixels)
+    batch, model = one_batch(network), trained(network)
     sides = {"ours": here(bare_step(model, batch))}
     sizes = {"network": network, "pixels": pixels, "batch_size": number, "classes": CLASSES}
     seconds = {}
@@ -103,6 +110,14 @@ def _against_torch(network: str, turns: int, peer: Peer) -> tuple[list[Row], str
     return rows, limit
 
 
+def _folding(network: str, turns: int) -> Row:
+    batch, kinds = one_batch(network), {"folded": TrainingModel, "stock": keras.Model}
+    sides = {name: here(bare_step(trained(network, kind), batch)) for name, kind in kinds.items()}
+    seconds = in_turns(sides, turns)
+    what = f"training {network}, batch norm folded"
+    return faster(what, seconds["folded"], seconds["stock"], "not folded")
+
+
 def _operations(model: keras.Model, images: tf.Tensor) -> int:
     """Floating point operations of a forward pass, as TensorFlow counts them."""
     graph = tf.function(lambda: model(images, training=True)).get_concrete_function().graph
@@ -120,13 +135,13 @@ def _product_rate(turns: int) -> float:
 
 
 def _fit(what: str, images: datasets.Images, turns: int) -> Row:
-    model = trained("efficientnet_lite0", 128)
+    model = trained("efficientnet_lite0")
     batches = pipelines.training_batches(
         images.paths, images.labels, batch_size=90, image_size=(128, 128), seed=0, cache="pixels"
     )
     sides = {"fit": _of_fit(model, batches), "bare": here(bare_step(model, next(iter(batches))))}
     seconds = in_turns(sides, turns)
-    return no_slower(what, seconds["fit"], seconds["bare"], "Keras", 1 / 0.97)
+    return no_slower(what, seconds["fit"], seconds["bare"], "bare step", 1 / 0.97)
 
 
 def _of_fit(model: keras.Model, batches: tf.data.Dataset) -> Side:

@@ -61,6 +61,7 @@ class TrainingModel(keras.Model):
         super().__init__(inputs, outputs, name=name)
         expect_chunks(chunks)
         self.chunks = chunks
+        # Of a stock model: this one's call is that function.
         self._network = folded(keras.Model(inputs, outputs))
 
     def call(self, inputs, training=None, mask=None):
