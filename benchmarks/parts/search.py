@@ -20,9 +20,9 @@ memory: the sorted {K:,} nearest and their similarities. The bare product: all s
 blocks of 1,024 queries, without choosing any. faiss: `IndexFlatIP`, {K + 1:,} nearest, since it
 cannot leave the query out. Trained embeddings, ScaNN and a million vectors:
 `python -m benchmarks.search`.
-On this idle machine the ratio is about 1, on busier ones it was 1.2 to 1.8. Of our time beyond the
-bare product, a tenth of that is for smaller blocks, of 346 queries, so that a search with all its
-results stays within 600 MB; the rest is for choosing 1,000 of 60,502, on all threads.
+On 2 idle cores of an AMD EPYC the ratio to faiss was about 1, on busy ones 1.2 to 1.8. Beyond the
+bare product, blocks of 346 queries, with which a search and all its results stay within 600 MB,
+cost a tenth of it; the rest goes into choosing 1,000 of 60,502, on all threads.
 """
 
 
