@@ -22,7 +22,7 @@ SMALL = """
 model: {backbone: conv4, weights: null, embedding_size: 8}
 data: {image_size: 16, crop_fraction: 1.0}
 batches: {batch_size: 8}
-optimizer: {learning_rate: 0.001}
+optimizer: {learning_rate: 0.001, clip_value: 0.003}
 training: {epochs: 3}
 evaluation: {batch_size: 8}
 logging: {pictures: false}
@@ -162,7 +162,8 @@ def test_steps_in_one_execution_are_not_for_several_processes(arguments, tmp_pat
     assert codes == [1] and "to resume, take another strategy" in errors[0]
 
 
-def test_replicas_of_one_process_equal_one(arguments, alone, tmp_path):
+def on_two_cpus(*arguments):
+    """What fit prints on two replicas of one process."""
     program = (
         "import sys, tensorflow as tf\n"
         "cpu = tf.config.list_physical_devices('CPU')[0]\n"
@@ -172,11 +173,18 @@ def test_replicas_of_one_process_equal_one(arguments, alone, tmp_path):
         "fit.main(sys.argv[1:])\n"
     )
     command = [sys.executable, "-c", program, "--training.strategy=mirrored", *arguments]
-    done = subprocess.run(
-        [*command, f"--run-dir={tmp_path}/run"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_replicas_of_one_process_equal_one(arguments, alone, tmp_path):
+    on_two_cpus(*arguments, f"--run-dir={tmp_path}/run")
     assert_same_run(tmp_path / "run", alone)
+
+
+def test_a_dry_run_on_replicas(arguments):
+    assert "\nbatch      (8, " in on_two_cpus(*arguments, "--dry-run")
 
 
 def test_a_batch_that_the_workers_do_not_divide(arguments, tmp_path):

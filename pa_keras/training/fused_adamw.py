@@ -17,6 +17,9 @@ class AdamW(keras.optimizers.AdamW):
     each line by operations of their own, whose results need, for all weights together, two to three
     times the memory of the gradients: here there is that of one weight's decay.
 
+    `clipvalue` is of the whole batch's gradient: Keras clips that of each replica, and then adds
+    them up.
+
     Args:
         learning_rate, weight_decay (lambda), clipvalue and the others: as of
             `keras.optimizers.AdamW`, with its defaults; PyTorch's are weight_decay 1e-2 and
@@ -48,6 +51,8 @@ class AdamW(keras.optimizers.AdamW):
         """Moves one variable on."""
         learning_rate = tf.cast(learning_rate, variable.dtype)
         gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
+        if self.clipvalue:
+            gradient = tf.clip_by_value(gradient, -self.clipvalue, self.clipvalue)
         step = keras.ops.cast(self.iterations, variable.dtype) + 1
         beta_1, beta_2 = (tf.cast(beta, variable.dtype) for beta in (self.beta_1, self.beta_2))
         place = self._get_variable_index(variable)
@@ -68,6 +73,10 @@ class AdamW(keras.optimizers.AdamW):
             epsilon=self.epsilon * tf.sqrt(1 - beta_2**step),
             grad=gradient,
         )
+
+    def _clip_gradients(self, grads: list[tf.Tensor]) -> list[tf.Tensor]:
+        """By their value not here, where those of the replicas are not added up yet."""
+        return grads if self.clipvalue else super()._clip_gradients(grads)
 
     def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
         """Nothing: it is part of the step."""

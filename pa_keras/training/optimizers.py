@@ -27,14 +27,14 @@ def two_rate_adamw(
         learning_rate: of everything but the proxies, > 0, or a schedule.
         proxies_learning_rate: of the proxies; the paper takes 100 times the other.
         weight_decay: decoupled, per step and unit of learning rate. Default 1e-4.
-        clip_value: each component of the gradients is clipped to +- this. None: not clipped.
+        clip_value: each component of the gradients is clipped to +- this, > 0. None: not clipped.
 
     Returns:
         A `keras.optimizers.MultiOptimizer`. Its own `learning_rate` cannot be read or set: let a
         rate that changes be a schedule.
 
     Raises:
-        ValueError: the model has no `Proxies` layer.
+        ValueError: the model has no `Proxies` layer; weight_decay below 0; clip_value not above 0.
 
     Example:
         >>> from pa_keras.models import embedding_model, with_proxies
@@ -70,12 +70,21 @@ def adamw(
     Args:
         learning_rate: > 0, or a schedule.
         weight_decay: decoupled, per step and unit of learning rate. Default 1e-4.
-        clip_value: each component of the gradients is clipped to +- this. None: not clipped.
+        clip_value: each component of the gradients is clipped to +- this, > 0. None: not clipped.
+
+    Raises:
+        ValueError: weight_decay below 0; clip_value not above 0.
 
     Example:
         >>> round(float(adamw(1e-4).learning_rate), 6)
         0.0001
     """
+    if not weight_decay >= 0:
+        raise ValueError(f"Expected weight_decay of 0 or more; received {weight_decay}.")
+    if clip_value is not None and not clip_value > 0:
+        raise ValueError(
+            f"Expected clip_value above 0, or null for no clipping; received {clip_value}."
+        )
     return AdamW(learning_rate, weight_decay, epsilon=1e-8, clipvalue=clip_value)
 
 
@@ -104,13 +113,17 @@ def decayed(
         A number, or a Keras schedule of the optimizer's own steps.
 
     Raises:
-        ValueError: an unknown decay; decay_epochs below 1.
+        ValueError: an unknown decay; a number out of its range.
 
     Example:
         >>> rate = decayed(1e-3, "staircase", steps_per_epoch=10, epochs=30)
         >>> [round(float(rate(step)), 6) for step in (99, 101, 201)]
         [0.001, 0.0005, 0.00025]
     """
+    if not learning_rate > 0:
+        raise ValueError(f"Expected learning_rate above 0; received {learning_rate}.")
+    if not 0 < decay_factor <= 1:
+        raise ValueError(f"Expected decay_factor in (0, 1]; received {decay_factor}.")
     if decay_epochs < 1:
         raise ValueError(f"Expected decay_epochs of 1 or more; received {decay_epochs}.")
     match decay:

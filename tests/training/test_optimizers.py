@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pa_keras.layers import Proxies
-from pa_keras.training.optimizers import decayed, two_rate_adamw
+from pa_keras.training.optimizers import adamw, decayed, two_rate_adamw
 
 
 def small_model():
@@ -68,3 +68,18 @@ def test_constant_and_unknown():
         decayed(0.1, "cos", 10, 5)
     with pytest.raises(ValueError, match="decay_epochs of 1 or more; received 0"):
         decayed(0.1, "staircase", 10, 5, decay_epochs=0)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan")])
+def test_numbers_out_of_their_ranges(value):
+    with pytest.raises(ValueError, match=f"learning_rate above 0; received {value}"):
+        decayed(value, "constant", 10, 5)
+    with pytest.raises(ValueError, match=r"decay_factor in \(0, 1\]; received"):
+        decayed(0.1, "staircase", 10, 5, decay_factor=value)
+    with pytest.raises(ValueError, match="clip_value above 0, or null for no clipping; received"):
+        adamw(0.1, clip_value=value)
+    if value:
+        with pytest.raises(ValueError, match="weight_decay of 0 or more; received"):
+            adamw(0.1, weight_decay=value)
+    with pytest.raises(ValueError, match="received 5"):
+        decayed(0.1, "staircase", 10, 5, decay_factor=5)
