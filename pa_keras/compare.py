@@ -55,6 +55,7 @@ def _compare(config: CompareConfig) -> None:
     trained = [(run, folder) for run, folder in found if folder is not None]
     if not trained:
         raise ValueError(f"Expected a trained run in {cache}; found none. Leave --train false out.")
+    run_cache.expect_same_images([(run.config, folder) for run, folder in trained])
     note = ""
     if len(trained) < len(runs):
         note = f"{len(runs) - len(trained)} of {len(runs)} runs are not trained yet.\n"

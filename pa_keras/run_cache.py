@@ -7,15 +7,17 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pa_keras import command_line
 from pa_keras.config import FitConfig
+from pa_keras.training.fingerprint import read_fingerprint
 from pa_keras.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -46,13 +48,17 @@ def train(config: FitConfig, cache: Path, wait: bool = True) -> Path | None:
         if found is not None:
             logger.info("Trained before: %s", found)
             return found
+        kept = cache / name
+        if kept.exists() and not folder.exists():
+            logger.info("%s has no result any more, which is made again.", kept)
+            os.rename(kept, folder)
         if not _is_whole(folder):
             if folder.exists() and not RunFolder(folder).config.exists():
                 logger.info("It was interrupted before it began, and is trained anew.")
                 shutil.rmtree(folder)
             _fit(config, folder, lock)
-        os.rename(folder, cache / name)
-        return cache / name
+        os.rename(folder, kept)
+        return kept
 
 
 def trained(config: FitConfig, cache: Path) -> Path | None:
@@ -72,6 +78,31 @@ def trained(config: FitConfig, cache: Path) -> Path | None:
     return None
 
 
+def expect_same_images(runs: Sequence[tuple[FitConfig, Path]]) -> None:
+    """Raises a ValueError unless runs of the same data were trained on the same images.
+
+    Settings alone do not tell: between the first run and the last, images may have changed.
+    """
+    first: dict[str, tuple[Path, set]] = {}
+    for config, folder in runs:
+        if config.data.outliers or not RunFolder(folder).images.exists():
+            continue  # which images are replaced depends on the seed
+        # So do their parts, where classes are held out, and wrong labels.
+        images = read_fingerprint(RunFolder(folder).images)
+        noisy = config.data.label_noise > 0
+        found = {(name, checksum, "" if noisy else label)
+                 for (_, name), (label, checksum) in images.items()}  # fmt: skip
+        data = f"{config.dataset} {config.data_dir} {config.data}"
+        other, expected = first.setdefault(data, (folder, found))
+        if found != expected:
+            names = sorted({name for name, *_ in found ^ expected})
+            raise ValueError(
+                f"Expected runs on the same images; those of {other} and {folder} differ in "
+                f"{len(names)}, such as {names[0]}. Delete the folder of the run whose images are "
+                "gone, and start the same command again: it is trained anew."
+            )
+
+
 def run_name(config: FitConfig) -> str:
     """The name of a run's folder: loss, seed, and a checksum of the settings it depends on."""
     text = json.dumps(_of_the_result(config), sort_keys=True)
@@ -89,10 +120,10 @@ def _fit(config: FitConfig, folder: Path, lock: int) -> None:
         command.append("--resume")
     else:
         command.append(f"--config={settings}")
-    done = subprocess.run(command, check=False, pass_fds=(lock,))
-    if done.returncode:
+    code = _ended(subprocess.Popen(command, pass_fds=(lock,)))
+    if code:
         raise ChildProcessError(
-            f"Expected the run to be trained; fit ended with code {done.returncode}, and the "
+            f"Expected the run to be trained; fit ended with code {code}, and the "
             "message above. The runs before it are kept: mend it, and start the same command again."
         )
     if not _is_whole(folder):
@@ -101,6 +132,26 @@ def _fit(config: FitConfig, folder: Path, lock: int) -> None:
             "Start the same command again: it goes on."
         )
     settings.unlink()
+
+
+def _ended(process: subprocess.Popen) -> int:
+    """The exit code of `fit`, which may save what it has first where Ctrl-C stops it.
+
+    Raises:
+        KeyboardInterrupt: after its end, if there was one before it.
+    """
+    interrupt = None
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt as error:
+            interrupt = error
+            # Ctrl-C goes to both, a signal may go to one: twice at once is once to fit.
+            process.send_signal(signal.SIGINT)
+    if interrupt is not None:
+        raise interrupt
+    return code
 
 
 def _is_whole(folder: Path) -> bool:

@@ -14,8 +14,18 @@ import keras
 import pytest
 import yaml
 
-from pa_keras import assembly, command_line, compare, experiments, loss_choice, run_cache, run_plan
+from pa_keras import (
+    assembly,
+    command_line,
+    compare,
+    datasets,
+    experiments,
+    loss_choice,
+    run_cache,
+    run_plan,
+)
 from pa_keras.config import CompareConfig
+from pa_keras.training.fingerprint import fingerprint, write_fingerprint
 
 BASE = """
 model: {backbone: conv4, weights: null, batch_norm: train, embedding_size: 8}
@@ -54,7 +64,7 @@ def trained(monkeypatch):
 
     def fake(config, folder, lock):
         names.append(f"{config.loss} {config.seed}")
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "config.yaml").write_text(command_line.as_yaml(config))
         (folder / "versions.json").write_text('{"tensorflow": "2.20.0"}')
         (folder / "metrics.csv").write_text(
@@ -139,30 +149,74 @@ def test_a_run_that_another_process_trains_is_left_to_it(comparison, tmp_path, t
     assert run_cache.train(config, cache) == cache / run_cache.run_name(config)
 
 
-def test_a_run_goes_on_under_its_lock_when_compare_is_killed(comparison, tmp_path):
-    """The process of `fit` holds the lock too: a new compare must not delete what it writes."""
+def started(comparison, tmp_path, program):
+    """A process of compare, in a session of its own, with this program in the place of fit."""
     (tmp_path / "comparison.yaml").write_text(yaml.safe_dump(comparison))
+    fit = tmp_path / "fit"
+    fit.write_text(f"#!{sys.executable}\n{program}")
+    fit.chmod(0o755)
     code = (
-        "import subprocess, sys; from pa_keras import compare\n"
-        "real = subprocess.run\n"
-        f"sleep = ['sh', '-c', 'echo $$ > {tmp_path}/pid; exec sleep 30']\n"
-        "subprocess.run = lambda command, **options: real(sleep, **options)\n"
+        "import sys; from pa_keras import compare\n"
+        f"sys.executable = r'{fit}'\n"
         f"compare.main(['--config', r'{tmp_path / 'comparison.yaml'}'])"
     )
-    killed = subprocess.Popen([sys.executable, "-c", code])
-    config, cache = plan(comparison)[0].config, tmp_path / "cache"
-    settings = cache / "unfinished" / f"{run_cache.run_name(config)}.yaml"
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     for _ in range(600):
-        if settings.exists() and (tmp_path / "pid").exists():
-            break
+        if (tmp_path / "began").exists():
+            return process
         time.sleep(0.1)
-    time.sleep(0.5)
+    process.kill()
+    raise AssertionError("fit was not started")
+
+
+def test_a_run_goes_on_under_its_lock_when_compare_is_killed(comparison, tmp_path):
+    """The process of `fit` holds the lock too: a new compare must not delete what it writes."""
+    program = (
+        "import os, pathlib, time\n"
+        f"folder = pathlib.Path(r'{tmp_path}')\n"
+        "(folder / 'pid').write_text(str(os.getpid()))\n"
+        "(folder / 'began').touch()\n"
+        "time.sleep(60)\n"
+    )
+    killed = started(comparison, tmp_path, program)
+    config, cache = plan(comparison)[0].config, tmp_path / "cache"
+    assert (cache / "unfinished" / f"{run_cache.run_name(config)}.yaml").exists()
     killed.kill()
     killed.wait()
     try:
         assert run_cache.train(config, cache, wait=False) is None
     finally:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("to_group", [True, False])
+def test_a_run_that_is_interrupted_may_save_first(comparison, tmp_path, to_group):
+    """Ctrl-C goes to both processes, `kill` to one; compare ends once the run is saved."""
+    program = (
+        "import pathlib, time; from pa_keras.training.stopping import StopRequests\n"
+        f"folder = pathlib.Path(r'{tmp_path}')\n"
+        "with StopRequests() as requests, requests.held():\n"
+        "    (folder / 'began').touch()\n"
+        "    while requests.wanted is None: time.sleep(0.01)\n"
+        "    time.sleep(2)\n"
+        "    (folder / 'saved').touch()\n"
+    )
+    process = started(comparison, tmp_path, program)
+    try:
+        (os.killpg if to_group else os.kill)(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+        assert (tmp_path / "saved").exists()
+    finally:
+        process.kill()
+
+
+def test_a_run_that_lost_its_result_is_ended_anew(comparison, tmp_path, trained):
+    config, cache = plan(comparison)[0].config, tmp_path / "cache"
+    kept = run_cache.train(config, cache)
+    (kept / "result.json").unlink()
+    (kept / "mine.txt").write_text("kept")
+    assert run_cache.train(config, cache) == kept
+    assert len(trained) == 2 and (kept / "mine.txt").exists()
 
 
 def test_a_whole_run_that_was_not_moved_is_kept(comparison, tmp_path, trained):
@@ -172,6 +226,23 @@ def test_a_whole_run_that_was_not_moved_is_kept(comparison, tmp_path, trained):
     run_cache._fit(config, folder, 0)
     assert run_cache.train(config, cache) is not None
     assert trained == ["proxy_anchor 0"] and not folder.exists()
+
+
+def test_images_that_changed_between_the_runs(comparison, tmp_path, trained, photos):
+    """The settings are the same, and so are the names: what was measured is not."""
+    main(comparison, tmp_path)
+    folders = sorted((tmp_path / "cache").glob("*-seed0-*"))
+    train = datasets.load("folder", str(photos)).train
+    before = fingerprint({"train": train})
+    for folder in folders:
+        write_fingerprint(folder / "images.csv", before)
+    held_out = {(f"other {part}", name): rest for (part, name), rest in before.items()}
+    write_fingerprint(folders[0] / "images.csv", held_out)  # as of another seed
+    main(comparison, tmp_path)
+    (photos / "class 0" / "0.png").write_bytes(b"other")
+    write_fingerprint(folders[1] / "images.csv", fingerprint({"train": train}))
+    with pytest.raises(SystemExit, match="differ in 1, such as class 0/0.png. Delete the folder"):
+        main(comparison, tmp_path)
 
 
 def test_a_run_of_unknown_settings_is_passed_over(comparison, tmp_path, trained, caplog):

@@ -55,6 +55,12 @@ def write_fingerprint(path: Path, found: Mapping[tuple[str, str], tuple[str, str
     save_whole(write, path)
 
 
+def read_fingerprint(path: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    """What `write_fingerprint` wrote."""
+    with path.open(newline="") as file:
+        return {(row[0], row[1]): (row[2], row[3]) for row in list(csv.reader(file))[1:]}
+
+
 def expect_same(path: Path, found: Mapping[tuple[str, str], tuple[str, str]]) -> None:
     """Compares a fingerprint with the one that was written as the run began.
 
@@ -65,8 +71,7 @@ def expect_same(path: Path, found: Mapping[tuple[str, str], tuple[str, str]]) ->
     Raises:
         ValueError: images were added or removed, or have other bytes or another class.
     """
-    with path.open(newline="") as file:
-        before = {tuple(row[:2]): tuple(row[2:]) for row in list(csv.reader(file))[1:]}
+    before = read_fingerprint(path)
     both = [key for key in before if key in found]
     changes = {
         "added": [key for key in found if key not in before],
