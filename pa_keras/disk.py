@@ -10,12 +10,15 @@ from importlib import metadata
 from pathlib import Path
 
 
-def save_whole(save: Callable[[str], object], path: Path) -> None:
+def save_whole(
+    save: Callable[[str], object], path: Path, then: str = "go on with --resume"
+) -> None:
     """Calls `save` on a path beside `path`, and renames it once it is on the disk.
 
     Args:
         save: writes the file whose path it is given.
         path: is replaced as a whole, never half-written.
+        then: what the message of an error asks for, once there is space. Default: as of `fit`.
 
     Raises:
         OSError: it cannot be written; what `path` was before is kept.
@@ -33,7 +36,7 @@ def save_whole(save: Callable[[str], object], path: Path) -> None:
     except (OSError, RuntimeError) as error:  # h5py raises both where the disk is full
         raise OSError(
             f"Expected to write {path}; {error}. What was there before is kept. Free some space, "
-            "then go on with --resume."
+            f"then {then}."
         ) from error
     finally:
         partial.unlink(missing_ok=True)

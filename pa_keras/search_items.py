@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -10,7 +10,16 @@ import numpy as np
 
 from pa_keras import datasets
 from pa_keras.datasets import Images
-from pa_keras.index import Chunks, Index, Items, ModelRecord, new_ids, read_npz, read_parquet
+from pa_keras.index import (
+    Chunks,
+    Index,
+    Items,
+    ModelRecord,
+    is_data,
+    new_ids,
+    read_npz,
+    read_parquet,
+)
 from pa_keras.models import checksum, in_float32
 from pa_keras.pipelines import check_images
 from pa_keras.search_model import embedding, expect_made_by, model_of
@@ -80,6 +89,8 @@ def source_to_build(
     """
     ready, made_by = _embeddings_at(gallery, prefix)
     if ready is not None and made_by is not None and run is None and model is None:
+        if crop_fraction is not None:
+            _expect_same(gallery, made_by, replace(made_by, crop_fraction=crop_fraction))
         return Source(made_by, ready)
     loaded, settings = load_trained(run, model)
     loaded = in_float32(loaded)  # as exports compute
@@ -131,7 +142,7 @@ def source_to_add(
 def expect_room(folder: Path, force: bool) -> None:
     """Raises a FileExistsError where a new index would replace an index, or anything else."""
     there = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    others = {name for name in there - set(_OF_AN_INDEX) if not name.startswith("data-")}
+    others = {name for name in there - set(_OF_AN_INDEX) if not is_data(folder / name)}
     if others:
         raise FileExistsError(
             f"Expected a folder for the index alone; {folder} holds {min(others)}. Give another."
@@ -150,7 +161,7 @@ def _embeddings_at(gallery: str, prefix: str) -> tuple[Items | None, ModelRecord
         items, made_by, crop_fraction = read_npz(path, prefix)
         return items, ModelRecord(made_by, crop_fraction)
     if path.is_dir() and any(path.glob("*.parquet")):
-        items, record = read_parquet(path)
+        items, record = read_parquet(path, prefix)
         return items, None if record is None else ModelRecord(**record)
     return None, None
 
@@ -164,11 +175,11 @@ def _images_at(gallery: str, prefix: str) -> tuple[Images, list[str]]:
 def _new(index: Index, ids: Sequence[str], paths: Sequence[str]) -> np.ndarray:
     """The positions of what the index does not have."""
     known = dict(zip(index.items.ids, index.items.paths, strict=True))
-    # Of an index made of embeddings alone the files are not known: an id is then all there is.
+    # Of embeddings alone the files are not known: an id is then all there is.
     other = [
         (name, path)
         for name, path in zip(ids, paths, strict=True)
-        if known.get(name) and os.path.realpath(known[name]) != os.path.realpath(path)
+        if path and known.get(name) and os.path.realpath(known[name]) != os.path.realpath(path)
     ]
     if other:
         name, path = other[0]

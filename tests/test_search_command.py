@@ -224,6 +224,27 @@ def test_nothing_is_overwritten(index, run_folder, photos, tmp_path):
     assert len(list(index.glob("data-*"))) == 1 and not (index / "unfinished").exists()
 
 
+def test_folders_of_others_are_never_deleted(index, run_folder, photos, tmp_path):
+    mine = index / "data-2024" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    (index / "data-raw").mkdir()
+    (index / "data-7").mkdir()
+    (index / "data-7" / "embeddings.npy").write_text("what a crash left")
+    do("remove", "--index", index, "class 3/2.png")
+    assert mine.read_text() == "mine" and (index / "data-raw").is_dir()
+    assert json.loads((index / "index.json").read_text())["data"] == "data-2025"
+    assert not (index / "data-7").exists()
+    photos.rename(tmp_path / "data-1")
+    arguments = ["--run", run_folder, "--gallery", tmp_path / "data-1", "--index"]
+    assert "for the index alone" in failure("build", *arguments, index, "--force")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "data-1").rename(tmp_path / "new" / "data-1")
+    arguments = ["--run", run_folder, "--gallery", tmp_path / "new" / "data-1", "--index"]
+    assert "for the index alone; " in failure("build", *arguments, tmp_path / "new")
+    assert len(list((tmp_path / "new" / "data-1").rglob("*.png"))) == 60
+
+
 def test_a_build_that_was_killed_goes_on(run_folder, photos, tmp_path, monkeypatch, capsys):
     index = tmp_path / "index"
     arguments = ["build", "--run", run_folder, "--gallery", photos, "--index", index]
@@ -291,6 +312,15 @@ def test_parquet_there_and_back(index, run_folder, other_model, photos, tmp_path
         "build", "--gallery", shards, "--index", tmp_path / "c", "--model", other_model
     )
     assert "another model" in message
+    message = failure(
+        "build", "--gallery", shards, "--index", tmp_path / "c", "--crop-fraction", 0.5
+    )
+    assert "with crop_fraction 0.5" in message and "that model with 1.0" in message
+    capsys.readouterr()
+    do("add", "--gallery", shards, "--index", index)  # where their files are is not known
+    assert capsys.readouterr().out.startswith("0 added")
+    do("add", "--gallery", shards, "--index", index, "--prefix", "more/")
+    assert answers(capsys, "--index", index, query, "-k", 2)[1]["id"] == "more/class 5/1.png"
 
 
 def test_parquet_of_another_size(run_folder, tmp_path):

@@ -6,7 +6,7 @@ from pa_keras.index.items import Items, expect_searchable
 from pa_keras.index.lock import writer_lock
 from pa_keras.index.opening import Index, open_index
 from pa_keras.index.parquet import read_parquet, write_parquet
-from pa_keras.index.record import ModelRecord, read_record, verify_index
+from pa_keras.index.record import ModelRecord, is_data, read_record, verify_index
 from pa_keras.index.sources import new_ids, read_npz
 from pa_keras.index.writing import write_index
 
@@ -18,6 +18,7 @@ __all__ = [
     "as_json_lines",
     "as_table",
     "expect_searchable",
+    "is_data",
     "new_ids",
     "open_index",
     "read_npz",

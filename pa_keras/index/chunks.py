@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from pa_keras import disk
+
 # Image files -> embeddings float32 (n, D); it calls the function with the number of every few done.
 Embed = Callable[[Sequence[str], Callable[[int], object]], np.ndarray]
 # Image files -> the positions of those that can be decoded, ascending.
@@ -40,18 +42,18 @@ class Chunks:
     def __init__(self, folder: Path, paths: Sequence[str], key: str, size: int = 2048) -> None:
         self._folder, self._paths, self._size = folder, list(paths), size
         plan = folder / "plan.json"
-        wanted = {"files": _digest(self._paths), "key": key, "size": size}
-        if not plan.exists() or json.loads(plan.read_text()) != wanted:
+        wanted = json.dumps({"files": _digest(self._paths), "key": key, "size": size})
+        if not plan.exists() or plan.read_text() != wanted:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            _write(plan, lambda file: file.write(json.dumps(wanted).encode()))
+            _save(lambda partial: Path(partial).write_text(wanted), plan)
 
     def checked(self, check: Check) -> np.ndarray:
         """The positions of the images that can be decoded; what was checked once is remembered."""
         path = self._folder / "good.npy"
         if not path.exists():
             good = check(self._paths)
-            _write(path, lambda file: np.save(file, good))
+            _save(lambda partial: np.save(partial, good), path)
         return np.load(path)
 
     def embedded(self, good: np.ndarray, embed: Embed, progress: bool = True) -> np.ndarray:
@@ -74,7 +76,7 @@ class Chunks:
                 if not path.exists():
                     chunk = [self._paths[i] for i in good[start : start + self._size]]
                     part = embed(chunk, bar.update)
-                    _write(path, lambda file, part=part: np.save(file, part))
+                    _save(lambda partial, part=part: np.save(partial, part), path)
                 parts.append(np.load(path))
         return np.concatenate(parts)
 
@@ -94,9 +96,5 @@ def _digest(paths: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, write: Callable) -> None:
-    """Writes a file under its final name only once it is whole."""
-    partial = path.with_name(f"partial-{path.name}")
-    with partial.open("wb") as file:
-        write(file)
-    partial.replace(path)
+def _save(save: Callable[[str], object], path: Path) -> None:
+    disk.save_whole(save, path, then="start again: it goes on")

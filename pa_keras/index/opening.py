@@ -10,14 +10,12 @@ import numpy as np
 
 from pa_keras.index.approximate import CandidateSearch
 from pa_keras.index.items import Items
-from pa_keras.index.record import ModelRecord, expect_sizes, read_record
+from pa_keras.index.record import ModelRecord, expect_sizes, of_one_version
 from pa_keras.retrieval import search
 from pa_keras.retrieval.scann_index import ScannUnusableError
 from pa_keras.retrieval.search import check_sizes, unit_rows
 
 logger = logging.getLogger(__name__)
-
-_ATTEMPTS = 5  # to open an index that a writer swaps meanwhile
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,16 +80,7 @@ def open_index(folder: str | Path) -> Index:
         >>> index = open_index("cars.index")  # doctest: +SKIP
         >>> rows, similarities = index.search(queries, k=4)  # doctest: +SKIP
     """
-    folder = Path(folder)
-    for _ in range(_ATTEMPTS):
-        record = read_record(folder)
-        try:
-            return _opened(folder, record)
-        except (OSError, ValueError):
-            # A writer may have swapped in another version since, and deleted these files.
-            if read_record(folder) == record:
-                raise
-    raise OSError(f"Expected {folder} to stand still while it is opened; it changed every time.")
+    return of_one_version(Path(folder), _opened)
 
 
 def _opened(folder: Path, record: dict[str, Any]) -> Index:

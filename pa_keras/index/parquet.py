@@ -63,11 +63,12 @@ def write_parquet(
     return len(starts)
 
 
-def read_parquet(folder: str | Path) -> tuple[Items, dict[str, Any] | None]:
+def read_parquet(folder: str | Path, prefix: str = "") -> tuple[Items, dict[str, Any] | None]:
     """Reads every Parquet file of a folder, in the order of their names.
 
     Args:
         folder: of files with the columns id, vector and, if wanted, label; others are ignored.
+        prefix: stands before each id, as it is. Default "".
 
     Returns:
         The items, an id that is a file being its path too; and the record of the model that
@@ -105,6 +106,7 @@ def read_parquet(folder: str | Path) -> tuple[Items, dict[str, Any] | None]:
     names, numbers = np.unique(np.array(labels, object), return_inverse=True)
     embeddings = np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32)
     paths = [os.path.abspath(name) if os.path.isfile(name) else "" for name in ids]
+    ids = [prefix + name for name in ids]
     items = Items(embeddings, ids, paths, numbers.astype(np.int32).reshape(-1), names.tolist())
     record = next(iter(models))
     return items, None if record is None else json.loads(record)

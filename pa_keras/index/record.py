@@ -2,15 +2,21 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pa_keras import disk
 
+T = TypeVar("T")
+
 FORMAT = 1
 RECORD = "index.json"
+_ATTEMPTS = 5  # to read an index that a writer swaps meanwhile
 _NUMBERS = ("items", "classes", "embedding_size")
+_DATA = re.compile(r"data-(\d+)")
+_IN_DATA = {"embeddings.npy", "labels.npy", "items.json", "scann"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         if record["format"] != FORMAT:
             raise ValueError(f"its format is {record['format']}, not {FORMAT}")
         # A writer deletes this folder: it must be one of the index.
-        if not re.fullmatch(r"data-\d+", record["data"]):
+        if not _DATA.fullmatch(record["data"]):
             raise ValueError(f"its data are in {record['data']!r}")
         ModelRecord(**record["model"])
         for name in _NUMBERS:
@@ -58,10 +64,42 @@ def read_record(folder: Path) -> dict[str, Any]:
         ) from error
 
 
+def data_number(name: str) -> int | None:
+    """3 of "data-3", the folder of an index's third version; None of any other name."""
+    found = _DATA.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def is_data(path: Path) -> bool:
+    """Whether this holds a version of an index and nothing else, as far as it was written."""
+    if data_number(path.name) is None or path.is_symlink() or not path.is_dir():
+        return False
+    return {each.name for each in path.iterdir()} <= _IN_DATA
+
+
 def verify_index(folder: str | Path) -> None:
     """Raises a ValueError unless every file of the index has the checksum it was written with."""
-    folder = Path(folder)
-    record = read_record(folder)
+    of_one_version(Path(folder), _verify)
+
+
+def of_one_version(folder: Path, read: Callable[[Path, dict[str, Any]], T]) -> T:
+    """What `read` makes of the folder and its record; anew where a writer changes them meanwhile.
+
+    Raises:
+        OSError: another version was there at each of several attempts.
+    """
+    for _ in range(_ATTEMPTS):
+        record = read_record(folder)
+        try:
+            return read(folder, record)
+        except (OSError, ValueError):
+            # A writer may have swapped in another version since, and deleted these files.
+            if read_record(folder) == record:
+                raise
+    raise OSError(f"Expected {folder} to stand still while it is read; it changed every time.")
+
+
+def _verify(folder: Path, record: dict[str, Any]) -> None:
     data = folder / record["data"]
     expect_sizes(data, record)
     kept = {name: file["sha256"] for name, file in record["files"].items()}

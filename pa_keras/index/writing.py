@@ -11,7 +11,14 @@ import numpy as np
 from pa_keras import disk
 from pa_keras.index.approximate import build_candidates
 from pa_keras.index.items import Items, expect_searchable
-from pa_keras.index.record import FORMAT, RECORD, ModelRecord, read_record
+from pa_keras.index.record import (
+    FORMAT,
+    RECORD,
+    ModelRecord,
+    data_number,
+    is_data,
+    read_record,
+)
 
 _PACKAGES = ("pa_keras", "tensorflow", "numpy", "scann")
 
@@ -80,10 +87,11 @@ def _current(folder: Path) -> Path | None:
 
 def _new_data(folder: Path, before: Path | None) -> Path:
     """Makes the folder of a new version's data; what a crash left of another is deleted."""
-    there = set(folder.glob("data-*"))
-    number = 1 + max((int(path.name.removeprefix("data-")) for path in there), default=0)
-    for left_over in there - {before}:
-        shutil.rmtree(left_over)
+    there = list(folder.iterdir())
+    number = 1 + max((data_number(path.name) or 0 for path in there), default=0)
+    for path in there:
+        if path != before and is_data(path):
+            shutil.rmtree(path)
     data = folder / f"data-{number}"
     data.mkdir()
     return data

@@ -49,6 +49,14 @@ def test_a_chunk_that_was_not_whole_does_not_count(paths, tmp_path):
     np.testing.assert_array_equal(chunks.embedded(np.arange(10), sizes), whole)
 
 
+def test_a_plan_that_was_lost_begins_anew(paths, tmp_path):
+    whole = Chunks(tmp_path / "chunks", paths, "model").embedded(np.arange(10), sizes)
+    (tmp_path / "chunks" / "plan.json").write_text("")
+    again = Chunks(tmp_path / "chunks", paths, "model")
+    assert [path.name for path in (tmp_path / "chunks").iterdir()] == ["plan.json"]
+    np.testing.assert_array_equal(again.embedded(np.arange(10), sizes), whole)
+
+
 @pytest.mark.parametrize("other", ["key", "size", "file", "list"])
 def test_other_work_begins_anew(paths, tmp_path, other):
     Chunks(tmp_path / "chunks", paths, "model", size=4).embedded(np.arange(10), sizes)

@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 
+from pa_keras import disk
 from pa_keras import index as room
 from pa_keras.index import (
     Items,
@@ -209,6 +210,23 @@ def test_readers_beside_a_writer(tmp_path):
     for reader in readers:
         reader.join()
     assert not failures and sizes <= {20, 21, 22, 23, 24} and len(sizes) > 1
+
+
+def test_files_are_verified_beside_a_writer(tmp_path, monkeypatch):
+    write_index(tmp_path, some(20), MODEL)
+    sha256, calls = disk.sha256, []
+
+    def while_another_writes(path):
+        calls.append(path)
+        if len(calls) == 2:
+            with monkeypatch.context() as patch:
+                patch.setattr(disk, "sha256", sha256)
+                write_index(tmp_path, some(30), MODEL)
+        return sha256(path)
+
+    monkeypatch.setattr(disk, "sha256", while_another_writes)
+    verify_index(tmp_path)
+    assert {path.parent.name for path in calls[2:]} == {"data-2"}
 
 
 def test_an_opened_index_outlives_its_files(tmp_path):
