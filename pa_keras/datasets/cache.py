@@ -54,7 +54,7 @@ def write_once(folder: Path, writer: Callable[[Path], None]) -> Path:
         writer(partial)
         _rename(partial, folder)
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:
+        if error.errno not in CANNOT_WRITE or _is_of_a_source(error, folder.parent):
             raise
         raise OSError(
             error.errno,
@@ -71,6 +71,14 @@ def progress(items: Iterable[T], total: int, description: str) -> Iterable[T]:
     from tqdm import tqdm
 
     return tqdm(items, total=total, desc=description, unit=" images", disable=None)
+
+
+def _is_of_a_source(error: OSError, parent: Path) -> bool:
+    """Whether it is a file elsewhere that this user may not read."""
+    if error.errno not in (errno.EACCES, errno.EPERM) or not isinstance(error.filename, str | Path):
+        return False
+    named = Path(error.filename).absolute()
+    return not (named.is_relative_to(parent) or parent.is_relative_to(named))
 
 
 def _rename(partial: Path, folder: Path) -> None:

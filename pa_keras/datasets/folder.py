@@ -11,6 +11,10 @@ logger = logging.getLogger(__name__)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
+_SPLITS = ("train", "test", "query", "gallery")
+# Of no use to `fit`, which holds classes out itself; images all the same.
+_OTHERS = ("val", "valid", "validation")
+
 _TREE = """
     {root}/
         one_class/    any name, one folder a class
@@ -44,6 +48,9 @@ def load_folder(data_dir: str, test_fraction: float = 0.5) -> Dataset:
     if not parts:
         train, queries = split_by_class(folder_images(root), test_fraction)
         return Dataset(root.name, train, queries)
+    unused = [parts.pop(split).name for split in _OTHERS if split in parts]
+    if unused:
+        logger.warning("In %s the splits %s are used; ignored: %s.", root, [*parts], _some(unused))
     paths, classes, splits = [], [], []
     for split, folder in parts.items():
         part = folder_images(folder)
@@ -57,7 +64,8 @@ def folder_images(root: str | Path, flat: bool = False) -> Images:
     """Every image of the class folders in `root`, in natural order, whatever part they are of.
 
     Args:
-        root: folder of class folders, or of `train/`, `test/` and the like with class folders.
+        root: folder of class folders, or of `train/`, `val/`, `test/`, `query/` or `gallery/` with
+            class folders.
         flat: whether a folder without class folders counts as one class of its own name.
 
     Raises:
@@ -106,11 +114,12 @@ def _split_folders(root: Path) -> dict[str, Path]:
     for folder in _subfolders(root):
         # A class may be called "train" as well: it then holds images, not folders of images.
         holds_classes = _subfolders(folder) and not any(map(_is_image, os.listdir(folder)))
-        if folder.name.lower() in ("train", "test", "query", "gallery") and holds_classes:
+        if folder.name.lower() in (*_SPLITS, *_OTHERS) and holds_classes:
             found[folder.name.lower()] = folder
         else:
             others.append(folder.name)
-    if "train" not in found or len(found) == 1:
+    # Beside other folders they are splits only if they make a set.
+    if others and ("train" not in found or len(found) == 1):
         return {}
     if others:
         logger.warning("In %s the splits %s are used; ignored: %s.", root, [*found], _some(others))

@@ -114,7 +114,7 @@ def sample_classes(dataset: Dataset, num_images: int, seed: int = 0) -> Dataset:
         return dataset
     searched = queries if gallery is None else gallery
     answerable = np.unique(queries.labels[dataset.answerable()])
-    others = np.setdiff1d(searched.labels, answerable)
+    others = np.setdiff1d(np.union1d(queries.labels, searched.labels), answerable)
     rng = np.random.default_rng([seed])
     order = np.concatenate([rng.permutation(answerable), rng.permutation(others)])
     counts = np.bincount(queries.labels, minlength=queries.num_classes)[order]

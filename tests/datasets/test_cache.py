@@ -82,3 +82,22 @@ def test_errors_of_the_writer_pass_unchanged(tmp_path):
 
 def test_progress_yields_every_item():
     assert list(progress(iter("abc"), 3, "Letters")) == ["a", "b", "c"]
+
+
+def test_a_source_that_may_not_be_read_is_named(tmp_path):
+    """Not as a cache that cannot be written to."""
+
+    def write(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", "/photos/000001.jpg")
+
+    with pytest.raises(PermissionError, match="000001.jpg") as raised:
+        write_once(tmp_path / "set", write)
+    assert "PA_KERAS_HOME" not in str(raised.value)
+
+
+def test_a_cache_that_may_not_be_written_to_says_what_to_do(tmp_path):
+    def write(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "a.jpg"))
+
+    with pytest.raises(OSError, match="PA_KERAS_HOME"):
+        write_once(tmp_path / "set", write)

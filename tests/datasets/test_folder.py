@@ -153,3 +153,23 @@ def test_test_classes_that_all_have_a_single_image(tmp_path):
     names = [name for name in classes(4) if name not in ("c2/1.jpg", "c3/1.jpg")]
     with pytest.raises(ValueError, match="at least 2 images.*2 queries without any right answer"):
         load("folder", write_tree(tmp_path, *names))
+
+
+@pytest.mark.parametrize("splits", [("query", "gallery"), ("train", "val"), ("Train",)])
+def test_the_images_of_splits_have_their_classes(tmp_path, splits):
+    write_tree(tmp_path, *(f"{split}/{name}" for split in splits for name in classes(3)))
+    found = folder_images(tmp_path)
+    assert found.class_names == ("c0", "c1", "c2") and len(found) == 6 * len(splits)
+
+
+@pytest.mark.parametrize("splits", [("query", "gallery"), ("train", "val"), ("train",)])
+def test_splits_that_are_no_set_say_what_is_missing(tmp_path, splits):
+    data_dir = write_tree(tmp_path, *(f"{split}/{name}" for split in splits for name in classes(3)))
+    with pytest.raises(ValueError, match="Add what is missing"):
+        load("folder", data_dir)
+
+
+def test_classes_beside_one_called_gallery(tmp_path):
+    names = [f"{name}/deep/{i}.jpg" for name in ("gallery", "query", "street") for i in range(2)]
+    write_tree(tmp_path, *names)
+    assert folder_images(tmp_path).class_names == ("gallery", "query", "street")

@@ -200,4 +200,6 @@ def test_sample_classes_of_queries_and_gallery():
     assert len(some.queries) == 8 and some.answerable().all()
     assert set(some.gallery.labels) == set(some.queries.labels)
     assert len(some.gallery) == 12
+    more = sample_classes(dataset, 30)  # of which 24 can be found
+    assert len(more.queries) == 30 and more.answerable().sum() == 24
     assert sample_classes(dataset, 40) is dataset
