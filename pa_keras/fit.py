@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     config, flags = command_line.parse(parser, FitConfig, arguments, shipped=True)
     command_line.log_to()
+    if flags.resume and flags.dry_run:
+        parser.exit(2, f"{PROGRAM}: --resume trains, and --dry-run does not. Give one of them.\n")
     if flags.resume:
         command_line.run_command(lambda: _resume(config.run_dir, arguments, parser, started))
     else:
@@ -209,10 +211,12 @@ def _summary(
     config: FitConfig, dataset: "Dataset", selection: "Dataset | None", embedder: "keras.Model"
 ) -> str:
     """What a dry run found, after one batch was drawn."""
+    import tensorflow as tf
+
     from pa_keras import assembly
 
-    strategy = embedder.distribute_strategy
-    images, _ = next(iter(assembly.make_batches(config, dataset.train, "none", strategy)))
+    one = tf.distribute.get_strategy()  # of several replicas each would have its part of the batch
+    images, _ = next(iter(assembly.make_batches(config, dataset.train, "none", one)))
     lines = [
         command_line.as_yaml(config),
         f"train      {dataset.train}",

@@ -122,6 +122,11 @@ def check_pairs(config: FitConfig, labels: np.ndarray) -> None:
     Raises:
         ValueError: a loss of pairs, and no class has two images.
     """
+    if KINDS[config.loss].is_of_pairs and config.batches.sampling == "random":
+        logger.warning(
+            "Random batches may hold no two images of a class, which %s refuses: balanced ones "
+            "always do.", config.loss,
+        )  # fmt: skip
     counts = np.bincount(labels)
     counts = counts[counts > 0]
     if KINDS[config.loss].is_of_pairs and counts.max() < 2:
@@ -169,14 +174,15 @@ def _batches(config: FitConfig) -> BatchConfig:
     if sizes_given:
         images = batches.images_per_class or batches.batch_size // batches.classes_per_batch
     else:
-        images = _divisor(batches.batch_size, of_loss or 5)
+        images = _divisor(batches.batch_size, min(of_loss or 5, max(batches.batch_size // 2, 1)))
     classes = batches.classes_per_batch or batches.batch_size // images
-    if images < (1 if of_loss is None else 2) or classes < 1:
+    least = 1 if of_loss is None else 2
+    if images < least or classes < least:
         raise ValueError(
-            f"Expected a batch of some classes with {1 if of_loss is None else 2} images or more "
-            f"each for the loss {config.loss}; received batches.batch_size={batches.batch_size}, "
-            f"which makes {classes} x {images}. Take a batch_size that {of_loss or 5} divides, or "
-            "give images_per_class."
+            f"Expected a batch of {least} classes or more with {least} images or more each for the "
+            f"loss {config.loss}; received batches.batch_size={batches.batch_size}, "
+            f"which makes {classes} x {images}. Take a larger batch_size that {of_loss or 5} "
+            "divides, or give other classes_per_batch and images_per_class."
         )
     return dataclasses.replace(
         batches, sampling="balanced", classes_per_batch=classes, images_per_class=images

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import uuid
 from collections.abc import Mapping
 
 import keras
@@ -184,8 +185,17 @@ def _wandb(config: FitConfig, folder: RunFolder) -> keras.callbacks.Callback:
             "Expected the package wandb for logging.wandb_project; install it: pip install "
             '"pa_keras[wandb]".'
         ) from error
-    project, name = config.logging.wandb_project, folder.path.name
-    wandb.init(project=project, id=name, resume="allow", config=dataclasses.asdict(config))
+    # The folder's name alone is that of other runs, too, elsewhere.
+    kept = folder.path / "wandb_id.txt"
+    if not kept.exists():
+        kept.write_text(uuid.uuid4().hex)
+    wandb.init(
+        project=config.logging.wandb_project,
+        id=kept.read_text(),
+        name=folder.path.name,
+        resume="allow",
+        config=dataclasses.asdict(config),
+    )
     # wandb's own Keras callback asks the optimizer for one learning rate: ours has two.
     return keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: wandb.log({"epoch": epoch + 1, **logs})

@@ -235,8 +235,13 @@ def test_weights_and_biases(arguments, tmp_path, monkeypatch):
     fake = types.SimpleNamespace(init=lambda **options: logged.append(options), log=logged.append)
     monkeypatch.setitem(sys.modules, "wandb", fake)
     run(arguments, "--run-dir", tmp_path / "run", "--logging.wandb_project=mine")
-    assert (logged[0]["project"], logged[0]["id"]) == ("mine", "run")
+    assert (logged[0]["project"], logged[0]["name"]) == ("mine", "run")
     assert [row["epoch"] for row in logged[1:]] == [1, 2, 3] and "recall_at_1" in logged[1]
+    begun = len(logged)
+    run([], "--run-dir", tmp_path / "run", "--resume")
+    run(arguments, "--run-dir", tmp_path / "other" / "run", "--logging.wandb_project=mine")
+    resumed, other = (each for each in logged[begun:] if "id" in each)
+    assert resumed["id"] == logged[0]["id"] != other["id"], "of the folder, whatever its name"
 
 
 def test_weights_and_biases_without_its_package(arguments, tmp_path, monkeypatch):

@@ -84,6 +84,7 @@ def test_a_setting_of_another_loss():
         ("triplet", {"batch_size": 90}, ("balanced", 18, 5)),
         ("triplet", {}, ("balanced", 3, 4)),  # 12 is no multiple of 5
         ("n_pair", {}, ("balanced", 6, 2)),
+        ("triplet", {"batch_size": 4}, ("balanced", 2, 2)),  # there are no negatives in one class
         ("triplet", {"classes_per_batch": 2}, ("balanced", 2, 6)),
         ("triplet", {"sampling": "random"}, ("random", None, None)),
         ("proxy_anchor", {"images_per_class": 1}, ("balanced", 12, 1)),
@@ -108,6 +109,10 @@ def test_pairs_need_two_images_of_a_class(caplog):
     assert not caplog.records
     loss_choice.check_pairs(resolved(config("triplet")), np.array([0] * 4 + [1] * 3 + [2]))
     assert "2 of 3 classes have fewer than 4 images" in caplog.text
+    assert "Random batches" not in caplog.text
+    random = resolved(config("triplet", sampling="random"))
+    loss_choice.check_pairs(random, np.array([0, 0, 1, 1]))
+    assert "Random batches may hold no two images of a class, which triplet refuses" in caplog.text
 
 
 @pytest.mark.parametrize("loss", ["proxy_anchor", "proxy_nca", "soft_triple", "arcface"])
@@ -130,10 +135,13 @@ def test_the_multiplier_is_for_the_proxies_of_every_loss(loss, float32_policy):
         ("n_pair", {"batch_size": 75}),
         ("triplet", {"batch_size": 77}),
         ("triplet", {"images_per_class": 1}),
+        ("triplet", {"images_per_class": 12}),
+        ("triplet", {"classes_per_batch": 1}),
+        ("triplet", {"batch_size": 5}),
         ("triplet", {"classes_per_batch": 100}),
         ("proxy_anchor", {"images_per_class": 100}),
     ],
 )
 def test_a_batch_that_cannot_be_balanced(loss, batches):
-    with pytest.raises(ValueError, match="Take a batch_size that"):
+    with pytest.raises(ValueError, match="Take a larger batch_size that"):
         resolved(config(loss, **batches))

@@ -157,6 +157,30 @@ def test_a_signal_before_the_first_step(arguments, tmp_path, monkeypatch, log):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_signal_while_the_first_batches_are_made(arguments, tmp_path, monkeypatch, log):
+    folder, real = tmp_path / "run", assembly.make_batches
+
+    def slow(*parts):
+        if len(parts) > 4:  # not in the checks before
+            terminate()
+        return real(*parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(assembly, "make_batches", slow)
+        assert failure(*arguments, "--run-dir", folder) == 143
+    assert log.messages[-1].startswith("Stopped by SIGTERM. No state was saved yet. Go on with")
+    run("--run-dir", folder, "--resume")
+    assert (folder / "result.json").exists()
+
+
+def test_a_dry_run_does_not_resume(finished, capsys):
+    _, folder = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert failure("--run-dir", folder, "--resume", "--dry-run") == 2
+    assert "Give one of them" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
 @pytest.mark.large
 def test_the_hours_are_over(arguments, tmp_path, monkeypatch, log):
     folder = tmp_path / "run"

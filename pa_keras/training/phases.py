@@ -164,6 +164,8 @@ def _what_was_trained_is_saved(saver: SaveState) -> Iterator[None]:
     try:
         yield
     except (Stopped, tf.errors.OpError) as error:
+        if saver.model is None:  # `fit` had not begun
+            raise
         # Of several steps in one execution some were taken before the one without images.
         # Where another worker went away, nobody knows which weights were updated.
         alone = saver.model.distribute_strategy.num_replicas_in_sync == 1
