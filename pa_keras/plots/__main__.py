@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pa_keras import command_line
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and draws."""
@@ -18,18 +20,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "under each loss, by the weights in its gradient on one small batch",
     )
     parser.add_argument("--out", default="losses.png", help="new picture; default: %(default)s")
-    out = Path(parser.parse_args(arguments).out)
-    if out.exists():
-        sys.exit(f"error: Expected a new file; {out} is there already. Give another --out.")
-    _losses(out)
-    sys.stdout.write(f"{out}: green attracts, red repels, the width is the pair's weight.\n")
+    out = parser.parse_args(arguments).out
+    command_line.run_command(lambda: _losses(out))
 
 
-def _losses(out: Path) -> None:
+def _losses(out: str) -> None:
     # After the arguments: --help does not wait for TensorFlow.
-    from pa_keras import losses
+    from pa_keras import losses, plots
     from pa_keras.plots.pulls import pulls
 
+    command_line.expect_new(out)
+    plots.expect_picture(out)
     pulls(
         {
             "Proxy-Anchor": losses.ProxyAnchorLoss(),
@@ -47,8 +48,9 @@ def _losses(out: Path) -> None:
             "Lifted structure": losses.LiftedStructureLoss(),
             "Multi-Similarity": losses.MultiSimilarityLoss(),
         },
-        out,
+        Path(out),
     )
+    sys.stdout.write(f"{out}: green attracts, red repels, the width is the pair's weight.\n")
 
 
 if __name__ == "__main__":

@@ -67,5 +67,17 @@ def test_the_picture_has_a_panel_for_each_loss(tmp_path, capsys):
             assert ((green > red + 40) & (green > blue + 40)).any(), (row, column)
             assert ((red > green + 80) & (red > blue + 80)).any(), (row, column)
     assert str(path) in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="another --out"):
-        command.main(["losses", "--out", str(path)])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("there.png", "is there already"),
+        ("a.xyz", "Expected a picture's name"),
+        ("nowhere/a.png", "Expected a folder"),
+    ],
+)
+def test_where_no_picture_can_be_written(tmp_path, name, message):
+    (tmp_path / "there.png").touch()
+    with pytest.raises(SystemExit, match=message):
+        command.main(["losses", "--out", str(tmp_path / name)])
