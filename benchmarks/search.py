@@ -101,8 +101,14 @@ def million(clusters: int = 20_000, size: int = 128) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", help="folder of a run of fit on the glyphs, for scann")
-    parser.add_argument("--parts", nargs="+", default=["scann", "million"])
+    parser.add_argument(
+        "--parts", nargs="+", choices=("scann", "million"), default=["scann", "million"]
+    )
     options = parser.parse_args()
+    if "scann" in options.parts and options.run is None:
+        parser.error(
+            "scann needs --run, the folder of a run on the glyphs; or take --parts million"
+        )
     if "scann" in options.parts:
         scann(options.run)
     if "million" in options.parts:

@@ -23,7 +23,7 @@ INCLUDES = f"""\
 The loss step as above, at embedding size {SIZE}; its memory at 16, as above. Search: {QUERIES:,}
 queries, the 10 nearest, {SIZE} numbers, clusters of {PER_CLUSTER}; ScaNN without building and
 tuning, which the table names beside it, and brute force below 20,000 vectors. Memory of a search:
-what it adds to the process at its peak, ScaNN's with building; less than 1 MB is drawn as 1. The
+what it adds to the process at its peak, ScaNN's with building; less than 1 MiB is drawn as 1. The
 exponent b, of cost = a n^b, is fitted to sizes of 10,000 and more.
 """
 
@@ -38,8 +38,8 @@ def measure(turns: int) -> Part:
     tuned = []
     for method in ("exact", "scann"):
         found = [_search(method, number, turns) for number in GALLERIES]
-        seconds, megabytes, reports = zip(*found, strict=True)
-        curves[f"{method} search"] = (GALLERIES, seconds, megabytes)
+        seconds, mebibytes, reports = zip(*found, strict=True)
+        curves[f"{method} search"] = (GALLERIES, seconds, mebibytes)
         tuned = [each.get("build_seconds", 0) + each.get("tune_seconds", 0) for each in reports]
     _draw(curves)
     rows = [row for name, curve in curves.items() for row in _rows(name, *curve)]
@@ -49,7 +49,7 @@ def measure(turns: int) -> Part:
 
 
 def _search(method: str, number: int, turns: int) -> tuple[float, float, dict]:
-    """Seconds of searching, MB added at the peak, and the report."""
+    """Seconds of searching, MiB added at the peak, and the report."""
     rng = np.random.default_rng(0)
     centres = random_units(rng, number // PER_CLUSTER, SIZE)
     vectors = centres[rng.integers(len(centres), size=number + QUERIES)]
@@ -66,13 +66,13 @@ def _search(method: str, number: int, turns: int) -> tuple[float, float, dict]:
     return float(np.median(taken)), float(np.median(held)), found.report
 
 
-def _rows(name: str, sizes: tuple, seconds: np.ndarray, megabytes: np.ndarray) -> list[Row]:
+def _rows(name: str, sizes: tuple, seconds: np.ndarray, mebibytes: np.ndarray) -> list[Row]:
     sizes = np.array(sizes)
     large = sizes >= 10_000
     rows = []
     for what, costs, text in (
         ("time", np.array(seconds), duration(seconds[-1])),
-        ("memory", np.array(megabytes), f"{megabytes[-1]:,.0f} MB"),
+        ("memory", np.array(mebibytes), f"{mebibytes[-1]:,.0f} MiB"),
     ):
         b = exponent(sizes[large], np.maximum(costs[large], 1e-6))
         rows.append(Row(f"{name}, {what}", f"{text} at n = {sizes[-1]:,}", "", f"n^{b:.2f}"))
@@ -81,9 +81,9 @@ def _rows(name: str, sizes: tuple, seconds: np.ndarray, megabytes: np.ndarray) -
 
 def _draw(curves: dict) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for panel, which, label in zip(panels, (1, 2), ("seconds", "MB"), strict=True):
+    for panel, which, label in zip(panels, (1, 2), ("seconds", "MiB"), strict=True):
         for name, curve in curves.items():
-            drawn = np.maximum(curve[which], 1) if label == "MB" else curve[which]
+            drawn = np.maximum(curve[which], 1) if label == "MiB" else curve[which]
             panel.loglog(curve[0], drawn, "o-", label=name)
         panel.set(xlabel="classes, or vectors in the gallery", ylabel=label)
         panel.grid(alpha=0.3)

@@ -12,14 +12,14 @@ from pa_keras.retrieval.exact import exact_neighbours
 
 # As many images as SOP has to test on, and as many neighbours as its Recall@1000 needs.
 NUMBER, SIZE, K = 60_502, 512, 1_000
-QUERIES = 2_048
+QUERIES = 8_192
 
 INCLUDES = f"""\
 {NUMBER:,} random unit vectors of {SIZE} numbers, leave-one-out, {QUERIES:,} queries a turn, all in
 memory: the sorted {K:,} nearest and their similarities. The bare product: all similarities in
 blocks of 1,024 queries, without choosing any. faiss: `IndexFlatIP`, {K + 1:,} nearest, since it
 cannot leave the query out. Trained embeddings, ScaNN and a million vectors:
-`python -m benchmarks.search`.
+`python -m benchmarks.search --run RUN`.
 On 2 idle cores of an AMD EPYC the ratio to faiss was about 1, on busy ones 1.2 to 1.8. Beyond the
 bare product, blocks of 346 queries, with which a search and all its results stay within 600 MB,
 cost a tenth of it; the rest goes into choosing 1,000 of 60,502, on all threads.
@@ -58,7 +58,7 @@ def measure(turns: int) -> Part:
         seconds = in_turns(sides, turns)
         rows = [missing(what, "faiss flat", str(problem))]
     rows.append(no_slower(what, seconds["ours"], seconds["product"], "bare product"))
-    more = f"Exact search worked in {np.median(working):.0f} MB beside its results."
+    more = f"Exact search worked in {np.median(working):.0f} MiB beside its results."
     return Part(rows, INCLUDES, more, versions)
 
 

@@ -3,6 +3,7 @@
 A case is a function of its settings that makes a call; what a call returns is compared.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -55,7 +56,7 @@ def faiss_flat(number: int, size: int, queries: int, k: int) -> Callable[[], flo
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     index = faiss.IndexFlatIP(size)
     index.add(vectors)
-    starts = iter(range(0, number - queries, queries))
+    starts = itertools.cycle(range(0, number - queries, queries))
 
     def call():
         start = next(starts)
