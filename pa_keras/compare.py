@@ -44,22 +44,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _compare(config: CompareConfig) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
-    from pa_keras import run_cache, run_plan
+    from pa_keras import run_plan
 
     cache, out = Path(config.cache), Path(config.out)
     runs = run_plan.plan(config)
     _claim(out, config)
     if config.train:
+        _trained(runs, cache)  # an error of theirs now, not after the training of others
         _train(runs, cache)
-    found = [(run, run_cache.trained(run.config, cache)) for run in runs]
-    trained = [(run, folder) for run, folder in found if folder is not None]
+    trained = _trained(runs, cache)
     if not trained:
         raise ValueError(f"Expected a trained run in {cache}; found none. Leave --train false out.")
-    run_cache.expect_same_images([(run.config, folder) for run, folder in trained])
     note = ""
     if len(trained) < len(runs):
         note = f"{len(runs) - len(trained)} of {len(runs)} runs are not trained yet.\n"
     _report(config, trained, out, note)
+
+
+def _trained(runs: list["Run"], cache: Path) -> Trained:
+    """The runs that are whole, which have to be of the same images."""
+    from pa_keras import run_cache
+
+    found = [(run, run_cache.trained(run.config, cache)) for run in runs]
+    trained = [(run, folder) for run, folder in found if folder is not None]
+    run_cache.expect_same_images([(run.config, folder) for run, folder in trained])
+    return trained
 
 
 def _train(runs: list["Run"], cache: Path) -> None:

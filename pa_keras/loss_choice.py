@@ -124,8 +124,8 @@ def check_pairs(config: FitConfig, labels: np.ndarray) -> None:
     """
     if KINDS[config.loss].is_of_pairs and config.batches.sampling == "random":
         logger.warning(
-            "Random batches may hold no two images of a class, which %s refuses: balanced ones "
-            "always do.", config.loss,
+            "Random batches may hold no two images of a class, which %s refuses; balanced batches "
+            "always hold some.", config.loss,
         )  # fmt: skip
     counts = np.bincount(labels)
     counts = counts[counts > 0]
@@ -181,7 +181,7 @@ def _batches(config: FitConfig) -> BatchConfig:
         raise ValueError(
             f"Expected a batch of {least} classes or more with {least} images or more each for the "
             f"loss {config.loss}; received batches.batch_size={batches.batch_size}, "
-            f"which makes {classes} x {images}. Take a larger batch_size that {of_loss or 5} "
+            f"which makes {classes} x {images}. Take another batch_size that {of_loss or 5} "
             "divides, or give other classes_per_batch and images_per_class."
         )
     return dataclasses.replace(

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,9 +50,8 @@ def train(config: FitConfig, cache: Path, wait: bool = True) -> Path | None:
             logger.info("Trained before: %s", found)
             return found
         kept = cache / name
-        if kept.exists() and not folder.exists():
-            logger.info("%s has no result any more, which is made again.", kept)
-            os.rename(kept, folder)
+        if kept.exists():
+            _take_back(kept, folder)
         if not _is_whole(folder):
             if folder.exists() and not RunFolder(folder).config.exists():
                 logger.info("It was interrupted before it began, and is trained anew.")
@@ -109,6 +109,18 @@ def run_name(config: FitConfig) -> str:
     return f"{_kind(config)}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
+def _take_back(kept: Path, folder: Path) -> None:
+    """Moves a run that has no result any more to where runs are trained, to be ended anew."""
+    if _is_whole(kept) or not RunFolder(kept).config.exists() or folder.exists():
+        raise FileExistsError(
+            f"Expected a whole run of these settings in {kept}, or nothing; its result.json is "
+            "missing, or its config.yaml is, or is another's. Move it away, and start the same "
+            "command again."
+        )
+    logger.info("%s has no result any more, which is made again.", kept)
+    os.rename(kept, folder)
+
+
 def _fit(config: FitConfig, folder: Path, lock: int) -> None:
     settings = folder.with_suffix(".yaml")
     settings.write_text(command_line.as_yaml(config))
@@ -141,13 +153,13 @@ def _ended(process: subprocess.Popen) -> int:
         KeyboardInterrupt: after its end, if there was one before it.
     """
     interrupt = None
-    while True:
+    # Not by `wait`, which would let a quarter of a second pass before it tells of Ctrl-C.
+    while (code := process.poll()) is None:
         try:
-            code = process.wait()
-            break
+            time.sleep(0.1)
         except KeyboardInterrupt as error:
             interrupt = error
-            # Ctrl-C goes to both, a signal may go to one: twice at once is once to fit.
+            # Ctrl-C goes to both, `kill -INT` to one: twice at once is once to fit.
             process.send_signal(signal.SIGINT)
     if interrupt is not None:
         raise interrupt

@@ -5,11 +5,12 @@ import logging
 import math
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
 
-from pa_keras import assembly
+from pa_keras import assembly, disk
 from pa_keras.config import FitConfig
 from pa_keras.datasets import Dataset, Images
 from pa_keras.training import RecallAtK, callbacks
@@ -188,7 +189,7 @@ def _wandb(config: FitConfig, folder: RunFolder) -> keras.callbacks.Callback:
     # The folder's name alone is that of other runs, too, elsewhere.
     kept = folder.path / "wandb_id.txt"
     if not kept.exists():
-        kept.write_text(uuid.uuid4().hex)
+        disk.save_whole(lambda partial: Path(partial).write_text(uuid.uuid4().hex), kept)
     wandb.init(
         project=config.logging.wandb_project,
         id=kept.read_text(),

@@ -1,5 +1,6 @@
 """`compare`: which runs there are, which are trained, and what is made of them."""
 
+import contextlib
 import csv
 import fcntl
 import json
@@ -161,11 +162,11 @@ def started(comparison, tmp_path, program):
         f"compare.main(['--config', r'{tmp_path / 'comparison.yaml'}'])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    for _ in range(600):
+    for _ in range(1800):
         if (tmp_path / "began").exists():
             return process
         time.sleep(0.1)
-    process.kill()
+    os.killpg(process.pid, signal.SIGKILL)
     raise AssertionError("fit was not started")
 
 
@@ -191,7 +192,7 @@ def test_a_run_goes_on_under_its_lock_when_compare_is_killed(comparison, tmp_pat
 
 @pytest.mark.parametrize("to_group", [True, False])
 def test_a_run_that_is_interrupted_may_save_first(comparison, tmp_path, to_group):
-    """Ctrl-C goes to both processes, `kill` to one; compare ends once the run is saved."""
+    """Ctrl-C goes to both processes, `kill -INT` to one; compare ends once the run is saved."""
     program = (
         "import pathlib, time; from pa_keras.training.stopping import StopRequests\n"
         f"folder = pathlib.Path(r'{tmp_path}')\n"
@@ -204,10 +205,11 @@ def test_a_run_that_is_interrupted_may_save_first(comparison, tmp_path, to_group
     process = started(comparison, tmp_path, program)
     try:
         (os.killpg if to_group else os.kill)(process.pid, signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(120) == 130
         assert (tmp_path / "saved").exists()
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_run_that_lost_its_result_is_ended_anew(comparison, tmp_path, trained):
@@ -217,6 +219,24 @@ def test_a_run_that_lost_its_result_is_ended_anew(comparison, tmp_path, trained)
     (kept / "mine.txt").write_text("kept")
     assert run_cache.train(config, cache) == kept
     assert len(trained) == 2 and (kept / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("state", ["no config", "other config", "trained anew"])
+def test_what_is_no_run_is_not_replaced(comparison, tmp_path, trained, state):
+    config, cache = plan(comparison)[0].config, tmp_path / "cache"
+    kept = run_cache.train(config, cache)
+    if state == "other config":
+        (kept / "config.yaml").write_text("seed: 9")
+    else:
+        (kept / "result.json").unlink()
+    if state == "no config":
+        (kept / "config.yaml").unlink()
+    if state == "trained anew":  # as by a version that could not put it back
+        (cache / "unfinished" / kept.name).mkdir(parents=True)
+    before = {path: path.read_bytes() for path in kept.iterdir()}
+    with pytest.raises(FileExistsError, match="Move it away"):
+        run_cache.train(config, cache)
+    assert {path: path.read_bytes() for path in kept.iterdir()} == before and len(trained) == 1
 
 
 def test_a_whole_run_that_was_not_moved_is_kept(comparison, tmp_path, trained):

@@ -143,5 +143,5 @@ def test_the_multiplier_is_for_the_proxies_of_every_loss(loss, float32_policy):
     ],
 )
 def test_a_batch_that_cannot_be_balanced(loss, batches):
-    with pytest.raises(ValueError, match="Take a larger batch_size that"):
+    with pytest.raises(ValueError, match="Take another batch_size that"):
         resolved(config(loss, **batches))

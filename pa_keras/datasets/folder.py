@@ -45,10 +45,10 @@ def load_folder(data_dir: str, test_fraction: float = 0.5) -> Dataset:
     """
     root = _existing(data_dir)
     parts = _split_folders(root)
+    unused = [parts.pop(split).name for split in _OTHERS if split in parts]
     if not parts:
         train, queries = split_by_class(folder_images(root), test_fraction)
         return Dataset(root.name, train, queries)
-    unused = [parts.pop(split).name for split in _OTHERS if split in parts]
     if unused:
         logger.warning("In %s the splits %s are used; ignored: %s.", root, [*parts], _some(unused))
     paths, classes, splits = [], [], []
@@ -119,10 +119,12 @@ def _split_folders(root: Path) -> dict[str, Path]:
         else:
             others.append(folder.name)
     # Beside other folders they are splits only if they make a set.
-    if others and ("train" not in found or len(found) == 1):
+    splits = found.keys() & set(_SPLITS)
+    is_set = {"query", "gallery"} <= splits or ("train" in splits and len(splits) > 1)
+    if others and not is_set:
         return {}
     if others:
-        logger.warning("In %s the splits %s are used; ignored: %s.", root, [*found], _some(others))
+        logger.warning("In %s, beside the splits, is ignored: %s.", root, _some(others))
     return found
 
 

@@ -74,7 +74,8 @@ def is_data(path: Path) -> bool:
     """Whether this holds a version of an index and nothing else, as far as it was written."""
     if data_number(path.name) is None or path.is_symlink() or not path.is_dir():
         return False
-    return {each.name for each in path.iterdir()} <= _IN_DATA
+    names = {each.name for each in path.iterdir()}
+    return {name for name in names if not name.startswith(".")} <= _IN_DATA  # .DS_Store, .nfs...
 
 
 def verify_index(folder: str | Path) -> None:

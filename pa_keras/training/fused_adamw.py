@@ -51,7 +51,7 @@ class AdamW(keras.optimizers.AdamW):
         """Moves one variable on."""
         learning_rate = tf.cast(learning_rate, variable.dtype)
         gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
-        if self.clipvalue:
+        if self._clips_by_value():
             gradient = tf.clip_by_value(gradient, -self.clipvalue, self.clipvalue)
         step = keras.ops.cast(self.iterations, variable.dtype) + 1
         beta_1, beta_2 = (tf.cast(beta, variable.dtype) for beta in (self.beta_1, self.beta_2))
@@ -76,7 +76,10 @@ class AdamW(keras.optimizers.AdamW):
 
     def _clip_gradients(self, grads: list[tf.Tensor]) -> list[tf.Tensor]:
         """By their value not here, where those of the replicas are not added up yet."""
-        return grads if self.clipvalue else super()._clip_gradients(grads)
+        return grads if self._clips_by_value() else super()._clip_gradients(grads)
+
+    def _clips_by_value(self) -> bool:
+        return self.clipvalue is not None and self.clipvalue > 0
 
     def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
         """Nothing: it is part of the step."""

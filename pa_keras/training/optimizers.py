@@ -100,7 +100,7 @@ def decayed(
     """The learning rate of an optimizer which starts at `first_epoch` of `epochs`.
 
     Args:
-        learning_rate: the peak, > 0.
+        learning_rate: the peak, 0 or more; 0 is for proxies that stand still.
         decay: "cosine": to 1 % of the peak over the epochs that are left; "staircase": times
             decay_factor every decay_epochs, counted from epoch 0; "constant".
         steps_per_epoch: optimizer steps in an epoch.
@@ -120,8 +120,8 @@ def decayed(
         >>> [round(float(rate(step)), 6) for step in (99, 101, 201)]
         [0.001, 0.0005, 0.00025]
     """
-    if not learning_rate > 0:
-        raise ValueError(f"Expected learning_rate above 0; received {learning_rate}.")
+    if not learning_rate >= 0:
+        raise ValueError(f"Expected learning_rate of 0 or more; received {learning_rate}.")
     if not 0 < decay_factor <= 1:
         raise ValueError(f"Expected decay_factor in (0, 1]; received {decay_factor}.")
     if decay_epochs < 1:

@@ -30,10 +30,11 @@ def reference_optimizers(
         learning_rate: of backbone and embedding layer: first epoch -> rate or schedule.
         proxies_learning_rate: of the proxies; the authors take 100 times the other.
         weight_decay: decoupled, of all weights. Default 1e-4.
-        clip_value: each component of the gradients is clipped to +- this. None: not clipped.
+        clip_value: each component of the gradients is clipped to +- this, > 0. None: not clipped.
 
     Returns:
         First epoch of a phase -> its optimizer; to be called once for each phase, in their order.
+        It raises a ValueError for weight_decay below 0 or clip_value not above 0.
 
     Example:
         >>> from pa_keras.models import embedding_model, with_proxies

@@ -169,7 +169,20 @@ def test_splits_that_are_no_set_say_what_is_missing(tmp_path, splits):
         load("folder", data_dir)
 
 
-def test_classes_beside_one_called_gallery(tmp_path):
-    names = [f"{name}/deep/{i}.jpg" for name in ("gallery", "query", "street") for i in range(2)]
-    write_tree(tmp_path, *names)
-    assert folder_images(tmp_path).class_names == ("gallery", "query", "street")
+@pytest.mark.parametrize("names", [("gallery", "street"), ("street", "train", "val")])
+def test_classes_called_as_splits_are(tmp_path, names):
+    write_tree(tmp_path, *(f"{name}/deep/{i}.jpg" for name in names for i in range(2)))
+    assert folder_images(tmp_path).class_names == names
+
+
+def test_other_folders_beside_splits(tmp_path, caplog):
+    splits = ("gallery", "query")
+    write_tree(tmp_path, *(f"{split}/{name}" for split in splits for name in classes(3)))
+    write_tree(tmp_path, "annotations/boxes.txt")
+    assert folder_images(tmp_path).class_names == ("c0", "c1", "c2")
+    assert "is ignored: annotations." in caplog.text
+
+
+def test_a_single_split_of_validation_is_split_by_class(tmp_path):
+    dataset = load("folder", write_tree(tmp_path, *(f"val/{name}" for name in classes(4))))
+    assert (dataset.train.num_classes, dataset.queries.num_classes) == (2, 2)

@@ -70,15 +70,21 @@ def test_constant_and_unknown():
         decayed(0.1, "staircase", 10, 5, decay_epochs=0)
 
 
+@pytest.mark.parametrize("decay", ["constant", "cosine", "staircase"])
+def test_proxies_may_stand_still(decay):
+    rate = decayed(0.0, decay, 10, 5, decay_epochs=2)
+    assert [float(rate(step)) if callable(rate) else rate for step in (0, 30)] == [0.0, 0.0]
+
+
 @pytest.mark.parametrize("value", [0, -1.0, float("nan")])
 def test_numbers_out_of_their_ranges(value):
-    with pytest.raises(ValueError, match=f"learning_rate above 0; received {value}"):
-        decayed(value, "constant", 10, 5)
     with pytest.raises(ValueError, match=r"decay_factor in \(0, 1\]; received"):
         decayed(0.1, "staircase", 10, 5, decay_factor=value)
     with pytest.raises(ValueError, match="clip_value above 0, or null for no clipping; received"):
         adamw(0.1, clip_value=value)
     if value:
+        with pytest.raises(ValueError, match=f"learning_rate of 0 or more; received {value}"):
+            decayed(value, "constant", 10, 5)
         with pytest.raises(ValueError, match="weight_decay of 0 or more; received"):
             adamw(0.1, weight_decay=value)
     with pytest.raises(ValueError, match="received 5"):
