@@ -37,6 +37,7 @@ def train(config: FitConfig, cache: Path, wait: bool = True) -> Path | None:
 
     Raises:
         ChildProcessError: `fit` has failed.
+        FileExistsError: what has the run's name in the cache is no whole run of these settings.
     """
     name = run_name(config)
     folder = cache / "unfinished" / name
