@@ -72,8 +72,14 @@ def _query(config: SearchQueryConfig) -> None:
             f"Expected one image or more and k of 1 or more; received {len(config.images)} images "
             f"and k={config.k}."
         )
-    index = open_index(config.index)
     images = [str(Path(path).expanduser()) for path in config.images]
+    for path in images:
+        if Path(path).is_dir():
+            raise ValueError(
+                f"Expected image files to search with; received the folder {path}. Name files in "
+                f"it, such as {path}/*.jpg."
+            )
+    index = open_index(config.index)
     images = [images[i] for i in check_images(images, config.on_bad_image, progress=False).good]
     if config.k > len(index):
         logger.warning("The index has %d items: they are shown, not %d.", len(index), config.k)

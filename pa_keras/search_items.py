@@ -8,24 +8,25 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pa_keras import datasets
+from pa_keras import datasets, disk
 from pa_keras.datasets import Images
 from pa_keras.index import (
     Chunks,
     Index,
     Items,
     ModelRecord,
+    are_chunks,
     is_data,
+    is_record,
     new_ids,
     read_npz,
     read_parquet,
+    read_record,
 )
 from pa_keras.models import checksum, in_float32
 from pa_keras.pipelines import check_images
 from pa_keras.search_model import embedding, expect_made_by, model_of
 from pa_keras.training.trained import crop_fraction_of, load_trained
-
-_OF_AN_INDEX = ("index.json", "partial-index.json", "lock", "unfinished")
 
 
 @dataclass
@@ -140,18 +141,42 @@ def source_to_add(
 
 
 def expect_room(folder: Path, force: bool) -> None:
-    """Raises a FileExistsError where a new index would replace an index, or anything else."""
-    there = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    others = {name for name in there - set(_OF_AN_INDEX) if not is_data(folder / name)}
+    """Raises a FileExistsError where a new index would replace an index, or anything else.
+
+    Whether something belongs to an index is told by its contents, never by its name alone.
+    """
+    paths = list(folder.iterdir()) if folder.exists() else []
+    others = [path.name for path in paths if not _is_of_an_index(path)]
     if others:
         raise FileExistsError(
-            f"Expected a folder for the index alone; {folder} holds {min(others)}. Give another."
+            f"Expected a folder for the index alone; {folder} holds {min(others)}, which is not "
+            "part of one. Move it away, or give another folder."
         )
-    if "index.json" in there and not force:
+    if (folder / "index.json").exists() and not force:
         raise FileExistsError(
             f"Expected a new index; {folder} is one already. Use search add, or replace it with "
             "--force."
         )
+
+
+def _is_of_an_index(path: Path) -> bool:
+    lock = path.with_name("lock")
+    if path.name == "lock":
+        return disk.is_lock(path) or (path.is_file() and not path.stat().st_size)
+    if path.name in ("index.json", "partial-index.json"):
+        # One that is damaged is known by the lock: no folder of others has it.
+        return path.is_file() and (is_record(path) or disk.is_lock(lock))
+    if path.name == "unfinished":
+        return are_chunks(path)
+    return is_data(path) or path == _data_of(path.parent)
+
+
+def _data_of(folder: Path) -> Path | None:
+    """The data of the index in a folder, which an earlier version may have written unsigned."""
+    try:
+        return folder / read_record(folder)["data"]
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _embeddings_at(gallery: str, prefix: str) -> tuple[Items | None, ModelRecord | None]:

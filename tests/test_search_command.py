@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from pa_keras import embed, search, search_items
+from pa_keras.index.record import make_data
 from pa_keras.models import embedding_model
 
 
@@ -229,10 +230,13 @@ def test_folders_of_others_are_never_deleted(index, run_folder, photos, tmp_path
     mine.parent.mkdir()
     mine.write_text("mine")
     (index / "data-raw").mkdir()
-    (index / "data-7").mkdir()
+    make_data(index / "data-7")
     (index / "data-7" / "embeddings.npy").write_text("what a crash left")
+    (index / "data-8").mkdir()
+    (index / "data-8" / "embeddings.npy").write_text("mine")
     do("remove", "--index", index, "class 3/2.png")
     assert mine.read_text() == "mine" and (index / "data-raw").is_dir()
+    assert (index / "data-8" / "embeddings.npy").read_text() == "mine"
     assert json.loads((index / "index.json").read_text())["data"] == "data-2025"
     assert not (index / "data-7").exists()
     photos.rename(tmp_path / "data-1")
@@ -243,6 +247,38 @@ def test_folders_of_others_are_never_deleted(index, run_folder, photos, tmp_path
     arguments = ["--run", run_folder, "--gallery", tmp_path / "new" / "data-1", "--index"]
     assert "for the index alone; " in failure("build", *arguments, tmp_path / "new")
     assert len(list((tmp_path / "new" / "data-1").rglob("*.png"))) == 60
+
+
+@pytest.mark.parametrize(
+    "name, contents",
+    [
+        ("unfinished/essay.txt", "mine"),
+        ("unfinished/plan.json", '{"today": "buy milk"}'),
+        ("lock", "my notes"),
+        ("index.json", '{"title": "my web site"}'),
+        ("data-1/embeddings.npy", "mine"),
+    ],
+)
+def test_a_folder_with_the_names_of_an_index_is_left_alone(tmp_path, name, contents):
+    folder = tmp_path / "folder"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text(contents)
+    message = failure("build", "--gallery", "a.npz", "--index", folder, "--force")
+    assert f"holds {Path(name).parts[0]}, which is not part of one" in message
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == [folder / name] and (folder / name).read_text() == contents
+
+
+def test_a_damaged_index_can_be_replaced(index, run_folder, photos):
+    (index / "index.json").write_text("{")
+    do("build", "--run", run_folder, "--gallery", photos, "--index", index, "--force")
+    assert len(list(index.glob("data-*"))) == 1
+
+
+def test_a_query_by_a_folder(index, photos):
+    message = failure("query", "--index", index, photos / "class 1")
+    assert "Expected image files to search with" in message and "Repair" not in message
+    assert f"the folder {photos / 'class 1'}" in message
 
 
 def test_a_build_that_was_killed_goes_on(run_folder, photos, tmp_path, monkeypatch, capsys):

@@ -1,12 +1,18 @@
 """A search index on disk: embeddings with their ids and labels, swapped in whole or not at all."""
 
 from pa_keras.index.answers import as_json_lines, as_table
-from pa_keras.index.chunks import Chunks
+from pa_keras.index.chunks import Chunks, are_chunks
 from pa_keras.index.items import Items, expect_searchable
 from pa_keras.index.lock import writer_lock
 from pa_keras.index.opening import Index, open_index
 from pa_keras.index.parquet import read_parquet, write_parquet
-from pa_keras.index.record import ModelRecord, is_data, read_record, verify_index
+from pa_keras.index.record import (
+    ModelRecord,
+    is_data,
+    is_record,
+    read_record,
+    verify_index,
+)
 from pa_keras.index.sources import new_ids, read_npz
 from pa_keras.index.writing import write_index
 
@@ -15,10 +21,12 @@ __all__ = [
     "Index",
     "Items",
     "ModelRecord",
+    "are_chunks",
     "as_json_lines",
     "as_table",
     "expect_searchable",
     "is_data",
+    "is_record",
     "new_ids",
     "open_index",
     "read_npz",

@@ -40,11 +40,20 @@ class CandidateSearch:
         settings: what `build_candidates` returned.
 
     Raises:
-        ScannUnusableError: ScaNN does not load.
+        ScannUnusableError: ScaNN does not load, or cannot read the files.
     """
 
     def __init__(self, folder: Path, settings: Sequence[dict[str, Any]]) -> None:
-        self._searcher = load_scann().load_searcher(str(folder))
+        try:
+            # Without the shim for old files, which would write into the index.
+            self._searcher = load_scann().load_searcher(str(folder), assets_backcompat_shim=False)
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, ScannUnusableError):
+                raise
+            raise ScannUnusableError(
+                f"ScaNN cannot read its files in {folder} ({error}); build the index again with "
+                "the installed release of ScaNN"
+            ) from error
         self._settings = settings
 
     def serves(self, k: int) -> bool:
@@ -107,7 +116,10 @@ def build_candidates(embeddings: np.ndarray, folder: Path) -> list[dict[str, Any
             )
     if found:
         folder.mkdir()
-        searcher.serialize(str(folder), relative_path=True)
+        try:
+            searcher.serialize(str(folder), relative_path=True)
+        except RuntimeError as error:  # ScaNN raises it where the disk is full
+            raise OSError(str(error)) from error
     return found
 
 

@@ -1,9 +1,9 @@
-"""Embedding in chunks that are kept: a build that was killed goes on where it was."""
+"""Embedding in chunks that are kept: work that was killed continues where it was."""
 
 import hashlib
 import json
 import os
-import shutil
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,21 +17,26 @@ Embed = Callable[[Sequence[str], Callable[[int], object]], np.ndarray]
 # Image files -> the positions of those that can be decoded, ascending.
 Check = Callable[[Sequence[str]], np.ndarray]
 
+_PLAN = "plan.json"
+_LOCK = "lock"
+_FILE = re.compile(r"(partial-)?(plan\.json|good\.npy|embeddings-\d{9}\.npy)")
+
 
 class Chunks:
-    """Embeddings of image files, chunk by chunk, in a folder beside the index.
+    """Embeddings of image files, chunk by chunk, in a folder beside the result.
 
     What was embedded counts again only for the same model, settings and files: their paths, sizes
     and times of change.
 
     Args:
-        folder: of the chunks. With those of another work in it, it is emptied.
+        folder: of the chunks, which may hold a lock, too. Chunks of other work are deleted.
         paths: N image files.
         key: what else the embeddings depend on, such as the model's checksum.
         size: images in a chunk. Default 2048.
 
     Raises:
         FileNotFoundError: a file is not there.
+        FileExistsError: the folder holds anything but chunks; nothing is deleted.
 
     Example:
         >>> chunks = Chunks(folder, paths, key=checksum)  # doctest: +SKIP
@@ -41,11 +46,16 @@ class Chunks:
 
     def __init__(self, folder: Path, paths: Sequence[str], key: str, size: int = 2048) -> None:
         self._folder, self._paths, self._size = folder, list(paths), size
-        plan = folder / "plan.json"
+        plan = folder / _PLAN
         wanted = json.dumps({"files": _digest(self._paths), "key": key, "size": size})
+        if folder.exists() and not are_chunks(folder):
+            raise FileExistsError(
+                f"Expected {folder} to hold unfinished embeddings of pa_keras, or not to exist; it "
+                "holds something else, and nothing is deleted. Move it away."
+            )
         if not plan.exists() or plan.read_text() != wanted:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            self.discard()
+            folder.mkdir(parents=True, exist_ok=True)
             _save(lambda partial: Path(partial).write_text(wanted), plan)
 
     def checked(self, check: Check) -> np.ndarray:
@@ -81,11 +91,30 @@ class Chunks:
         return np.concatenate(parts)
 
     def discard(self) -> None:
-        """Removes the chunks, once the index holds what is in them."""
-        shutil.rmtree(self._folder)
+        """Deletes the chunks, once a result holds them, and the folder if nothing else is in it."""
+        files = [path for path in self._folder.glob("*") if _FILE.fullmatch(path.name)]
+        # The plan last: without it nothing says what the others are.
+        disk.delete(sorted(files, key=lambda path: path.name == _PLAN), self._folder)
 
     def _chunk(self, start: int) -> Path:
         return self._folder / f"embeddings-{start:09d}.npy"
+
+
+def are_chunks(folder: Path) -> bool:
+    """Whether a folder holds what `Chunks` wrote, by the contents of its plan, and nothing else."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    files = {path.name: path for path in folder.iterdir()}
+    is_lock = _LOCK not in files or disk.is_lock(files.pop(_LOCK))
+    if not is_lock or not all(map(_FILE.fullmatch, files)):
+        return False
+    if _PLAN not in files:  # killed before it had one: then the files are empty
+        return all(path.is_file() and not path.stat().st_size for path in files.values())
+    try:
+        plan = json.loads(files[_PLAN].read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(plan, dict) and plan.keys() == {"files", "key", "size"}
 
 
 def _digest(paths: Sequence[str]) -> str:
@@ -97,4 +126,4 @@ def _digest(paths: Sequence[str]) -> str:
 
 
 def _save(save: Callable[[str], object], path: Path) -> None:
-    disk.save_whole(save, path, then="start again: it goes on")
+    disk.save_whole(save, path, then="start the same command again: it continues")

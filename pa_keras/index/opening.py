@@ -10,7 +10,7 @@ import numpy as np
 
 from pa_keras.index.approximate import CandidateSearch
 from pa_keras.index.items import Items
-from pa_keras.index.record import ModelRecord, expect_sizes, of_one_version
+from pa_keras.index.record import ModelRecord, expect_listed, of_one_version
 from pa_keras.retrieval import search
 from pa_keras.retrieval.scann_index import ScannUnusableError
 from pa_keras.retrieval.search import check_sizes, unit_rows
@@ -69,12 +69,16 @@ class Index:
 def open_index(folder: str | Path) -> Index:
     """Opens an index for reading, beside any number of other readers and one writer.
 
+    Opening an index runs no code from it, whoever made it: only files of known names and formats
+    are opened, and none that index.json does not list.
+
     Args:
         folder: of the index.
 
     Raises:
         FileNotFoundError: there is no index, or none that is whole.
-        ValueError: index.json or a data file is corrupt, by its size or its form.
+        ValueError: index.json or a data file is corrupt, by its size or its form, or there is a
+            file that index.json does not list. Nothing was opened then.
 
     Example:
         >>> index = open_index("cars.index")  # doctest: +SKIP
@@ -85,7 +89,7 @@ def open_index(folder: str | Path) -> Index:
 
 def _opened(folder: Path, record: dict[str, Any]) -> Index:
     data = folder / record["data"]
-    expect_sizes(data, record)
+    expect_listed(data, record)
     try:
         texts = json.loads((data / "items.json").read_text(encoding="utf-8"))
         embeddings = np.load(data / "embeddings.npy", mmap_mode="r", allow_pickle=False)
@@ -94,7 +98,7 @@ def _opened(folder: Path, record: dict[str, Any]) -> Index:
     except (ValueError, TypeError, EOFError) as error:
         raise ValueError(
             f"Expected the files of {data} as they were written; received others ({error}). See "
-            "which by search info --verify, and build the index anew."
+            "which by search info --verify, and build the index again."
         ) from error
     candidates = None
     if record["search"]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,17 @@ RECORD = "index.json"
 _ATTEMPTS = 5  # to read an index that a writer swaps meanwhile
 _NUMBERS = ("items", "classes", "embedding_size")
 _DATA = re.compile(r"data-(\d+)")
-_IN_DATA = {"embeddings.npy", "labels.npy", "items.json", "scann"}
+# What an index may consist of. None of these runs code as it is read: ScaNN would unpickle a
+# scann_docids.pkl, even one that the record lists, since a record can be forged like any file.
+_FILE = re.compile(
+    r"made_by\.txt|embeddings\.npy|labels\.npy|items\.json|scann/\w+\.(npy|pb|pbtxt)"
+)
+_SCANN = "scann/"
+_MADE_BY = "made_by.txt"
+_SIGNATURE = (
+    "pa_keras.search made this folder. It deletes the folder when a newer version of the index is "
+    "complete, so do not keep anything else here.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,15 @@ class ModelRecord:
     crop_fraction: float
     run: str | None = None
     model: str | None = None
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is the record of an index, of any version of the format."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and {"format", "data", "files", "model"} <= record.keys()
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -56,8 +75,12 @@ def read_record(folder: Path) -> dict[str, Any]:
         ModelRecord(**record["model"])
         for name in _NUMBERS:
             int(record[name])
+        for name, file in record["files"].items():
+            if not _FILE.fullmatch(name):
+                raise ValueError(f"it lists {name!r}, which no index has")
+            int(file["bytes"]), str(file["sha256"])
         return {**record, "files": dict(record["files"]), "search": list(record["search"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"Expected {path} as it was written; received another ({error!r}). Build the index "
             "anew."
@@ -70,12 +93,43 @@ def data_number(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def is_data(path: Path) -> bool:
-    """Whether this holds a version of an index and nothing else, as far as it was written."""
-    if data_number(path.name) is None or path.is_symlink() or not path.is_dir():
+def make_data(folder: Path) -> None:
+    """Makes the folder of a version's data, with a file by which `is_data` knows it again."""
+    folder.mkdir()
+    (folder / _MADE_BY).write_text(_SIGNATURE)
+    disk.flush(folder / _MADE_BY)
+
+
+def is_data(folder: Path) -> bool:
+    """Whether `make_data` made the folder, and nothing is in it but an index or a part of one."""
+    if data_number(folder.name) is None or folder.is_symlink() or not folder.is_dir():
         return False
-    names = {each.name for each in path.iterdir()}
-    return {name for name in names if not name.startswith(".")} <= _IN_DATA  # .DS_Store, .nfs...
+    names = _files_in(folder)
+    if not names:
+        return True  # stopped between two lines of `make_data`
+    is_signed = _MADE_BY in names and (folder / _MADE_BY).read_bytes() == _SIGNATURE.encode()
+    return is_signed and all(map(_FILE.fullmatch, names))
+
+
+def delete_data(folder: Path, files: Iterable[str] | None = None) -> None:
+    """Deletes a version's data, but nothing that somebody else has put into the folder.
+
+    Args:
+        folder: The data.
+        files: The names of its files. Default: all there are, once `is_data` has recognised it.
+    """
+    if folder.is_dir() and not folder.is_symlink():
+        there = _files_in(folder)
+        disk.delete([folder / name for name in (there & set(files) if files else there)], folder)
+
+
+def _files_in(folder: Path) -> set[str]:
+    """The relative names of everything below a folder, but for folders, which links are not."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
 
 
 def verify_index(folder: str | Path) -> None:
@@ -100,20 +154,19 @@ def of_one_version(folder: Path, read: Callable[[Path, dict[str, Any]], T]) -> T
     raise OSError(f"Expected {folder} to stand still while it is read; it changed every time.")
 
 
-def _verify(folder: Path, record: dict[str, Any]) -> None:
-    data = folder / record["data"]
-    expect_sizes(data, record)
-    kept = {name: file["sha256"] for name, file in record["files"].items()}
-    changed = [name for name, checksum in kept.items() if disk.sha256(data / name) != checksum]
-    if changed:
+def expect_listed(data: Path, record: dict[str, Any]) -> None:
+    """Raises a ValueError unless the data are the files that the record lists, and no others.
+
+    Looks at names and sizes, and at the checksums of ScaNN's files. ScaNN reads these completely
+    in any case, and does not look whether a number in them points beyond its memory.
+    """
+    unlisted = _files_in(data) - record["files"].keys()
+    if unlisted:
         raise ValueError(
-            f"Expected the files of {data} as they were written; {', '.join(changed)} changed "
-            "since. Build the index anew."
+            f"Expected {data} to hold only what {RECORD} lists; it also holds "
+            f"{', '.join(sorted(unlisted)[:5])}. Opening an unlisted file could run code: if you "
+            "did not put it there, do not trust this index. Otherwise move it away."
         )
-
-
-def expect_sizes(data: Path, record: dict[str, Any]) -> None:
-    """Raises a ValueError unless every file of the data has the size it was written with."""
     for name, kept in record["files"].items():
         path = data / name
         size = path.stat().st_size if path.is_file() else None
@@ -121,5 +174,22 @@ def expect_sizes(data: Path, record: dict[str, Any]) -> None:
             found = "no such file" if size is None else f"{size:,} bytes"
             raise ValueError(
                 f"Expected {path} of {kept['bytes']:,} bytes; received {found}: the index is "
-                "corrupt. Build it anew."
+                "corrupt. Build it again."
             )
+    _expect_checksums(data, record, [name for name in record["files"] if name.startswith(_SCANN)])
+
+
+def _verify(folder: Path, record: dict[str, Any]) -> None:
+    data = folder / record["data"]
+    expect_listed(data, record)
+    _expect_checksums(data, record, record["files"])
+
+
+def _expect_checksums(data: Path, record: dict[str, Any], names: Iterable[str]) -> None:
+    files = record["files"]
+    changed = [name for name in names if disk.sha256(data / name) != files[name]["sha256"]]
+    if changed:
+        raise ValueError(
+            f"Expected the files of {data} as they were written; {', '.join(changed)} changed "
+            "since. Build the index again."
+        )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from pa_keras.index.record import (
     RECORD,
     ModelRecord,
     data_number,
+    delete_data,
     is_data,
+    make_data,
     read_record,
 )
 
@@ -26,7 +27,8 @@ _PACKAGES = ("pa_keras", "tensorflow", "numpy", "scann")
 def write_index(folder: str | Path, items: Items, model: ModelRecord) -> dict[str, Any]:
     """Writes a new version aside and swaps it in by the rename of index.json.
 
-    A crash at any point leaves the version before it, whole. Call it under `writer_lock`.
+    A crash or a full disk at any point leaves the version before it, complete. Call it under
+    `writer_lock`. Of older versions only what this function wrote is deleted.
 
     Args:
         folder: of the index, with or without one in it.
@@ -38,23 +40,47 @@ def write_index(folder: str | Path, items: Items, model: ModelRecord) -> dict[st
 
     Raises:
         ValueError: no items, embeddings that are not unit vectors, or an id that is there twice.
+        OSError: the disk is full; nothing of the new version is left on it.
     """
     expect_searchable(items)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     before = _current(folder)
     data = _new_data(folder, before)
+    partial = folder / f"partial-{RECORD}"
+    try:
+        with disk.writing(folder):
+            record = _write_data(data, items, model)
+            partial.write_text(json.dumps(record, indent=2) + "\n")
+            disk.flush(partial)
+    except BaseException:  # Ctrl-C too: a full disk needs the space
+        delete_data(data)
+        partial.unlink(missing_ok=True)
+        raise
+    partial.replace(folder / RECORD)
+    disk.flush(folder)
+    if before is not None:
+        delete_data(folder / before["data"], before["files"])
+    return record
+
+
+def _write_data(data: Path, items: Items, model: ModelRecord) -> dict[str, Any]:
+    """Writes a version's data to the disk, and returns the record of them."""
     np.save(data / "embeddings.npy", np.asarray(items.embeddings, np.float32))
     np.save(data / "labels.npy", np.asarray(items.labels, np.int32))
     texts = {name: list(getattr(items, name)) for name in ("ids", "paths", "class_names")}
     (data / "items.json").write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
-    record = {
+    search = build_candidates(items.embeddings, data / "scann")
+    paths = sorted(data.rglob("*"))
+    for path in [*paths, data]:
+        disk.flush(path)
+    return {
         "format": FORMAT,
         "data": data.name,
         "items": len(items),
         "embedding_size": items.embeddings.shape[1],
         "classes": len(np.unique(items.labels)),
-        "search": build_candidates(items.embeddings, data / "scann"),
+        "search": search,
         "model": dataclasses.asdict(model),
         "versions": disk.versions(_PACKAGES),
         "files": {
@@ -62,41 +88,27 @@ def write_index(folder: str | Path, items: Items, model: ModelRecord) -> dict[st
                 "bytes": path.stat().st_size,
                 "sha256": disk.sha256(path),
             }
-            for path in sorted(data.rglob("*"))
+            for path in paths
             if path.is_file()
         },
     }
-    _to_disk(data)
-    partial = folder / f"partial-{RECORD}"
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    disk.flush(partial)
-    partial.replace(folder / RECORD)
-    disk.flush(folder)
-    if before is not None:
-        shutil.rmtree(before)
-    return record
 
 
-def _current(folder: Path) -> Path | None:
-    """The data that index.json names; None without one that can be read."""
+def _current(folder: Path) -> dict[str, Any] | None:
+    """The record of the version that counts; None without one that can be read."""
     try:
-        return folder / read_record(folder)["data"]
+        return read_record(folder)
     except (FileNotFoundError, ValueError):
         return None
 
 
-def _new_data(folder: Path, before: Path | None) -> Path:
+def _new_data(folder: Path, before: dict[str, Any] | None) -> Path:
     """Makes the folder of a new version's data; what a crash left of another is deleted."""
     there = list(folder.iterdir())
     number = 1 + max((data_number(path.name) or 0 for path in there), default=0)
     for path in there:
-        if path != before and is_data(path):
-            shutil.rmtree(path)
+        if is_data(path) and (before is None or path.name != before["data"]):
+            delete_data(path)
     data = folder / f"data-{number}"
-    data.mkdir()
+    make_data(data)
     return data
-
-
-def _to_disk(data: Path) -> None:
-    for path in [*data.rglob("*"), data]:
-        disk.flush(path)

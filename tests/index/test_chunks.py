@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from pa_keras.index import Chunks
+from pa_keras.index import Chunks, are_chunks
 
 
 @pytest.fixture
@@ -49,12 +49,46 @@ def test_a_chunk_that_was_not_whole_does_not_count(paths, tmp_path):
     np.testing.assert_array_equal(chunks.embedded(np.arange(10), sizes), whole)
 
 
-def test_a_plan_that_was_lost_begins_anew(paths, tmp_path):
-    whole = Chunks(tmp_path / "chunks", paths, "model").embedded(np.arange(10), sizes)
-    (tmp_path / "chunks" / "plan.json").write_text("")
-    again = Chunks(tmp_path / "chunks", paths, "model")
-    assert [path.name for path in (tmp_path / "chunks").iterdir()] == ["plan.json"]
-    np.testing.assert_array_equal(again.embedded(np.arange(10), sizes), whole)
+def test_killed_before_there_was_a_plan(paths, tmp_path):
+    (tmp_path / "chunks").mkdir()
+    (tmp_path / "chunks" / "partial-plan.json").touch()
+    Chunks(tmp_path / "chunks", paths, "model")
+    assert are_chunks(tmp_path / "chunks")
+
+
+@pytest.mark.parametrize(
+    "name, contents",
+    [
+        ("mine.txt", "mine"),
+        ("embeddings-000000000.npy", "mine"),  # a name alone proves nothing
+        ("good.npy", "mine"),
+        ("plan.json", '{"today": "buy milk"}'),
+        ("plan.json", ""),
+        ("lock", "mine"),
+    ],
+)
+@pytest.mark.parametrize("with_chunks", [False, True])
+def test_files_of_others_are_never_deleted(paths, tmp_path, name, contents, with_chunks):
+    folder = tmp_path / "chunks"
+    if with_chunks:
+        Chunks(folder, paths, "model").embedded(np.arange(10), sizes, progress=False)
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(contents)
+    if (name, contents) == ("plan.json", "") and not with_chunks:
+        return  # an empty file holds nothing to lose
+    if with_chunks and name in ("embeddings-000000000.npy", "good.npy"):
+        return  # they were ours
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(FileExistsError, match="nothing is deleted"):
+        Chunks(folder, paths, "another model")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_was_put_beside_the_chunks_is_kept(paths, tmp_path):
+    chunks = Chunks(tmp_path / "chunks", paths, "model")
+    (tmp_path / "chunks" / "mine.txt").write_text("mine")
+    chunks.discard()
+    assert [path.name for path in (tmp_path / "chunks").iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize("other", ["key", "size", "file", "list"])

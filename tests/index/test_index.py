@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -146,6 +148,150 @@ def test_a_corrupt_index_is_detected(tmp_path, damage):
         open_index(tmp_path)
     write_index(tmp_path, some(30), MODEL)  # and it can be built anew
     assert len(open_index(tmp_path)) == 30 and len(list(tmp_path.glob("data-*"))) == 1
+
+
+class Attack:
+    """An object whose pickle makes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def with_candidates(tmp_path, monkeypatch):
+    """An index with ScaNN's files, which is small: measuring is not what is tested."""
+    monkeypatch.setattr(approximate, "BRUTE_FORCE_BELOW", 300)
+    monkeypatch.setattr(approximate, "_SAMPLE_SIZE", 20)
+    items = clustered(400)
+    record = write_index(tmp_path / "index", items, MODEL)
+    assert record["search"]
+    return tmp_path / "index", tmp_path / "index" / record["data"]
+
+
+@pytest.mark.parametrize("read", [open_index, verify_index])
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_opening_an_index_runs_no_code(with_candidates, tmp_path, is_listed, read):
+    """ScaNN unpickles a file of that name if there is one."""
+    folder, data = with_candidates
+    path = data / "scann" / "scann_docids.pkl"
+    path.write_bytes(pickle.dumps(Attack(tmp_path / "attacked")))
+    if is_listed:
+        record = json.loads((folder / "index.json").read_text())
+        size = {"bytes": path.stat().st_size, "sha256": disk.sha256(path)}
+        record["files"]["scann/scann_docids.pkl"] = size
+        (folder / "index.json").write_text(json.dumps(record))
+    expected = "which no index has" if is_listed else "also holds scann/scann_docids.pkl"
+    with pytest.raises(ValueError, match=expected):
+        read(folder)
+    assert not (tmp_path / "attacked").exists()
+    pickle.loads(path.read_bytes())
+    assert (tmp_path / "attacked").exists()  # the attack would have worked
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "scann/more.npy", ".hidden", "link"])
+def test_an_unlisted_file_is_refused(with_candidates, tmp_path, name):
+    folder, data = with_candidates
+    (tmp_path / "elsewhere").mkdir()
+    if name == "link":
+        (data / name).symlink_to(tmp_path / "elsewhere")
+    else:
+        (data / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"also holds {name}. .*do not trust this index"):
+        open_index(folder)
+
+
+@pytest.mark.parametrize("name", ["../../mine.txt", "/etc/passwd", "scann/../../mine.txt", "a.npy"])
+def test_a_record_of_other_files_is_refused(tmp_path, name):
+    """A writer deletes what the record of the version before lists."""
+    write_index(tmp_path / "index", some(20), MODEL)
+    record = json.loads((tmp_path / "index" / "index.json").read_text())
+    record["files"][name] = {"bytes": 4, "sha256": "0"}
+    (tmp_path / "index" / "index.json").write_text(json.dumps(record))
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="which no index has"):
+        open_index(tmp_path / "index")
+    write_index(tmp_path / "index", some(20), MODEL)
+    assert (tmp_path / "mine.txt").exists()
+
+
+def test_everything_that_is_written_is_listed(with_candidates):
+    folder, data = with_candidates
+    files = open_index(folder).record["files"]
+    assert {str(path.relative_to(data)) for path in data.rglob("*") if path.is_file()} == set(files)
+    assert "scann/scann_assets.pbtxt" in files and "made_by.txt" in files
+
+
+def test_changed_bytes_of_scann_are_refused(with_candidates):
+    """ScaNN would look up places beyond its memory, or fail with an error that names no file."""
+    folder, data = with_candidates
+    for path in sorted((data / "scann").iterdir()):
+        before = path.read_bytes()
+        path.write_bytes(before[:-1] + bytes([before[-1] ^ 0x40]))
+        with pytest.raises(ValueError, match=f"scann/{path.name} changed since. Build the index"):
+            open_index(folder)
+        path.write_bytes(before)
+
+
+def test_files_that_this_scann_cannot_read(with_candidates, caplog):
+    """As of another release: they are as they were written."""
+    folder, data = with_candidates
+    path = data / "scann" / "ah_codebook.pb"
+    path.write_bytes(bytes(path.stat().st_size))
+    record = json.loads((folder / "index.json").read_text())
+    record["files"]["scann/ah_codebook.pb"]["sha256"] = disk.sha256(path)
+    (folder / "index.json").write_text(json.dumps(record))
+    index = open_index(folder)
+    assert index.candidates is None and "ScaNN cannot read its files" in caplog.text
+    assert index.search(index.items.embeddings[7:8], 1)[0].tolist() == [[7]]
+
+
+def test_what_was_put_into_the_data_is_kept(tmp_path):
+    data = tmp_path / write_index(tmp_path, some(20), MODEL)["data"]
+    (data / "notes.txt").write_text("mine")
+    write_index(tmp_path, some(30), MODEL)
+    assert [path.name for path in data.iterdir()] == ["notes.txt"]
+    assert len(open_index(tmp_path)) == 30
+
+
+@pytest.mark.parametrize("limit", [1_000, 4_000])  # bytes a file: the disk is full in embeddings
+def test_a_full_disk_leaves_the_old_index(tmp_path, limit):
+    write_index(tmp_path, some(10), MODEL)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        with pytest.raises(OSError, match=f"Expected to write {tmp_path}; .*Free some space"):
+            write_index(tmp_path, some(100), MODEL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data-1", "index.json"]
+    assert len(open_index(tmp_path)) == 10
+
+
+@pytest.mark.parametrize("limit", [100, 26_000])  # in the first file, or in the largest
+def test_a_full_disk_while_scann_writes(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(approximate, "BRUTE_FORCE_BELOW", 300)
+    monkeypatch.setattr(approximate, "_SAMPLE_SIZE", 20)
+    monkeypatch.setattr(approximate, "_KS", (10,))
+    items = clustered(400, 300)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    builder = approximate.load_scann()
+
+    class Full:
+        @staticmethod
+        def builder(*arguments):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+            return builder.builder(*arguments)
+
+    monkeypatch.setattr(approximate, "load_scann", lambda: Full)
+    try:
+        with pytest.raises(OSError, match=f"Expected to write {tmp_path}; .*Free some space"):
+            write_index(tmp_path, items, MODEL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_index(tmp_path):
