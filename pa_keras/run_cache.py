@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 from pa_keras import command_line
 from pa_keras.config import FitConfig
 from pa_keras.training.fingerprint import read_fingerprint
-from pa_keras.training.run_folder import RunFolder
+from pa_keras.training.run_folder import RunFolder, expect_new_run
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +36,8 @@ def train(config: FitConfig, cache: Path, wait: bool = True) -> Path | None:
 
     Raises:
         ChildProcessError: `fit` has failed.
-        FileExistsError: what has the run's name in the cache is no whole run of these settings.
+        FileExistsError: what has the run's name in the cache is not a whole run of these settings,
+            or what has it in unfinished/ is not a run at all.
     """
     name = run_name(config)
     folder = cache / "unfinished" / name
@@ -54,9 +54,6 @@ def train(config: FitConfig, cache: Path, wait: bool = True) -> Path | None:
         if kept.exists():
             _take_back(kept, folder)
         if not _is_whole(folder):
-            if folder.exists() and not RunFolder(folder).config.exists():
-                logger.info("It was interrupted before it began, and is trained anew.")
-                shutil.rmtree(folder)
             _fit(config, folder, lock)
         os.rename(folder, kept)
         return kept
@@ -129,9 +126,10 @@ def _fit(config: FitConfig, folder: Path, lock: int) -> None:
     # lock too, and keeps it if this process is killed and that one goes on.
     command = [sys.executable, "-m", "pa_keras.fit", f"--run-dir={folder}"]
     if RunFolder(folder).config.exists():
-        logger.info("It was interrupted, and goes on.")
+        logger.info("It was interrupted, and continues.")
         command.append("--resume")
     else:
+        expect_new_run(str(folder))  # now, not after the imports of another process
         command.append(f"--config={settings}")
     code = _ended(subprocess.Popen(command, pass_fds=(lock,)))
     if code:
@@ -191,7 +189,7 @@ def _lock(path: Path, wait: bool) -> Iterator[int | None]:
 
     While a run is trained, its unfinished folder is nobody else's to delete.
     """
-    with path.open("w") as file:
+    with path.open("a") as file:  # nothing is written, and nothing is overwritten
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             held = file.fileno()

@@ -285,7 +285,7 @@ def test_killed_while_the_run_folder_was_made(tmp_path, last):
     with made.locked():
         for name in ("images.csv", "versions.json", "partial-config.yaml"):
             if last in ("images.csv", "versions.json"):
-                (made.path / name).touch()
+                (made.path / name).write_text("what was written until then")
             if last == name:
                 break
     with pytest.raises(FileNotFoundError, match="stopped before it began.*without --resume"):

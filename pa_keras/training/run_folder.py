@@ -22,7 +22,8 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-# What is made before config.yaml, with which a run is one that can be resumed.
+# What is made before config.yaml, with which a run is one that can be resumed. The lock in state/
+# comes first.
 _BEFORE = ("state", "fit.log", "versions.json", "skipped_images.txt", "images.csv",
            "partial-images.csv", "partial-config.yaml")  # fmt: skip
 
@@ -126,23 +127,30 @@ def _processor() -> str:
 def expect_new_run(run_dir: str | None) -> None:
     """Raises FileExistsError if there is something at `run_dir`, before any work is done.
 
-    What a run leaves that was killed before it had its settings is nothing.
+    What a run leaves that was killed before it had its settings does not count.
     """
     if run_dir is None or not Path(run_dir).exists():
         return
-    if not _is_of_no_run(Path(run_dir)):
+    if not _is_free(Path(run_dir)):
         raise FileExistsError(
             f"Expected a new run folder; {run_dir} has something in it, and nothing is "
             "overwritten. Add --resume to go on with that run, or give another --run-dir."
         )
 
 
-def _is_of_no_run(path: Path) -> bool:
-    """Whether it is a folder which is empty, or of a run that was killed before it began."""
+def _is_free(path: Path) -> bool:
+    """Whether a folder is empty, or of a run that was killed before it had its settings.
+
+    Such a run is known by the lock that it makes before anything with contents. Names prove
+    nothing: anybody may have an images.csv.
+    """
     if not path.is_dir() or any(entry.name not in _BEFORE for entry in path.iterdir()):
         return False
     state = path / "state"
-    return not state.exists() or all(entry.name == "lock" for entry in state.iterdir())
+    if state.is_symlink() or any(entry.name != "lock" for entry in state.glob("*")):
+        return False
+    files = [entry for entry in path.rglob("*") if not entry.is_dir()]
+    return disk.is_lock(state / "lock") or all(not file.stat().st_size for file in files)
 
 
 def new_run_folder(run_dir: str | None, dataset: str, room: int) -> RunFolder:

@@ -22,6 +22,10 @@ from pa_keras.disk import save_whole, sha256
 
 logger = logging.getLogger(__name__)
 
+_OF_A_STATE = re.compile(
+    r"(partial-)?(epoch-\d{4,}-step-\d{6,}\.(npz|json)|best-epoch-\d{4,}\.keras)"
+)
+
 
 @dataclass(frozen=True)
 class State:
@@ -88,11 +92,11 @@ def write_state(
 
 
 def keep_only(folder: Path, states: list[State]) -> None:
-    """Deletes what is not of these states, such as older ones and those that cannot be read."""
-    kept = {"lock"} | {f"{state.name}.json" for state in states}
+    """Deletes other states, such as older ones and those that cannot be read; nothing else."""
+    kept = {f"{state.name}.json" for state in states}
     kept |= {name for state in states for name in state.checksums}
     for file in folder.iterdir():
-        if file.name not in kept:
+        if file.name not in kept and _OF_A_STATE.fullmatch(file.name):
             file.unlink()
 
 

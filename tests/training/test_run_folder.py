@@ -21,6 +21,18 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["images.csv", "versions.json", "fit.log", "skipped_images.txt"])
+@pytest.mark.parametrize("with_state", [False, True])
+def test_files_with_the_names_of_a_run_are_not_overwritten(tmp_path, name, with_state):
+    (tmp_path / name).write_text("mine")
+    if with_state:
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state" / "lock").touch()
+    with pytest.raises(FileExistsError, match="nothing is overwritten.*--resume"):
+        new_run_folder(str(tmp_path), "glyphs", room=0)
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_a_file_in_its_place_is_refused(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(FileExistsError, match="--run-dir"):

@@ -69,11 +69,13 @@ def test_only_what_is_of_the_kept_states_stays(tmp_path):
     best = tmp_path / "best-epoch-0001.keras"
     best.write_bytes(b"a model")
     (tmp_path / "lock").touch()
+    (tmp_path / "notes.txt").touch()  # not ours, so it stays
+    (tmp_path / "mine").mkdir()
     (tmp_path / "partial-epoch-0001-step-000007.npz").write_bytes(b"half")
     states = [state.write_state(model, tmp_path, 0, step, 0.0, best) for step in (1, 2, 3)]
     state.keep_only(tmp_path, states[1:])
     assert {path.name for path in tmp_path.iterdir()} == {
-        "best-epoch-0001.keras", "lock", "epoch-0001-step-000002.json",
+        "best-epoch-0001.keras", "lock", "notes.txt", "mine", "epoch-0001-step-000002.json",
         "epoch-0001-step-000003.json", "epoch-0001-step-000002.npz", "epoch-0001-step-000003.npz",
     }  # fmt: skip
 
