@@ -11,6 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 START_AGAIN = "start the same command again"
 
@@ -100,6 +105,19 @@ def save_folder(save: Callable[[Path], object], folder: Path, then: str = START_
             flush(folder.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def save_array(path: str | Path, array: "np.ndarray") -> None:
+    """`np.save`, but a full disk is always an error.
+
+    Raises:
+        OSError: It cannot be written completely.
+    """
+    import numpy as np
+
+    with open(path, "wb") as file:
+        # NumPy would write to the file by itself, and ignore errors of the last 4 kB.
+        np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
 def delete(files: Iterable[Path], folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import resource
 
+import numpy as np
 import pytest
 
 from pa_keras import disk
@@ -39,6 +41,21 @@ def test_a_folder_appears_when_it_is_complete(tmp_path):
     with pytest.raises(OSError, match="not empty"):
         disk.save_folder(lambda aside: (aside / "a.txt").write_text("all"), folder)
     assert os.listdir(folder) == ["mine.txt"]
+
+
+@pytest.mark.parametrize("missing", [1, 300, 5_000, 50_000])
+def test_an_array_on_a_full_disk(tmp_path, missing):
+    """np.save would be silent where less than 4 kB are missing."""
+    array = np.arange(20_000, dtype=np.float32).reshape(200, 100)
+    disk.save_array(tmp_path / "a.npy", array)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), array)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (128 + array.nbytes - missing, before[1]))
+        with pytest.raises(OSError, match="File too large"):
+            disk.save_array(tmp_path / "b.npy", array)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_files_of_others_are_not_deleted(tmp_path):

@@ -63,7 +63,7 @@ class Chunks:
         path = self._folder / "good.npy"
         if not path.exists():
             good = check(self._paths)
-            _save(lambda partial: np.save(partial, good), path)
+            _save(lambda partial: disk.save_array(partial, good), path)
         return np.load(path)
 
     def embedded(self, good: np.ndarray, embed: Embed, progress: bool = True) -> np.ndarray:
@@ -86,7 +86,7 @@ class Chunks:
                 if not path.exists():
                     chunk = [self._paths[i] for i in good[start : start + self._size]]
                     part = embed(chunk, bar.update)
-                    _save(lambda partial, part=part: np.save(partial, part), path)
+                    _save(lambda partial, part=part: disk.save_array(partial, part), path)
                 parts.append(np.load(path))
         return np.concatenate(parts)
 

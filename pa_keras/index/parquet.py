@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pa_keras import disk
 from pa_keras.index.items import Items
 
 _KEY = b"pa_keras"  # of the schema's metadata: which model the vectors are of
@@ -32,6 +33,7 @@ def write_parquet(
 
     Raises:
         FileExistsError: the folder has something in it.
+        OSError: it cannot be written; then there is no folder, or it is as empty as before.
         ImportError: pyarrow is not installed.
         ValueError: rows_per_shard is below 1.
     """
@@ -44,22 +46,25 @@ def write_parquet(
             f"Expected a new folder; {folder} has something in it, and nothing is overwritten. "
             "Give another."
         )
-    folder.mkdir(parents=True, exist_ok=True)
     size = items.embeddings.shape[1]
     schema = pa.schema(
         [("id", pa.string()), ("label", pa.string()), ("vector", pa.list_(pa.float32(), size))],
         metadata={_KEY: json.dumps(model)},
     )
     starts = range(0, len(items), rows_per_shard)
-    for number, start in enumerate(starts):
-        part = items.take(np.arange(start, min(start + rows_per_shard, len(items))))
-        labels = [part.label_of(row) or None for row in range(len(part))]
-        vectors = pa.FixedSizeListArray.from_arrays(
-            pa.array(np.asarray(part.embeddings, np.float32).reshape(-1)), size
-        )
-        columns = [pa.array(part.ids, pa.string()), pa.array(labels, pa.string()), vectors]
-        table = pa.Table.from_arrays(columns, schema=schema)
-        pq.write_table(table, folder / f"embeddings-{number:05d}-of-{len(starts):05d}.parquet")
+
+    def write(aside: Path) -> None:
+        for number, start in enumerate(starts):
+            part = items.take(np.arange(start, min(start + rows_per_shard, len(items))))
+            labels = [part.label_of(row) or None for row in range(len(part))]
+            vectors = pa.FixedSizeListArray.from_arrays(
+                pa.array(np.asarray(part.embeddings, np.float32).reshape(-1)), size
+            )
+            columns = [pa.array(part.ids, pa.string()), pa.array(labels, pa.string()), vectors]
+            table = pa.Table.from_arrays(columns, schema=schema)
+            pq.write_table(table, aside / f"embeddings-{number:05d}-of-{len(starts):05d}.parquet")
+
+    disk.save_folder(write, folder)
     return len(starts)
 
 

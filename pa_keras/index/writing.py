@@ -66,8 +66,8 @@ def write_index(folder: str | Path, items: Items, model: ModelRecord) -> dict[st
 
 def _write_data(data: Path, items: Items, model: ModelRecord) -> dict[str, Any]:
     """Writes a version's data to the disk, and returns the record of them."""
-    np.save(data / "embeddings.npy", np.asarray(items.embeddings, np.float32))
-    np.save(data / "labels.npy", np.asarray(items.labels, np.int32))
+    disk.save_array(data / "embeddings.npy", np.asarray(items.embeddings, np.float32))
+    disk.save_array(data / "labels.npy", np.asarray(items.labels, np.int32))
     texts = {name: list(getattr(items, name)) for name in ("ids", "paths", "class_names")}
     (data / "items.json").write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
     search = build_candidates(items.embeddings, data / "scann")
