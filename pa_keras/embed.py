@@ -2,9 +2,16 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pa_keras import command_line
 from pa_keras.config import EmbedConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pa_keras.datasets import Images
 
 PROGRAM = "python -m pa_keras.embed"
 
@@ -24,32 +31,51 @@ def _run(config: EmbedConfig) -> None:
     # TensorFlow is imported from here on, so that --help need not wait.
     import numpy as np
 
-    from pa_keras import datasets
+    from pa_keras import datasets, disk, search_model
+    from pa_keras.index import Chunks
     from pa_keras.models import checksum, in_float32
     from pa_keras.pipelines import check_images
-    from pa_keras.training.evaluation import embed_images
     from pa_keras.training.trained import crop_fraction_of, load_trained
 
     if not config.out.endswith(".npz"):
         raise ValueError(f"Expected --out to end with .npz; received {config.out!r}.")
     command_line.expect_new(config.out)
+    out = Path(config.out)
+    unfinished = out.with_name(f"{out.name}.unfinished")
     trained, settings = load_trained(config.run, config.model)
     model = in_float32(trained)  # as exports compute: a gallery is searched by their embeddings
     crop_fraction = crop_fraction_of(settings, config.crop_fraction)
     images = datasets.images_at(config.images)
-    images = images.take(check_images(images.paths, config.on_bad_image).good)
-    embeddings = embed_images(model, images, crop_fraction, config.batch_size)
-    np.savez(
-        config.out,
-        embeddings=embeddings,
-        labels=images.labels,
-        class_names=np.asarray(images.class_names),
-        paths=np.asarray(images.paths),
-        # An export refuses a gallery of another model, or preprocessed in another way.
-        checksum=checksum(model),
-        crop_fraction=crop_fraction,
-    )
-    sys.stdout.write(f"{config.out}: {len(images)} embeddings of {embeddings.shape[1]} numbers\n")
+    key = f"{checksum(model)} {crop_fraction} {config.on_bad_image}"
+    unfinished.mkdir(exist_ok=True)
+    with disk.locked(unfinished / "lock", f"writes {out}", "Wait until it has ended."):
+        command_line.expect_new(config.out)  # another process may just have written it
+        chunks = Chunks(unfinished, images.paths, key)
+        good = chunks.checked(lambda paths: check_images(paths, config.on_bad_image).good)
+        embed = search_model.embedding(model, crop_fraction, config.batch_size)
+        embeddings = chunks.embedded(good, embed)
+        arrays = {
+            "embeddings": embeddings,
+            **_described(images.take(good)),
+            # An export refuses a gallery of another model, or preprocessed in another way.
+            "checksum": checksum(model),
+            "crop_fraction": crop_fraction,
+        }
+        then = f"{disk.START_AGAIN}: it continues"
+        disk.save_whole(lambda path: np.savez(path, **arrays), out, then)
+        chunks.discard()
+        disk.delete([unfinished / "lock"], unfinished)
+    sys.stdout.write(f"{out}: {len(good)} embeddings of {embeddings.shape[1]} numbers\n")
+
+
+def _described(images: "Images") -> dict[str, "np.ndarray"]:
+    import numpy as np
+
+    return {
+        "labels": images.labels,
+        "class_names": np.asarray(images.class_names),
+        "paths": np.asarray(images.paths),
+    }
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras import command_line, evaluation_pictures
+from pa_keras import command_line, disk, evaluation_pictures
 from pa_keras.config import EvaluateConfig
 
 if TYPE_CHECKING:
@@ -76,7 +76,10 @@ def _run(config: EvaluateConfig) -> None:
     if config.per_class:
         _write_classes(found, queries.class_names, Path(config.per_class))
     if config.json:
-        Path(config.json).write_text(json.dumps(result, indent=2) + "\n")
+        content = json.dumps(result, indent=2) + "\n"
+        disk.save_whole(
+            lambda path: Path(path).write_text(content), Path(config.json), disk.START_AGAIN
+        )
     evaluation_pictures.draw(config, dataset, found, chosen)
     if trained is not None:
         vectors = embed_images(model, trained, crop_fraction, config.batch_size)
@@ -118,10 +121,14 @@ def _write_classes(found: "Evaluation", class_names: Sequence[str], path: Path) 
     columns = per_class_metrics(found.per_query, found.labels)
     names = [class_names[label] for label in columns.pop("label")]
     rows = zip(names, *(column.tolist() for column in columns.values()), strict=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("class_name", *columns))
-        table.writerows(sorted(rows, key=lambda row: (row[2:], row[0])))
+
+    def write(partial: str) -> None:
+        with Path(partial).open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(("class_name", *columns))
+            table.writerows(sorted(rows, key=lambda row: (row[2:], row[0])))
+
+    disk.save_whole(write, path, disk.START_AGAIN)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 from pa_keras.index import Items, ModelRecord
 from pa_keras.models import checksum, in_float32
 from pa_keras.pipelines import evaluation_batches
+from pa_keras.retrieval.search import LENGTH_TOLERANCE
 from pa_keras.training.embedding import Embedder
 from pa_keras.training.trained import load_trained
 
@@ -60,7 +61,8 @@ def embedding(
         batch_size: images embedded at once.
 
     Returns:
-        A function of paths and, if wanted, of a function to call with each batch's size.
+        A function of paths and, if wanted, of a function to call with each batch's size. It raises
+        a ValueError at the first batch with an embedding that is not of unit length.
     """
     embedder = Embedder(model)
 
@@ -71,13 +73,29 @@ def embedding(
             image_size=model.input_shape[1:3],
             crop_fraction=crop_fraction,
         )
-        parts = []
+        parts: list[np.ndarray] = []
+        done = 0
         for batch in batches:
-            parts.append(embedder.embed_batch(batch))
-            advance(len(parts[-1]))
+            part = embedder.embed_batch(batch)
+            _expect_unit_length(part, paths[done : done + len(part)])
+            parts.append(part)
+            done += len(part)
+            advance(len(part))
         return np.concatenate(parts)
 
     return embed
+
+
+def _expect_unit_length(embeddings: np.ndarray, paths: Sequence[str]) -> None:
+    lengths = np.linalg.norm(embeddings, axis=1)
+    bad = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))  # NaN is bad, too
+    if len(bad):
+        raise ValueError(
+            f"Expected embeddings of unit length; the model gave {len(bad)} others in a batch of "
+            f"{len(paths)}, such as that of {paths[bad[0]]}, of length {lengths[bad[0]]:.4g}. End "
+            "the model with keras.layers.UnitNormalization(), as pa_keras.embedding_model does, "
+            "and save it again. A length of nan or 0 tells of a model that diverged."
+        )
 
 
 def expect_made_by(model: keras.Model, record: ModelRecord, items: Items, gallery: str) -> None:

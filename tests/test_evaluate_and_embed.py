@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import resource
 
 import keras
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pa_keras import embed, evaluate
+from pa_keras import disk, embed, evaluate, index, search_model
 from pa_keras.models import embedding_model
 
 
@@ -165,6 +167,104 @@ def test_nothing_is_overwritten(run_folder, photos, tmp_path):
     assert "nothing is overwritten" in failure(embed, *arguments, "--out", tmp_path / "there.npz")
     assert "end with .npz" in failure(embed, *arguments, "--out", tmp_path / "there.csv")
     assert (tmp_path / "there.npz").read_text() == "mine"
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    whole = index.Chunks
+    monkeypatch.setattr(index, "Chunks", lambda *a: whole(*a, size=16))
+
+
+def test_embed_continues_where_it_was_killed(
+    run_folder, model, photos, tmp_path, monkeypatch, small_chunks
+):
+    out = tmp_path / "photos.npz"
+    arguments = ["--run", run_folder, "--images", photos, "--out", out]
+    whole, calls = search_model.embedding, []
+
+    def killed_at_the_third(*settings):
+        embed_paths = whole(*settings)
+
+        def embed_or_die(paths, advance):
+            calls.append(len(paths))
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return embed_paths(paths, advance)
+
+        return embed_or_die
+
+    monkeypatch.setattr(search_model, "embedding", killed_at_the_third)
+    assert failure(embed, *arguments) == "130" and not out.exists()
+    embed.main([str(argument) for argument in arguments])
+    assert calls == [16, 16, 16, 16, 12]
+    with np.load(out) as arrays:
+        expected = vectors(model, arrays["paths"])
+        np.testing.assert_allclose(arrays["embeddings"], expected, atol=1e-5)
+    assert [path.name for path in tmp_path.glob("photos.npz*")] == ["photos.npz"]
+
+
+@pytest.mark.parametrize("limit", [300, 3_000])  # in a chunk, and in the .npz
+def test_embed_after_a_full_disk(run_folder, photos, tmp_path, limit):
+    out = tmp_path / "photos.npz"
+    arguments = ["--run", run_folder, "--images", photos, "--out", out]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        message = failure(embed, *arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert message.startswith(f"error: Expected to write {out}") and "\n" not in message
+    assert message.endswith("Free some space, then start the same command again: it continues.")
+    assert not out.exists()
+    embed.main([str(argument) for argument in arguments])
+    with np.load(out) as arrays:
+        assert arrays["embeddings"].shape == (60, 8)
+    assert [path.name for path in tmp_path.glob("photos.npz*")] == ["photos.npz"]
+
+
+def test_embed_deletes_no_folder_of_others(run_folder, photos, tmp_path):
+    mine = tmp_path / "photos.npz.unfinished" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    arguments = ["--run", run_folder, "--images", photos, "--out", tmp_path / "photos.npz"]
+    assert "nothing is deleted" in failure(embed, *arguments)
+    assert mine.read_text() == "mine"
+
+
+def test_two_processes_that_write_one_file(run_folder, photos, tmp_path):
+    out = tmp_path / "photos.npz"
+    (tmp_path / "photos.npz.unfinished").mkdir()
+    with disk.locked(tmp_path / "photos.npz.unfinished" / "lock", "writes", "Wait."):
+        message = failure(embed, "--run", run_folder, "--images", photos, "--out", out)
+    assert f"the only one that writes {out}; process {os.getpid()} on " in message
+
+
+def test_embeddings_that_are_not_of_unit_length(model, photos, tmp_path):
+    """Refused as in every search: normalised, they would be those of another model."""
+    longer = keras.Sequential([model, keras.layers.Rescaling(3.0)])
+    longer.build((None, 20, 20, 3))
+    longer.save(tmp_path / "longer.keras")
+    arguments = ["--model", tmp_path / "longer.keras", "--images", photos]
+    message = failure(embed, *arguments, "--out", tmp_path / "photos.npz")
+    assert "60 others in a batch of 60" in message and "UnitNormalization" in message
+    assert f"{photos / 'class 0' / '0.png'}, of length 3." in message
+    assert not (tmp_path / "photos.npz").exists()
+
+
+@pytest.mark.parametrize("option", ["--json", "--per-class", "--picture", "--projector"])
+def test_evaluate_on_a_full_disk_leaves_no_stump(run_folder, tmp_path, option, capsys):
+    ending = {"--json": ".json", "--per-class": ".csv", "--picture": ".png"}.get(option, "")
+    out = tmp_path / f"out{ending}"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))
+        message = failure(evaluate, "--run", run_folder, option, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert message.startswith(f"error: Expected to write {out}; ") and "\n" not in message
+    assert message.endswith("Free some space, then start the same command again.")
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+    assert "30 queries of 5 classes" in capsys.readouterr().out  # the numbers were shown
 
 
 def test_bad_images(run_folder, photos, tmp_path):

@@ -105,8 +105,9 @@ class EmbedConfig:
     """Folder with class folders, or of images alone, or a manifest (CSV)."""
 
     out: str
-    """New .npz file: embeddings float32 (N, D), labels int32 (N,), class_names, paths, and which
-    model and crop_fraction they are of."""
+    """New .npz file: embeddings float32 (N, D) of unit length, labels int32 (N,), class_names,
+    paths, and which model and crop_fraction they are of. After a stop, the same command continues
+    from what it keeps in OUT.unfinished."""
 
     run: str | None = None
     """Folder of a run of fit, for its best model."""
