@@ -24,6 +24,9 @@ PROGRAM = "python -m pa_keras.compare"
 
 Trained = list[tuple["Run", Path]]
 
+# By this first line a folder of results is known: it and its pictures are written again.
+_HEAD = "# Written by pa_keras.compare, which replaces the results in this folder.\n"
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings, trains what is not trained yet, and reports."""
@@ -95,7 +98,7 @@ def _claim(out: Path, config: CompareConfig) -> None:
         FileExistsError: it is of another comparison, or of something else.
     """
     kept = out / "comparison.yaml"
-    if kept.exists():
+    if kept.exists() and kept.read_text().startswith(_HEAD):
         before = command_line.config_from(CompareConfig, [str(kept)], {})
         if _what(before) != _what(config):
             raise FileExistsError(
@@ -104,10 +107,17 @@ def _claim(out: Path, config: CompareConfig) -> None:
             )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(
-            f"Expected a new folder; {out} has something in it. Give another --out."
+            f"Expected a new folder; {out} has something in it that compare did not write, and "
+            "nothing is overwritten. Give another --out."
         )
     out.mkdir(parents=True, exist_ok=True)
-    kept.write_text(command_line.as_yaml(dataclasses.replace(config, train=True)))
+    _write(_HEAD + command_line.as_yaml(dataclasses.replace(config, train=True)), kept)
+
+
+def _write(text: str, path: Path) -> None:
+    from pa_keras.disk import START_AGAIN, save_whole
+
+    save_whole(lambda partial: Path(partial).write_text(text), path, START_AGAIN)
 
 
 def _what(config: CompareConfig) -> CompareConfig:
@@ -132,10 +142,10 @@ def _report(config: CompareConfig, trained: Trained, out: Path, note: str) -> No
     rows = comparison.summarize(curves)
     settings = list(config.vary)
     table = comparison.as_markdown(rows, settings) + note
-    (out / "table.md").write_text(table)
+    _write(table, out / "table.md")
     comparison.write_csv(rows, settings, out / "table.csv")
     _draw(settings, curves, out)
-    (out / "about.md").write_text(_about(config, trained))
+    _write(_about(config, trained), out / "about.md")
     sys.stdout.write(f"{table}Written to {out}: table.md, table.csv, about.md and pictures.\n")
 
 

@@ -3,8 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from pa_keras import command_line
+from pa_keras import command_line, disk
 
 PROGRAM = "python -m pa_keras.convert_weights"
 
@@ -56,7 +57,7 @@ def _convert(name: str, source: str, target: str) -> None:
             "give it that ending."
         )
     backbone = backbones.build(name, (224, 224), source)  # weights know no image size
-    backbone.save_weights(target)
+    disk.save_whole(backbone.save_weights, Path(target), disk.START_AGAIN)
     sys.stdout.write(
         f"{target}: {len(backbone.weights)} tensors, {backbone.count_params():,} numbers. Next: "
         f"python -m pa_keras.fit --model.backbone {name} --model.weights {target}\n"

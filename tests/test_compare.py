@@ -239,6 +239,30 @@ def test_what_is_no_run_is_not_replaced(comparison, tmp_path, trained, state):
     assert {path: path.read_bytes() for path in kept.iterdir()} == before and len(trained) == 1
 
 
+def test_what_is_no_unfinished_run_is_not_deleted(comparison, tmp_path):
+    config, cache = plan(comparison)[0].config, tmp_path / "cache"
+    mine = cache / "unfinished" / run_cache.run_name(config) / "images.csv"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(FileExistsError, match=f"{mine.parent} has something in it"):
+        run_cache.train(config, cache)
+    assert mine.read_text() == "mine"
+
+
+def test_results_are_written_into_no_folder_of_others(comparison, tmp_path, trained):
+    """A file that is called comparison.yaml, with these settings, is not by compare."""
+    out = tmp_path / "out"
+    main(comparison, tmp_path)
+    assert (out / "table.md").exists()
+    main(comparison, tmp_path)  # in its own folder they are written again
+    kept = out / "comparison.yaml"
+    kept.write_text(kept.read_text().partition("\n")[2])
+    (out / "table.md").write_text("mine")
+    with pytest.raises(SystemExit, match="that compare did not write"):
+        main(comparison, tmp_path)
+    assert (out / "table.md").read_text() == "mine"
+
+
 def test_a_whole_run_that_was_not_moved_is_kept(comparison, tmp_path, trained):
     config, cache = plan(comparison)[0].config, tmp_path / "cache"
     folder = cache / "unfinished" / run_cache.run_name(config)

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from pa_keras import disk
 from pa_keras.comparison.summary import Row
 
 
@@ -54,10 +55,14 @@ def write_csv(rows: Sequence[Row], settings: Sequence[str], path: Path) -> None:
                      "seconds_to_rival", "rival_seconds"):  # fmt: skip
             cells[name] = getattr(row, name)
         flat.append(cells)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, flat[0])
-        writer.writeheader()
-        writer.writerows(flat)
+
+    def write(partial: str) -> None:
+        with Path(partial).open("w", newline="") as file:
+            writer = csv.DictWriter(file, flat[0])
+            writer.writeheader()
+            writer.writerows(flat)
+
+    disk.save_whole(write, path, disk.START_AGAIN)
 
 
 def _percent(value: tuple[float, float | None]) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pa_keras.plots.thumbnails import save_picture
+
 # Told apart by colour and by marker, for prints and for the colour-blind.
 _MARKERS = "os^Dvp*XPh<>"
 
@@ -35,7 +37,7 @@ def convergence(
     by_time.set(xlabel="training time, minutes (evaluation excluded)", ylabel="Recall@1, %")
     by_epoch.set(xlabel="epoch")
     by_epoch.legend(loc="best")
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path)
 
 
 def study(
@@ -61,7 +63,7 @@ def study(
     axes.set(xlabel=setting, ylabel="Recall@1 after the last epoch, %")
     axes.set_xticks(x, [str(value) for value in values])
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path)
 
 
 def heat_maps(
@@ -95,7 +97,7 @@ def heat_maps(
         axes.set(xlabel=settings[1], ylabel=settings[0], title=name)
         axes.set_xticks(range(len(values[1])), map(str, values[1]))
         axes.set_yticks(range(len(values[0])), map(str, values[0]))
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path)
 
 
 def _line(axes: Axes, x: np.ndarray, values: Iterable[np.ndarray], name: str, marker: str) -> None:

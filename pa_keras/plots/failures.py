@@ -70,7 +70,7 @@ def failures(
     for row, pair in zip(right_side, pairs, strict=False):
         draw_row(row, queries, pair.query, gallery, [pair.neighbour])
         thumbnails.head(row, [f"{pair.count} of {pair.num_queries} queries", "nearest"])
-    figure.savefig(path, dpi=120)
+    thumbnails.save_picture(figure, path)
 
 
 def _pages(

@@ -32,4 +32,4 @@ def found(
                 thumbnails.show(axis, file, "lightgrey", text)
             else:
                 thumbnails.frame(axis, "lightgrey", text)
-    page.savefig(path, dpi=120)
+    thumbnails.save_picture(page, path)

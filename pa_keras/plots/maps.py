@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pa_keras.datasets import Images
-from pa_keras.plots.thumbnails import thumbnail
+from pa_keras.plots.thumbnails import save_picture, thumbnail
 
 Method = Literal["tsne", "umap"]
 
@@ -50,7 +50,7 @@ def embedding_map(
         axes.set_title(f"{title}: {len(images):,} images", parse_math=False)
         axes.scatter(*points[~own].T, s=2, color="lightgrey")
         _draw_images(axes, images, points, points[own], seed)
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path)
 
 
 def flattened(

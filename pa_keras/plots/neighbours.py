@@ -39,7 +39,8 @@ def retrieved(
     """
     if not len(chosen):
         chosen = random_queries(queries, gallery, num_queries, seed)
-    neighbours_figure(queries, gallery, indices, chosen, columns).savefig(path, dpi=120)
+    figure = neighbours_figure(queries, gallery, indices, chosen, columns)
+    thumbnails.save_picture(figure, path)
 
 
 def neighbours_figure(

@@ -8,6 +8,8 @@ import tensorflow as tf
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pa_keras.plots.thumbnails import save_picture
+
 # A loss of (labels, similarities or embeddings): a function of `pa_keras.losses`, or its class.
 Loss = Callable[[np.ndarray, tf.Tensor], tf.Tensor]
 
@@ -111,7 +113,7 @@ def pulls(
     for axes, (title, others, weights) in zip(places, panels, strict=False):
         axes.set_title(title)
         _panel(axes, labels, embeddings, others, weights)
-    figure.savefig(path, dpi=100)
+    save_picture(figure, path, dpi=100)
 
 
 def _batch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

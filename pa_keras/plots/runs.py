@@ -5,6 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from pa_keras.plots.thumbnails import save_picture
+
 
 def curves(rows: Sequence[dict[str, float]], path: Path) -> None:
     """Draws loss and Recall@K against the epoch.
@@ -24,4 +26,4 @@ def curves(rows: Sequence[dict[str, float]], path: Path) -> None:
     recall.set(xlabel="epoch", ylabel="Recall@K of the selection classes, %")
     if recall.lines:
         recall.legend()
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path)

@@ -11,6 +11,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import FigureBase
 from PIL import Image
 
+from pa_keras import disk
 from pa_keras.pipelines import decode_image
 
 RIGHT, WRONG, QUERY = "green", "red", "black"
@@ -35,6 +36,11 @@ def expect_picture(path: str | Path) -> None:
             f"Expected a picture's name to end with one of .{', .'.join(sorted(known))}; received "
             f"{str(path)!r}. Name it .png, or .jpg, which is smaller."
         )
+
+
+def save_picture(figure: FigureBase, path: str | Path, dpi: int = 120) -> None:
+    """Writes a figure in the format of the ending of `path`: all of the file, or none of it."""
+    disk.save_whole(lambda partial: figure.savefig(partial, dpi=dpi), Path(path), disk.START_AGAIN)
 
 
 def thumbnail(path: str, size: int) -> Image.Image:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from tensorboard.plugins import projector
 
+from pa_keras import disk
 from pa_keras.datasets import Images
 from pa_keras.plots.thumbnails import thumbnail
 
@@ -37,7 +38,15 @@ def write_projector(
         >>> write_projector(Path("projector"), images, vectors, right)  # doctest: +SKIP
     """
     expect_sprite(len(images))
-    folder.mkdir()
+    if folder.exists():
+        raise FileExistsError(
+            f"Expected a new folder for the projector; {folder} is there already, and nothing is "
+            "overwritten. Give another."
+        )
+    disk.save_folder(lambda aside: _write(aside, images, vectors, nearest_is_right), folder)
+
+
+def _write(folder: Path, images: Images, vectors: np.ndarray, nearest_is_right: np.ndarray) -> None:
     np.savetxt(folder / "tensors.tsv", vectors, fmt="%.6g", delimiter="\t")
     lines = ["class\tnearest neighbour\tpath"]
     for path, label, right in zip(images.paths, images.labels, nearest_is_right, strict=True):
