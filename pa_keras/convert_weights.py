@@ -57,7 +57,14 @@ def _convert(name: str, source: str, target: str) -> None:
             "give it that ending."
         )
     backbone = backbones.build(name, (224, 224), source)  # weights know no image size
-    disk.save_whole(backbone.save_weights, Path(target), disk.START_AGAIN)
+
+    def save(partial: str) -> None:
+        # Where the disk is full, HDF5 crashes the process. Each tensor has a header of its own.
+        size = sum(weight.numpy().nbytes + 4096 for weight in backbone.weights)
+        disk.expect_space(Path(partial), size)
+        backbone.save_weights(partial)
+
+    disk.save_whole(save, Path(target), disk.START_AGAIN)
     sys.stdout.write(
         f"{target}: {len(backbone.weights)} tensors, {backbone.count_params():,} numbers. Next: "
         f"python -m pa_keras.fit --model.backbone {name} --model.weights {target}\n"

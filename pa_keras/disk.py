@@ -42,8 +42,9 @@ def writing(path: Path, then: str = START_AGAIN) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = " ".join(str(error).split())  # that of HDF5 has several lines
         raise OSError(
-            f"Expected to write {path}; {error}. What was there before is kept. Free some space, "
+            f"Expected to write {path}; {reason}. What was there before is kept. Free some space, "
             f"then {then}."
         ) from error
 
@@ -118,6 +119,15 @@ def save_array(path: str | Path, array: "np.ndarray") -> None:
     with open(path, "wb") as file:
         # NumPy would write to the file by itself, and ignore errors of the last 4 kB.
         np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
+
+
+def expect_space(path: Path, size: int) -> None:
+    """Raises an OSError unless `size` bytes fit on the disk in a file at `path`, which is replaced.
+
+    For a writer that does not survive a full disk, such as HDF5.
+    """
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
 
 
 def delete(files: Iterable[Path], folder: Path) -> None:

@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,23 @@ def test_names_that_do_not_fit(tmp_path):
     assert "existing .h5, .npz, .pth file" in failure("bn_inception", "a.pth", target)
     for other in ("resnet50", "bninception"):
         assert f"efficientnet_lite4; received '{other}'" in failure(other, "a.pth", target)
+
+
+@needs_package
+@pytest.mark.parametrize("limit", [1_000, 5_000_000])
+def test_a_full_disk(published, tmp_path, limit):
+    """In a process of its own, which HDF5 could take down."""
+    target = tmp_path / "lite0.weights.h5"
+    program = (
+        "import resource, sys; from pa_keras import backbones, convert_weights; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, -1)); convert_weights.main()"
+    )
+    command = [sys.executable, "-c", program, "--backbone", "efficientnet_lite0"]
+    command += ["--from", str(published), "--to", str(target)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith(f"error: Expected to write {target}; ")
+    assert "Traceback" not in ended.stderr and list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_overwritten(tmp_path):

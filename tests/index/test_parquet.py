@@ -1,5 +1,6 @@
 """Parquet there and back, read by pyarrow itself, and what is refused."""
 
+import resource
 import sys
 
 import numpy as np
@@ -30,6 +31,19 @@ def test_shards_are_what_pyarrow_reads(tmp_path):
     assert table["id"].to_pylist() == list("abcde")
     assert table["label"].to_pylist() == ["x", None, "x", "ü", "ü"]
     np.testing.assert_array_equal(table["vector"].to_pylist(), VECTORS)
+
+
+@pytest.mark.parametrize("limit", [10, 800])
+def test_a_full_disk_leaves_nothing(tmp_path, limit):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        with pytest.raises(OSError, match=f"Expected to write {tmp_path / 'out'}; .*Free some"):
+            write_parquet(ITEMS, tmp_path / "out", MODEL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+    assert write_parquet(ITEMS, tmp_path / "out", MODEL) == 1
 
 
 def test_there_and_back(tmp_path):
