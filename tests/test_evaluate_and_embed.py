@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from pa_keras import disk, embed, evaluate, index, search_model
+from pa_keras.exporters.gallery import read_gallery
 from pa_keras.models import embedding_model
 
 
@@ -159,6 +160,42 @@ def test_a_model_that_gives_no_embeddings(tmp_path):
     keras.Model(images, keras.layers.Conv2D(2, 1)(images)).save(path)
     message = failure(evaluate, "--model", path, "--dataset", "glyphs")
     assert "to embeddings (batch, D)" in message
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.filterwarnings("ignore")  # Keras calls .h5 legacy
+def test_a_model_file_runs_no_code(photos, tmp_path, ending):
+    images = keras.Input((20, 20, 3))
+    marker = str(tmp_path / "attacked")
+    path = tmp_path / f"model{ending}"
+    function = eval(f"lambda x: (__import__('os').makedirs({marker!r}, exist_ok=True), x)[1]")
+    outputs = keras.layers.Lambda(function, output_shape=(20, 20, 3))(images)
+    keras.Model(images, keras.layers.GlobalAveragePooling2D()(outputs)).save(path)
+    message = failure(embed, "--model", path, "--images", photos, "--out", tmp_path / "a.npz")
+    assert "lambda" in message.lower() and not os.path.exists(marker)
+    keras.saving.load_model(path, compile=False, safe_mode=False)(np.zeros((1, 20, 20, 3)))
+    assert os.path.exists(marker)  # the attack would have worked
+
+
+class Attack:
+    """An object whose pickle makes a folder when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("read", [index.read_npz, lambda path: read_gallery(path, "", 1.0)])
+def test_embeddings_of_strangers_run_no_code(tmp_path, read):
+    path, marker = tmp_path / "a.npz", str(tmp_path / "attacked")
+    names = "embeddings", "labels", "class_names", "paths", "checksum", "crop_fraction"
+    attack = np.array([Attack(marker)], object)
+    np.savez(path, **dict.fromkeys(names, attack), allow_pickle=True)
+    with pytest.raises(ValueError, match="Expected an .npz of python -m pa_keras.embed"):
+        read(path)
+    assert not os.path.exists(marker)
 
 
 def test_nothing_is_overwritten(run_folder, photos, tmp_path):

@@ -72,10 +72,13 @@ def main() -> None:
         sys.exit(f"error: no images in {options.folder}")
     try:
         embeddings = embed(options.saved_model, files, options.batch_size)
+        paths = np.array([file.relative_to(options.folder).as_posix() for file in files])
+        # Renamed when it is complete, so that a full disk leaves no half of a file.
+        partial = options.out.with_name(f"partial-{options.out.name}")
+        np.savez(partial, embeddings=embeddings, paths=paths)
+        partial.replace(options.out)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    paths = np.array([file.relative_to(options.folder).as_posix() for file in files])
-    np.savez(options.out, embeddings=embeddings, paths=paths)
     sys.stdout.write(f"{options.out}: {len(files)} embeddings of {embeddings.shape[1]} numbers\n")
 
 
