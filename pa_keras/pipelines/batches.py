@@ -13,7 +13,7 @@ from pa_keras.pipelines.arguments import ImageSize, as_paths, as_size, path_tens
 from pa_keras.pipelines.augmentation import make_augmentation
 from pa_keras.pipelines.caching import CacheKind, ImageCache, fill_cache
 from pa_keras.pipelines.decoding import decode_image
-from pa_keras.pipelines.pixel_range import with_range_check
+from pa_keras.pipelines.pixel_range import warn_if_dark, warn_if_darkened
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
 from pa_keras.pipelines.shares import WHOLE, Share
 
@@ -107,32 +107,33 @@ def training_batches(
         )
     draw = _order(labels, batch_size, classes_per_batch, images_per_class, seed)
     part_size = share.part_size(batch_size)
-    draw(first_epoch)  # an impossible batch is an error here, not inside the iterator
+    first_batch = draw(first_epoch)[0]  # an impossible one is an error here, not in the iterator
     images = cache if isinstance(cache, ImageCache) else fill_cache(paths, cache)
     if images.paths != paths:
         raise ValueError(
             f"Expected the cache of these {len(paths)} paths; received one of "
             f"{len(images.paths)} others; pass the same paths to fill_cache."
         )
+    warn_if_dark((images.kept[index] for index in first_batch), images.load)
     targets = tf.constant(labels)
 
     def example(index: tf.Tensor, image_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         source = images.load(tf.gather(images.kept, index))
         image = training_image(source, image_size, image_seed, area, ratio, flip)
-        return image, tf.gather(targets, index), image_seed
+        label = tf.gather(targets, index)
+        return (image, label) if augmentation is None else (image, label, image_seed)
 
     examples = _epochs(first_epoch, endless).flat_map(_epoch(draw, seed, share))
     examples = examples.skip(first_step * part_size * share.number)
     batches = examples.map(example, tf.data.AUTOTUNE).batch(part_size, drop_remainder=True)
     steps = steps_per_epoch(len(paths), batch_size)
-    if augmentation is None:
-        batches = batches.map(lambda images, labels, _: (images, labels))
-    else:
+    if augmentation is not None:
         augment = make_augmentation(augmentation, augmentation_options)
+        warn_if_darkened(augment, image_size)
         # One batch at a time: the layers keep their random state in variables.
         batches = batches.map(_augmented(augment, steps * share.parts, part_size))
     number = tf.data.INFINITE_CARDINALITY if endless else steps * share.number
-    batches = with_range_check(batches).apply(tf.data.experimental.assert_cardinality(number))
+    batches = batches.apply(tf.data.experimental.assert_cardinality(number))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -182,8 +183,11 @@ def evaluation_batches(
     if share != WHOLE:
         rows = share.of_all(len(paths), batch_size)
         paths, batch_size = [paths[row] for row in rows.ravel()], rows.shape[2]
-    files = tf.data.Dataset.from_tensor_slices(path_tensor(paths))
-    images = with_range_check(files.map(image, tf.data.AUTOTUNE).batch(batch_size))
+    names = path_tensor(paths)
+    if paths:
+        warn_if_dark(names[:batch_size], tf.io.read_file)
+    files = tf.data.Dataset.from_tensor_slices(names)
+    images = files.map(image, tf.data.AUTOTUNE).batch(batch_size)
     images = images.cache() if keep else images.prefetch(2)
     # With the tuner, dropping the iterator took 0.6 times as long as the whole pass beside a model,
     # and decoding was no faster (TensorFlow 2.20, 2 cores).

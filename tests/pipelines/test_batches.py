@@ -227,21 +227,23 @@ def dark(paths, folder):
     return files
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_images_in_0_to_1_are_warned_of_once(paths, tmp_path, caplog, keep):
+@pytest.mark.parametrize("cache", ["none", "files", "pixels"])
+def test_batches_in_0_to_1_are_warned_of(paths, tmp_path, caplog, cache):
     files = dark(paths, tmp_path)
-    batches = training_batches(files, LABELS, batch_size=6, image_size=SIZE, seed=0)
-    unseen = evaluation_batches(files, batch_size=6, image_size=SIZE, keep=keep)
-    for number, each in enumerate((batches, unseen), 1):
-        for _ in range(2):
-            list(each)
-        assert caplog.text.count("All pixels of the first batch are in [0, 1]") == number
+    training_batches(files, LABELS, batch_size=6, image_size=SIZE, seed=0, cache=cache)
+    assert caplog.text.count("All pixels of a batch are in [0, 1]") == 1
+    evaluation_batches(files, batch_size=6, image_size=SIZE)
+    assert caplog.text.count("All pixels of a batch are in [0, 1]") == 2
 
 
-def test_an_augmentation_that_rescales_is_warned_of(paths, caplog):
-    options = {"augmentation": "RandAugment", "augmentation_options": {"value_range": (0, 1)}}
+@pytest.mark.parametrize("name", ["RandAugment", "random_brightness"])
+def test_an_augmentation_that_rescales_is_warned_of(paths, caplog, name):
+    options = {"augmentation": name, "augmentation_options": {"value_range": (0, 1), "factor": 0.1}}
     taken(paths, 1, **options)
-    assert "leave it out" in caplog.text
+    assert "The augmentation brings images to [0, 1]" in caplog.text
+    caplog.clear()
+    taken(paths, 1, augmentation=name, augmentation_options={"factor": 0.1})
+    assert not caplog.records
 
 
 def test_nothing_is_said_of_a_dark_image_among_others(paths, tmp_path, caplog):
