@@ -123,6 +123,7 @@ def make_batches(
             cache=cache,
             first_epoch=first_epoch,
             first_step=first_step,
+            endless=True,
             share=share,
         )
 

@@ -114,7 +114,8 @@ def _describe(config: FitConfig, folder: "RunFolder", images: dict, skipped: dic
     write_fingerprint(folder.images, images)
     folder.write_versions()
     (folder.path / "skipped_images.txt").write_text(
-        "".join(f"{path}: {reason}\n" for path, reason in skipped.items())
+        "".join(f"{path}: {reason}\n" for path, reason in skipped.items()),
+        errors="backslashreplace",  # a path may hold bytes that are not valid UTF-8
     )
     # Without its folder in it, so that --config with this file makes another run.
     text = command_line.as_yaml(dataclasses.replace(config, run_dir=None))

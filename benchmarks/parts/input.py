@@ -68,7 +68,13 @@ def ours(paths: list[str], pixels: int, cache: str = "none") -> tf.data.Dataset:
     """Our training batches, endless."""
     labels = np.zeros(len(paths), int)
     return pipelines.training_batches(
-        paths, labels, batch_size=BATCH, image_size=(pixels, pixels), seed=0, cache=cache
+        paths,
+        labels,
+        batch_size=BATCH,
+        image_size=(pixels, pixels),
+        seed=0,
+        cache=cache,
+        endless=True,
     )
 
 

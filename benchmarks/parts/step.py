@@ -137,7 +137,13 @@ def _product_rate(turns: int) -> float:
 def _fit(what: str, images: datasets.Images, turns: int) -> Row:
     model = trained("efficientnet_lite0")
     batches = pipelines.training_batches(
-        images.paths, images.labels, batch_size=90, image_size=(128, 128), seed=0, cache="pixels"
+        images.paths,
+        images.labels,
+        batch_size=90,
+        image_size=(128, 128),
+        seed=0,
+        cache="pixels",
+        endless=True,
     )
     sides = {"fit": _of_fit(model, batches), "bare": here(bare_step(model, next(iter(batches))))}
     seconds = in_turns(sides, turns)

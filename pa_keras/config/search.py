@@ -9,8 +9,8 @@ class SearchBuildConfig:
     """A new index."""
 
     gallery: str
-    """What to search in: a folder with class folders or of images alone, a manifest (CSV), an .npz
-    of pa_keras.embed, or a folder of Parquet files (columns id, label, vector)."""
+    """What to search in: a folder of images, with class folders or without, a manifest (CSV), an
+    .npz of pa_keras.embed, or a folder of Parquet files (columns id, label, vector)."""
 
     index: str
     """Folder of the index. After a build that was killed, the same command goes on with it."""

@@ -102,7 +102,7 @@ class EmbedConfig:
     """Embeddings of image files."""
 
     images: str
-    """Folder with class folders, or of images alone, or a manifest (CSV)."""
+    """Folder of images, with class folders or without, or a manifest (CSV); no class is needed."""
 
     out: str
     """New .npz file: embeddings float32 (N, D) of unit length, labels int32 (N,), class_names,

@@ -104,7 +104,10 @@ def load(
 
 
 def images_at(path: str | Path) -> Images:
-    """All the images of a folder with class folders, of a flat folder, or of a manifest.
+    """All the images of a folder, with or without class folders, or of a manifest.
+
+    Classes are not needed. Images that lie in the folder itself form a class of its name, and
+    images of a manifest that gives them no class have the class "".
 
     Args:
         path: the folder; or a CSV, or a folder with a manifest.csv.
@@ -118,7 +121,7 @@ def images_at(path: str | Path) -> Images:
         Images(120 images, 10 classes)
     """
     path = Path(path).expanduser()
-    if path.suffix == ".csv" or (path / "manifest.csv").exists():
+    if path.suffix.lower() in (".csv", ".tsv") or (path / "manifest.csv").exists():
         return read_manifest(path)[0]
     return folder_images(path, flat=True)
 

@@ -1,15 +1,21 @@
 """Class folders: every sub-folder is a class, and every image below it belongs to that class."""
 
 import logging
-import os
 from pathlib import Path
 
-from pa_keras.datasets.images import Dataset, Images, absolute, label_images, natural_key
+from pa_keras.datasets.doubts import warn_of_similar_classes
+from pa_keras.datasets.images import Dataset, Images, absolute, label_images
+from pa_keras.datasets.listing import (
+    OUTSIDE,
+    LeftOut,
+    images_below,
+    list_folder,
+    some,
+    warn_of_left_out,
+)
 from pa_keras.datasets.splits import split_as_given, split_by_class
 
 logger = logging.getLogger(__name__)
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 _SPLITS = ("train", "test", "query", "gallery")
 # Of no use to `fit`, which holds classes out itself; images all the same.
@@ -18,7 +24,7 @@ _OTHERS = ("val", "valid", "validation")
 _TREE = """
     {root}/
         one_class/    any name, one folder a class
-            a.jpg     any name, of type jpg, jpeg, png, webp, bmp or gif
+            a.jpg     any name; JPEG, PNG, WebP, BMP or GIF
             b.png
         another_class/
             ..."""
@@ -28,7 +34,8 @@ def load_folder(data_dir: str, test_fraction: float = 0.5) -> Dataset:
     """Read class folders, or `train/` and `test/` (or `query/` and `gallery/`) of class folders.
 
     Without `train/`, the first classes by name (9 before 10) are for training and the others for
-    the test. Hidden files and files of other types are ignored.
+    the test. Files that are not images, hidden files and the folders of storage systems are left
+    out; a warning counts them by reason.
 
     Args:
         data_dir: the folder above the class folders.
@@ -44,19 +51,22 @@ def load_folder(data_dir: str, test_fraction: float = 0.5) -> Dataset:
         Images(120 images, 10 classes)
     """
     root = _existing(data_dir)
-    parts = _split_folders(root)
+    top = list_folder(root)
+    parts = _split_folders(root, top.folders)
     unused = [parts.pop(split).name for split in _OTHERS if split in parts]
     if not parts:
         train, queries = split_by_class(folder_images(root), test_fraction)
         return Dataset(root.name, train, queries)
     if unused:
-        logger.warning("In %s the splits %s are used; ignored: %s.", root, [*parts], _some(unused))
+        logger.warning("In %s the splits %s are used; ignored: %s.", root, [*parts], some(unused))
+    warn_of_left_out(root, top.left_out + [LeftOut(path, OUTSIDE) for path in top.images])
     paths, classes, splits = [], [], []
     for split, folder in parts.items():
-        part = folder_images(folder)
-        paths += part.paths
-        classes += [part.class_names[label] for label in part.labels]
-        splits += [split] * len(part)
+        part_paths, part_classes = _paths_and_classes(folder)
+        paths += part_paths
+        classes += part_classes
+        splits += [split] * len(part_paths)
+    warn_of_similar_classes(classes, root)
     return split_as_given(root.name, label_images(paths, classes), splits)
 
 
@@ -66,36 +76,50 @@ def folder_images(root: str | Path, flat: bool = False) -> Images:
     Args:
         root: folder of class folders, or of `train/`, `val/`, `test/`, `query/` or `gallery/` with
             class folders.
-        flat: whether a folder without class folders counts as one class of its own name.
+        flat: Whether images that lie in `root` itself are taken too, as one class with the name
+            of `root`. Default False: they are left out with a warning.
 
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: there is no image in class folders.
     """
     root = _existing(root)
-    paths, classes, empty = [], [], []
-    parts = _split_folders(root).values() or [root]
-    for class_folder in (folder for part in parts for folder in _subfolders(part)):
-        found = _images_below(class_folder)
-        paths += found
-        classes += [class_folder.name] * len(found)
-        if not found:
+    paths, classes = _paths_and_classes(root, flat)
+    warn_of_similar_classes(classes, root)
+    return label_images(paths, classes)
+
+
+def _paths_and_classes(root: Path, flat: bool = False) -> tuple[list[str], list[str]]:
+    """Every image of the class folders in `root`, and the class of each."""
+    top = list_folder(root)
+    parts = _split_folders(root, top.folders).values()
+    class_folders, left_out = list(top.folders), list(top.left_out)
+    if parts:
+        listings = [list_folder(part) for part in parts]
+        class_folders = [folder for listing in listings for folder in listing.folders]
+        left_out += [each for listing in listings for each in listing.left_out]
+    paths = list(top.images) if flat else []
+    classes = [root.name] * len(paths)
+    empty = []
+    for class_folder in class_folders:
+        found = images_below(class_folder)
+        paths += found.images
+        classes += [class_folder.name] * len(found.images)
+        left_out += found.left_out
+        if not found.images:
             empty.append(class_folder.name)
-    outside = [entry for entry in os.listdir(root) if _is_image(entry)]
-    if flat and outside and not paths:
-        names = sorted(outside, key=natural_key)
-        return label_images([str(root / name) for name in names], [root.name] * len(names))
+    if not flat:
+        left_out += [LeftOut(path, OUTSIDE) for path in top.images]
+    warn_of_left_out(root, left_out)
     if not paths:
         raise ValueError(
             f"Expected images in class folders; received {str(root)!r} with "
-            f"{len(outside)} images outside of class folders and none inside. Move each image "
+            f"{len(top.images)} images outside of class folders and none inside. Move each image "
             f"into a folder named after its class:{_TREE.format(root=root)}"
         )
-    if outside:
-        logger.warning("%d images in %s are in no class folder: ignored.", len(outside), root)
     if empty:
-        logger.warning("%d folders in %s hold no image: %s.", len(empty), root, _some(empty))
-    return label_images(paths, classes)
+        logger.warning("%d folders in %s hold no image: %s.", len(empty), root, some(empty))
+    return paths, classes
 
 
 def _existing(path: str | Path) -> Path:
@@ -108,14 +132,13 @@ def _existing(path: str | Path) -> Path:
     return root
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
+def _split_folders(root: Path, folders: list[Path]) -> dict[str, Path]:
     """Split name -> folder; empty where the sub-folders of `root` are the classes themselves."""
     found, others = {}, []
-    for folder in _subfolders(root):
-        # A class may be called "train" as well: it then holds images, not folders of images.
-        holds_classes = _subfolders(folder) and not any(map(_is_image, os.listdir(folder)))
-        if folder.name.lower() in (*_SPLITS, *_OTHERS) and holds_classes:
-            found[folder.name.lower()] = folder
+    for folder in folders:
+        name = folder.name.lower()
+        if name in (*_SPLITS, *_OTHERS) and _holds_classes(folder):
+            found[name] = folder
         else:
             others.append(folder.name)
     # Beside other folders they are splits only if they make a set.
@@ -124,27 +147,11 @@ def _split_folders(root: Path) -> dict[str, Path]:
     if others and not is_set:
         return {}
     if others:
-        logger.warning("In %s, beside the splits, is ignored: %s.", root, _some(others))
+        logger.warning("In %s, beside the splits, is ignored: %s.", root, some(others))
     return found
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
-    return [folder / name for name in sorted(names, key=natural_key)]
-
-
-def _images_below(folder: Path) -> list[str]:
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted((f for f in folders if not f.startswith(".")), key=natural_key)
-        found += [os.path.join(parent, f) for f in sorted(files, key=natural_key) if _is_image(f)]
-    return found
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+def _holds_classes(folder: Path) -> bool:
+    """Whether a folder called like a split is one: a class of that name holds images itself."""
+    listing = list_folder(folder)
+    return bool(listing.folders) and not listing.images

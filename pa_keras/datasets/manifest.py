@@ -2,24 +2,35 @@
 
 import csv
 import dataclasses
+import logging
 import os
 from difflib import get_close_matches
 from pathlib import Path
 
+from pa_keras.datasets.doubts import warn_of_similar_classes
 from pa_keras.datasets.images import Dataset, Images, absolute, label_images
 from pa_keras.datasets.splits import split_as_given, split_by_class
 
-CLASS_COLUMNS = ("class_id", "class", "label")
+logger = logging.getLogger(__name__)
+
+CLASS_COLUMNS = ("class_id", "class", "label", "class_name")
 SPLITS = ("train", "test", "query", "gallery")
+
+_DELIMITERS = ",;\t"
+# What spreadsheets, pandas and databases write for a cell without a value.
+_NO_VALUE = {"nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat"}
+_NAMED = 20  # lines in a message
 
 
 def load_manifest(data_dir: str | Path, test_fraction: float = 0.5) -> Dataset:
     """Read the images, classes and splits that a CSV lists.
 
-    The columns, in any order, others being ignored:
+    Cells are separated by commas, semicolons or tabs. The columns, in any order, others being
+    ignored:
 
     - `path`: relative to the folder of the CSV, and inside it (a link there may lead elsewhere).
-    - `class_id`, `class` or `label`, the first of them that is there: numbers or words.
+    - `class_id`, `class`, `label` or `class_name`, the first of them that is there: numbers or
+      words.
     - `split`, optional: train, and test (each searches the others) or query and gallery. Without
       this column the first classes are for training and the others for the test.
     - `class_name`, optional: what to call the class.
@@ -31,15 +42,15 @@ def load_manifest(data_dir: str | Path, test_fraction: float = 0.5) -> Dataset:
 
     Raises:
         FileNotFoundError: no manifest, or images that it lists are not there.
-        ValueError: a column or cell that is missing, a path that is there twice or lies outside
-            of the folder, an unknown split, too few classes or images.
+        ValueError: a column or cell that is missing, a column or a path that is there twice, a
+            path outside of the folder, an unknown split, too few classes or images.
 
     Example:
         >>> load_manifest("shop/manifest.csv").queries  # doctest: +SKIP
         Images(8131 images, 98 classes)
     """
     manifest = _find_manifest(data_dir)
-    images, splits = _images_and_splits(manifest)
+    images, splits = _images_and_splits(manifest, classes_needed=True)
     name = manifest.parent.name
     if splits is not None:
         return split_as_given(name, images, splits)
@@ -58,32 +69,62 @@ def load_written(folder: Path, name: str, test_fraction: float = 0.5) -> Dataset
 
 
 def read_manifest(data_dir: str | Path) -> tuple[Images, list[str] | None]:
-    """Every image that a manifest lists, in its order, and their splits where it has any."""
-    return _images_and_splits(_find_manifest(data_dir))
+    """Every image that a manifest lists, in its order, and their splits where it has any.
+
+    An image for which it gives no class has the class "".
+    """
+    return _images_and_splits(_find_manifest(data_dir), classes_needed=False)
 
 
-def _images_and_splits(manifest: Path) -> tuple[Images, list[str] | None]:
+def _images_and_splits(manifest: Path, classes_needed: bool) -> tuple[Images, list[str] | None]:
     rows = _read_rows(manifest)
     columns = rows[0][1].keys()
     class_column = next((c for c in CLASS_COLUMNS if c in columns), None)
-    if class_column is None or "path" not in columns:
-        missing = "path" if class_column else " or ".join(CLASS_COLUMNS)
+    if "path" not in columns or (classes_needed and class_column is None):
+        missing = " or ".join(CLASS_COLUMNS) if "path" in columns else "path"
         raise ValueError(
             f"Expected a column {missing} in {manifest}; received the columns "
             f"{', '.join(columns)}. Name it in the first line."
         )
-    for line, row in rows:
-        if not row["path"] or not row[class_column]:
-            raise ValueError(
-                f"Expected a path and a {class_column} in line {line} of {manifest}; received "
-                f"{row['path']!r} and {row[class_column]!r}. Fill in or remove the line."
-            )
+    needed = ["path", class_column] if classes_needed else ["path"]
+    _expect_cells(manifest, rows, needed)
+    classes = [row[class_column] if class_column else "" for _, row in rows]
+    _warn_of_doubtful_classes(manifest, [line for line, _ in rows], classes)
     images = label_images(
-        _checked_paths(manifest, rows),
-        [row[class_column] for _, row in rows],
-        _class_names(rows, class_column),
+        _checked_paths(manifest, rows), classes, _class_names(classes, [row for _, row in rows])
     )
     return images, _splits(manifest, rows) if "split" in columns else None
+
+
+def _expect_cells(
+    manifest: Path, rows: list[tuple[int, dict[str, str]]], columns: list[str]
+) -> None:
+    """Raises a ValueError that names the lines without a value in one of the columns."""
+    empty = [line for line, row in rows if not all(row[column] for column in columns)]
+    if empty:
+        raise ValueError(
+            f"Expected a {' and a '.join(columns)} in every line of {manifest}; received none in "
+            f"{_lines(empty)}. Fill in or remove them."
+        )
+
+
+def _warn_of_doubtful_classes(manifest: Path, lines: list[int], classes: list[str]) -> None:
+    doubtful = {
+        "have no class": [ln for ln, c in zip(lines, classes, strict=True) if not c],
+        "have a class that is the mark of a missing value, such as 'nan', and are taken as one "
+        "class": [ln for ln, c in zip(lines, classes, strict=True) if c.lower() in _NO_VALUE],
+    }
+    for what, found in doubtful.items():
+        # A gallery without a column of classes means it.
+        if found and any(classes):
+            logger.warning("In %s, %d rows %s: %s.", manifest, len(found), what, _lines(found))
+    warn_of_similar_classes(classes, manifest)
+
+
+def _lines(numbers: list[int]) -> str:
+    """Such as "line 4" or "lines 4, 9"."""
+    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+    return f"line{'s'[: len(numbers) - 1]} {', '.join(map(str, numbers[:_NAMED]))}{more}"
 
 
 def _find_manifest(data_dir: str | Path) -> Path:
@@ -103,8 +144,13 @@ def _read_rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:
     rows = []
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
+            # The names of the columns hold none of the delimiters.
+            header = file.readline()
+            delimiter = max(_DELIMITERS, key=header.count)
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
             reader.fieldnames = [c.strip() for c in reader.fieldnames or ()]
+            _check_columns(manifest, reader.fieldnames)
             for row in reader:
                 _check_cells(manifest, reader, row)
                 rows.append((reader.line_num, {c: v.strip() for c, v in row.items()}))
@@ -120,12 +166,20 @@ def _read_rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:
     return rows
 
 
+def _check_columns(manifest: Path, columns: list[str]) -> None:
+    twice = [c for c in ("path", *CLASS_COLUMNS, "split") if columns.count(c) > 1]
+    if twice:
+        raise ValueError(
+            f"Expected each column once in {manifest}; received {twice[0]} again. Rename one."
+        )
+
+
 def _check_cells(manifest: Path, reader: csv.DictReader, row: dict) -> None:
     if None in row or None in row.values():
         raise ValueError(
             f"Expected {len(reader.fieldnames)} cells in line {reader.line_num} of {manifest}, as "
             f"in its first line; received {'more' if None in row else 'fewer'}. Quote a cell that "
-            "holds a comma."
+            f"holds {reader.reader.dialect.delimiter!r}."
         )
 
 
@@ -164,10 +218,10 @@ def missing_images_message(listed_in: str, missing: list[str], total: int, other
     )
 
 
-def _class_names(rows: list[tuple[int, dict[str, str]]], class_column: str) -> dict[str, str]:
+def _class_names(classes: list[str], rows: list[dict[str, str]]) -> dict[str, str]:
     names: dict[str, str] = {}
-    for _, row in rows:
-        names.setdefault(row[class_column], row.get("class_name") or row[class_column])
+    for key, row in zip(classes, rows, strict=True):
+        names.setdefault(key, row.get("class_name") or key)
     if len(set(names.values())) < len(names):
         # Two classes of one name must stay apart in tables and pictures.
         return {key: key if name == key else f"{name} ({key})" for key, name in names.items()}

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from pa_keras.datasets.images import absolute
+from pa_keras.datasets.listing import is_system_folder
 
 
 def find_set(title: str, data_dir: str, parts: Sequence[str], inside: str, where: str) -> Path:
@@ -75,6 +76,7 @@ def not_found(title: str, root: Path, part: str, where: str) -> FileNotFoundErro
 def _subfolders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            return [Path(entry) for entry in entries if entry.is_dir()]
-    except OSError:  # not there, or not to be read, such as lost+found at the root of a disk
+            folders = [entry for entry in entries if entry.is_dir()]
+            return [Path(entry) for entry in folders if not is_system_folder(entry.name)]
+    except OSError:  # not there, or not to be read
         return []

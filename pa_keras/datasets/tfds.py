@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pa_keras.datasets.cache import CANNOT_WRITE, cache_folder, progress, write_once
+from pa_keras.datasets.image_formats import DECODED, HEAD_BYTES, image_format
 from pa_keras.datasets.images import Dataset, absolute
 from pa_keras.datasets.manifest import load_written
 
@@ -19,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 # Others, such as Omniglot's small1, repeat images of these.
 _SPLITS = ("train", "validation", "test")
-_SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp"}
 
 
 def load_tfds(name: str, data_dir: str | None = None, test_fraction: float = 0.5) -> Dataset:
@@ -141,7 +141,8 @@ def _write_images(
             if label < 0:
                 unlabelled += 1
                 continue
-            path = Path(f"{label:05d}") / f"{number:07d}{_suffix(contents)}"
+            suffix = DECODED.get(image_format(contents[:HEAD_BYTES]), ".jpg")
+            path = Path(f"{label:05d}") / f"{number:07d}{suffix}"
             (folder / path).parent.mkdir(exist_ok=True)
             (folder / path).write_bytes(contents)
             manifest.writerow((path.as_posix(), label, class_names[label]))
@@ -149,9 +150,3 @@ def _write_images(
     if unlabelled:
         logger.warning("%d images have no label: left out.", unlabelled)
     return written
-
-
-def _suffix(contents: bytes) -> str:
-    if contents[:4] == b"RIFF":
-        return ".webp"
-    return next((s for magic, s in _SUFFIXES.items() if contents.startswith(magic)), ".jpg")

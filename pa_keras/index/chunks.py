@@ -121,7 +121,7 @@ def _digest(paths: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         found = os.stat(path)
-        digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+        digest.update(os.fsencode(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0"))
     return digest.hexdigest()
 
 

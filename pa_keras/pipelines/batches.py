@@ -1,5 +1,7 @@
 """Batches of images on `tf.data`, for training and for evaluation."""
 
+import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -7,19 +9,23 @@ import numpy as np
 import tensorflow as tf
 
 from pa_keras.pipelines import preprocessing, sampling
+from pa_keras.pipelines.arguments import ImageSize, as_paths, as_size, path_tensor
 from pa_keras.pipelines.augmentation import make_augmentation
 from pa_keras.pipelines.caching import CacheKind, ImageCache, fill_cache
 from pa_keras.pipelines.decoding import decode_image
+from pa_keras.pipelines.pixel_range import warn_if_dark, warn_if_darkened
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
 from pa_keras.pipelines.shares import WHOLE, Share
 
+_EPOCH = 2**32  # from the seeds of one epoch's images to those of the next
+
 
 def training_batches(
-    paths: Sequence[str],
+    paths: Sequence[str | os.PathLike],
     labels: np.ndarray,
     *,
     batch_size: int,
-    image_size: tuple[int, int],
+    image_size: ImageSize,
     seed: int,
     classes_per_batch: int | None = None,
     images_per_class: int | None = None,
@@ -31,17 +37,21 @@ def training_batches(
     cache: CacheKind | ImageCache = "none",
     first_epoch: int = 0,
     first_step: int = 0,
+    endless: bool = False,
     share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """Endless training batches, the same for the same seed, epoch and position.
+    """Training batches, the same for the same seed, epoch and position.
 
-    Batches are shuffled, or balanced when `classes_per_batch` or `images_per_class` is given.
+    Batches are shuffled, or balanced when `classes_per_batch` or `images_per_class` is given. A
+    pass over the dataset is one epoch of `steps_per_epoch` batches, and the next pass is the next
+    epoch, with another order and other windows. For more steps in an epoch of `fit` than there are
+    batches, `repeat()` the dataset.
 
     Args:
         paths: N image files.
         labels: int (N,), class ids.
         batch_size: images in a batch, B.
-        image_size: (height, width) in pixels.
+        image_size: Pixels of the height and the width, or (height, width).
         seed: of the order and of the random windows.
         classes_per_batch: different classes in a batch; by default batch_size /
             images_per_class.
@@ -55,7 +65,11 @@ def training_batches(
         cache: what stays in memory: "none", the "files" or the "pixels", see `fill_cache`; or
             what that function has read of the same paths, so that several calls share it.
         first_epoch: epoch to begin with; those before are skipped, not drawn.
-        first_step: batch of that epoch to begin with; those before are drawn, not decoded.
+        first_step: batch of that epoch to begin with, for an endless dataset; those before are
+            drawn, not decoded.
+        endless: Whether one pass goes through all epochs without an end, so that an epoch's first
+            batches are made during the one before it. `fit` then needs `steps_per_epoch`. Default
+            False.
         share: the parts of each batch to make, each as a batch of its own. Others are not read.
             Default: the whole batch.
 
@@ -64,12 +78,13 @@ def training_batches(
 
     Raises:
         ValueError: a setting is out of its range, the batch is larger than the data, needs more
-            classes than there are or cannot be shared, or the cache is of other paths.
+            classes than there are or cannot be shared, the cache is of other paths, or there is a
+            first_step without endless.
 
     Example:
         ```python
-        batches = training_batches(paths, labels, batch_size=90, image_size=(160, 160), seed=0)
-        model.fit(batches, steps_per_epoch=steps_per_epoch(len(paths), 90), epochs=8)
+        batches = training_batches(paths, labels, batch_size=90, image_size=160, seed=0)
+        model.fit(batches, epochs=8)
         ```
     """
     sampling.expect_counts(
@@ -78,7 +93,13 @@ def training_batches(
         images_per_class=images_per_class,
     )
     preprocessing.expect_windows(area, ratio)
-    paths, labels = tuple(paths), np.asarray(labels, np.int32)
+    if first_step and not endless:
+        raise ValueError(
+            f"Expected endless=True with a first_step; received first_step={first_step} alone. A "
+            "dataset of single epochs begins with a whole one."
+        )
+    image_size = as_size(image_size)
+    paths, labels = as_paths(paths), np.asarray(labels, np.int32)
     if len(paths) != len(labels):
         raise ValueError(
             f"Expected one label for each path; received {len(paths)} paths and "
@@ -86,36 +107,41 @@ def training_batches(
         )
     draw = _order(labels, batch_size, classes_per_batch, images_per_class, seed)
     part_size = share.part_size(batch_size)
-    draw(first_epoch)  # an impossible batch is an error here, not inside the iterator
+    first_batch = draw(first_epoch)[0]  # an impossible one is an error here, not in the iterator
     images = cache if isinstance(cache, ImageCache) else fill_cache(paths, cache)
     if images.paths != paths:
         raise ValueError(
             f"Expected the cache of these {len(paths)} paths; received one of "
             f"{len(images.paths)} others; pass the same paths to fill_cache."
         )
+    warn_if_dark((images.kept[index] for index in first_batch), images.load)
     targets = tf.constant(labels)
 
-    def example(index: tf.Tensor, image_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def example(index: tf.Tensor, image_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         source = images.load(tf.gather(images.kept, index))
         image = training_image(source, image_size, image_seed, area, ratio, flip)
-        return image, tf.gather(targets, index)
+        label = tf.gather(targets, index)
+        return (image, label) if augmentation is None else (image, label, image_seed)
 
-    examples = tf.data.Dataset.counter(first_epoch).flat_map(_epoch(draw, seed, share))
+    examples = _epochs(first_epoch, endless).flat_map(_epoch(draw, seed, share))
     examples = examples.skip(first_step * part_size * share.number)
     batches = examples.map(example, tf.data.AUTOTUNE).batch(part_size, drop_remainder=True)
+    steps = steps_per_epoch(len(paths), batch_size)
     if augmentation is not None:
-        steps = steps_per_epoch(len(paths), batch_size)
         augment = make_augmentation(augmentation, augmentation_options)
-        batches = _augment(batches, augment, seed, first_epoch * steps + first_step, share)
-    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-    return batches.apply(endless).prefetch(tf.data.AUTOTUNE)
+        warn_if_darkened(augment, image_size)
+        # One batch at a time: the layers keep their random state in variables.
+        batches = batches.map(_augmented(augment, steps * share.parts, part_size))
+    number = tf.data.INFINITE_CARDINALITY if endless else steps * share.number
+    batches = batches.apply(tf.data.experimental.assert_cardinality(number))
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(
-    paths: Sequence[str],
+    paths: Sequence[str | os.PathLike],
     *,
     batch_size: int,
-    image_size: tuple[int, int],
+    image_size: ImageSize,
     crop_fraction: float = 0.875,
     share: Share = WHOLE,
     keep: bool = False,
@@ -125,7 +151,7 @@ def evaluation_batches(
     Args:
         paths: N image files.
         batch_size: images in a batch, B.
-        image_size: (height, width) in pixels.
+        image_size: Pixels of the height and the width, or (height, width).
         crop_fraction: see `evaluation_image`.
         share: the parts of each batch to make, each as a batch of its own; all are of one size, for
             which the last image is repeated. Default: the whole batch.
@@ -148,14 +174,19 @@ def evaluation_batches(
     sampling.expect_counts(batch_size=batch_size)
     preprocessing.expect_crop_fraction(crop_fraction)
 
+    paths, image_size = as_paths(paths), as_size(image_size)
+
     def image(path: tf.Tensor) -> tf.Tensor:
         pixels = decode_image(tf.io.read_file(path))
         return evaluation_image(pixels, image_size, crop_fraction)
 
     if share != WHOLE:
         rows = share.of_all(len(paths), batch_size)
-        paths, batch_size = np.asarray(paths)[rows].ravel(), rows.shape[2]
-    files = tf.data.Dataset.from_tensor_slices(tf.constant(list(paths), tf.string))
+        paths, batch_size = [paths[row] for row in rows.ravel()], rows.shape[2]
+    names = path_tensor(paths)
+    if paths:
+        warn_if_dark(names[:batch_size], tf.io.read_file)
+    files = tf.data.Dataset.from_tensor_slices(names)
     images = files.map(image, tf.data.AUTOTUNE).batch(batch_size)
     images = images.cache() if keep else images.prefetch(2)
     # With the tuner, dropping the iterator took 0.6 times as long as the whole pass beside a model,
@@ -190,6 +221,16 @@ def _order(
     return lambda epoch: sampling.balanced(labels, classes, images, seed, int(epoch))
 
 
+def _epochs(first: int, endless: bool) -> tf.data.Dataset:
+    """The numbers of the epochs from the first on: all of them, or one more with each pass."""
+    if endless:
+        return tf.data.Dataset.counter(first)
+    numbers = itertools.count(first)
+    return tf.data.Dataset.from_generator(
+        lambda: [next(numbers)], output_signature=tf.TensorSpec((), tf.int64)
+    )
+
+
 def _epoch(draw: Callable[[int], np.ndarray], seed: int, share: Share) -> Callable:
     """The function from an epoch to its dataset of (image index, int64 (2,) image seed)."""
 
@@ -202,21 +243,22 @@ def _epoch(draw: Callable[[int], np.ndarray], seed: int, share: Share) -> Callab
     def examples(epoch: tf.Tensor) -> tf.data.Dataset:
         indices, positions = tf.numpy_function(own, [epoch], (tf.int32, tf.int64))
         indices, positions = tf.reshape(indices, (-1,)), tf.reshape(positions, (-1,))
-        positions += epoch * 2**32
+        positions += epoch * _EPOCH
         seeds = tf.stack([tf.fill(tf.shape(positions), tf.constant(seed, tf.int64)), positions], 1)
         return tf.data.Dataset.from_tensor_slices((indices, seeds))
 
     return examples
 
 
-def _augment(
-    batches: tf.data.Dataset, augment: Callable, seed: int, first_step: int, share: Share
-) -> tf.data.Dataset:
-    def augmented(number: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = batch
-        # Each part draws for itself.
-        draw = tf.stack([tf.constant(seed, tf.int64), share.position(number)])
-        return augment(images, draw), labels
+def _augmented(augment: Callable, parts_per_epoch: int, part_size: int) -> Callable:
+    """The function that augments a batch, or a part of one, with a draw of its own."""
 
-    # One batch at a time: the layers keep their random state in variables.
-    return batches.enumerate(first_step * share.number).map(augmented)
+    def augmented(
+        images: tf.Tensor, labels: tf.Tensor, image_seeds: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        seed, place = tf.unstack(image_seeds[0])
+        epoch, position = place // _EPOCH, place % _EPOCH
+        number = epoch * parts_per_epoch + position // part_size
+        return augment(images, tf.stack([seed, number])), labels
+
+    return augmented

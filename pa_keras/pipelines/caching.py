@@ -1,6 +1,7 @@
 """What training keeps of its images in memory: nothing, their files, or their pixels."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +9,7 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
+from pa_keras.pipelines.arguments import as_paths, path_tensor
 from pa_keras.pipelines.decoding import decode_image
 
 logger = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ class ImageCache:
     load: Callable[[tf.Tensor], tf.Tensor]  # from one of those to `training_image`'s source
 
 
-def fill_cache(paths: Sequence[str], kind: CacheKind) -> ImageCache:
+def fill_cache(paths: Sequence[str | os.PathLike], kind: CacheKind) -> ImageCache:
     """Reads the images once, for every `training_batches` that is given the result.
 
     Args:
@@ -45,8 +47,8 @@ def fill_cache(paths: Sequence[str], kind: CacheKind) -> ImageCache:
         batches = training_batches(paths, labels, cache=cache, first_epoch=1, **settings)
         ```
     """
-    paths = tuple(paths)
-    files = tf.constant(paths, tf.string)
+    paths = as_paths(paths)
+    files = path_tensor(paths)
     if kind == "none":
         return ImageCache(paths, files, tf.io.read_file)
     if kind == "files":
@@ -75,7 +77,7 @@ def _parse_pixels(serialized: tf.Tensor) -> tf.Tensor:
 
 def _report_size(paths: Sequence[str], sample: int = 32) -> None:
     some = paths[:: max(1, len(paths) // sample)]
-    sizes = [int(tf.size(decode_image(tf.io.read_file(path)))) for path in some]
+    sizes = [int(tf.size(decode_image(tf.io.read_file(path)))) for path in path_tensor(some)]
     gigabytes = np.mean(sizes) * len(paths) / 1e9
     logger.warning(
         "The pixels of %d images stay in memory: about %.1f GB. "

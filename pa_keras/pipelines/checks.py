@@ -1,6 +1,7 @@
 """Every image is decoded once before training, so that a bad file is named and not met."""
 
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from pa_keras.pipelines.arguments import as_paths, path_tensor
 from pa_keras.pipelines.decoding import MOST_SAMPLES, decode_image, is_jpeg
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ class ImageCheck:
 
 
 def check_images(
-    paths: Sequence[str],
+    paths: Sequence[str | os.PathLike],
     on_bad_image: Literal["error", "skip"] = "error",
     progress: bool = True,
 ) -> ImageCheck:
@@ -56,7 +58,7 @@ def check_images(
     """
     if on_bad_image not in ("error", "skip"):
         raise ValueError(f'Expected on_bad_image "error" or "skip"; received "{on_bad_image}".')
-    paths = list(paths)
+    paths = as_paths(paths)
     good = _decodable(paths, progress)
     reasons = {paths[i]: _reason(paths[i]) for i in np.setdiff1d(np.arange(len(paths)), good)}
     if reasons and (on_bad_image == "error" or not len(good)):
@@ -84,26 +86,28 @@ def check_images(
     return ImageCheck(good, reasons, rotated)
 
 
-def undecodable(paths: Sequence[str], progress: bool = False) -> dict[str, str]:
+def undecodable(paths: Sequence[str | os.PathLike], progress: bool = False) -> dict[str, str]:
     """The image files that cannot be decoded now, with the reason for each.
 
     Args:
         paths: image files; one may be there more than once.
         progress: whether a bar is shown, on a terminal.
     """
-    paths = list(dict.fromkeys(paths))
+    paths = tuple(dict.fromkeys(as_paths(paths)))
     good = _decodable(paths, progress)
     return {paths[i]: _reason(paths[i]) for i in np.setdiff1d(np.arange(len(paths)), good)}
 
 
-def _decodable(paths: list[str], progress: bool) -> np.ndarray:
-    """The positions of the files that decode, int64."""
+def _decodable(paths: Sequence[str], progress: bool) -> np.ndarray:
+    """The positions of the files that decode and have a name in UTF-8, int64."""
 
     def decoded(index: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # The shape keeps the decoding in the graph.
         return index, tf.shape(_decode(tf.io.read_file(path)))
 
-    files = tf.data.Dataset.from_tensor_slices(tf.constant(paths, tf.string)).enumerate()
+    named = np.array([i for i, path in enumerate(paths) if _is_utf8(path)], np.int64)
+    names = path_tensor([paths[i] for i in named])
+    files = tf.data.Dataset.from_tensor_slices((named, names))
     good = files.map(decoded, tf.data.AUTOTUNE).ignore_errors().prefetch(tf.data.AUTOTUNE)
     good = good.map(lambda index, _: index).batch(64)
     with tqdm(
@@ -131,11 +135,22 @@ def _decode(contents: tf.Tensor) -> tf.Tensor:
     return decode_image(contents, jpeg_ratio=8)
 
 
+def _is_utf8(path: str) -> bool:
+    # What Python could not decode in a file's name it keeps as lone surrogates.
+    return not any("\ud800" <= letter <= "\udfff" for letter in path)
+
+
 def _reason(path: str) -> str:
+    if not _is_utf8(path):
+        # TensorFlow would read it, but records and exports could not name it.
+        return "the name is not valid UTF-8; rename it, as convmv does"
     try:
         contents = tf.io.read_file(path)
         if not tf.strings.length(contents):
             return "the file is empty"
+        kind = _undecoded_format(contents.numpy())
+        if kind:
+            return f"the format is {kind}, which TensorFlow does not decode"
         _decode(contents)
     except tf.errors.OpError as error:
         # TensorFlow puts the node before the sentence, and the operation behind it.
@@ -143,8 +158,20 @@ def _reason(path: str) -> str:
     return "it decoded only at the second attempt"
 
 
+def _undecoded_format(contents: bytes) -> str | None:
+    """The format of photographs that often have the name of another one, such as .jpg."""
+    if contents[:4] in (b"II*\0", b"MM\0*"):
+        return "TIFF"
+    return "HEIC or AVIF" if contents[4:8] == b"ftyp" else None
+
+
+def _printable(path: str) -> str:
+    r"""Returns a path in which bytes that are not valid UTF-8 are written as \udc80 to \udcff."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def _listing(reasons: dict[str, str], count: int = _LISTED) -> str:
-    lines = [f"  {path}: {reason}" for path, reason in list(reasons.items())[:count]]
+    lines = [f"  {_printable(path)}: {reason}" for path, reason in list(reasons.items())[:count]]
     more = len(reasons) - len(lines)
     return "\n".join(lines + [f"  and {more} more"] * (more > 0))
 

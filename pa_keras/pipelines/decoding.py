@@ -8,6 +8,7 @@ refuses WebP with alpha, crashes on one that moves, and shows palette BMPs as th
 import tensorflow as tf
 
 MOST_SAMPLES = 2**29  # height x width x components; TensorFlow decodes JPEGs below it alone
+_OS2_HEADER = 12  # bytes of a BMP's second header
 _WEBP_MOVES = 0x02  # flags in byte 20 of an extended WebP
 _WEBP_ALPHA = 0x10
 
@@ -148,6 +149,15 @@ def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
+    data = _expect_bytes(contents, 26, "BMP")
+    return tf.cond(
+        _integer(data, 14) == _OS2_HEADER,
+        lambda: _decode_os2_bmp(data),
+        lambda: _decode_windows_bmp(contents),
+    )
+
+
+def _decode_windows_bmp(contents: tf.Tensor) -> tf.Tensor:
     data = _expect_bytes(contents, 54, "BMP")
     bits = _integer(data, 28, tf.uint16)
     return tf.cond(
@@ -166,14 +176,56 @@ def _decode_palette_bmp(data: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
     colors = tf.where(colors > 0, colors, tf.bitwise.left_shift(1, bits))
     palette_start = 14 + info_bytes
     palette = tf.reshape(data[palette_start : palette_start + 4 * colors], (colors, 4))
-    row_bytes = (width * bits + 31) // 32 * 4  # rows are padded to four bytes
-    rows = data[pixels_start : pixels_start + row_bytes * tf.abs(height)]
-    rows = tf.cast(tf.reshape(rows, (tf.abs(height), row_bytes, 1)), tf.int32)
+    rows = _bmp_rows(data, pixels_start, tf.abs(height), width * bits)
+    image = _through_palette(rows, bits, width, palette)
+    return tf.cond(height > 0, lambda: tf.reverse(image, [0]), lambda: image)
+
+
+def _decode_os2_bmp(data: tf.Tensor) -> tf.Tensor:
+    """Decodes a BMP with the short header of OS/2, of which TensorFlow reads the wrong bytes."""
+    width, height, _, bits = (_integer(data, offset, tf.uint16) for offset in (18, 20, 22, 24))
+    known = tf.reduce_any(bits == (1, 4, 8, 24))
+    check = tf.debugging.Assert(known, ["Expected a BMP of 1, 4, 8 or 24 bits a pixel.", bits])
+    with tf.control_dependencies([check]):
+        pixels_start = _integer(data, 10)
+    rows = _bmp_rows(data, pixels_start, height, width * bits)
+
+    def by_palette() -> tf.Tensor:
+        start = 14 + _OS2_HEADER
+        # There may be fewer colours than the bits allow: the pixels then begin earlier.
+        colors = tf.minimum(tf.bitwise.left_shift(1, bits), (pixels_start - start) // 3)
+        palette = tf.reshape(data[start : start + 3 * colors], (colors, 3))
+        return _through_palette(rows, bits, width, palette)
+
+    def direct() -> tf.Tensor:
+        return tf.reshape(rows[:, : 3 * width], (height, width, 3))[..., ::-1]
+
+    return tf.reverse(tf.cond(bits <= 8, by_palette, direct), [0])
+
+
+def _bmp_rows(
+    data: tf.Tensor, start: tf.Tensor, height: tf.Tensor, row_bits: tf.Tensor
+) -> tf.Tensor:
+    """The rows of pixels as bytes, (height, bytes of a row), in the order of the file."""
+    row_bytes = (row_bits + 31) // 32 * 4  # rows are padded to four bytes
+    rows_there = (tf.size(data) - start) // tf.maximum(row_bytes, 1)
+    check = tf.debugging.assert_less_equal(
+        height, rows_there, "Expected a whole BMP file; it is cut short."
+    )
+    with tf.control_dependencies([check]):
+        rows = data[start : start + row_bytes * height]
+    return tf.reshape(rows, (height, row_bytes))
+
+
+def _through_palette(
+    rows: tf.Tensor, bits: tf.Tensor, width: tf.Tensor, palette: tf.Tensor
+) -> tf.Tensor:
+    """Rows of indices, of 1, 4 or 8 bits each, as RGB (height, width, 3)."""
     shifts = tf.range(8 - bits, -1, -bits)  # the leftmost pixel is in the highest bits
-    indices = tf.bitwise.right_shift(rows, shifts) & ((tf.bitwise.left_shift(1, bits)) - 1)
-    indices = tf.reshape(indices, (tf.abs(height), -1))[:, :width]
-    indices = tf.cond(height > 0, lambda: tf.reverse(indices, [0]), lambda: indices)
-    return tf.gather(palette[:, 2::-1], indices)  # stored as blue, green, red, nothing
+    indices = tf.bitwise.right_shift(tf.cast(rows[..., tf.newaxis], tf.int32), shifts)
+    indices &= tf.bitwise.left_shift(1, bits) - 1
+    indices = tf.reshape(indices, (tf.shape(rows)[0], -1))[:, :width]
+    return tf.gather(palette[:, 2::-1], indices)  # stored as blue, green, red, perhaps nothing
 
 
 def _integer(data: tf.Tensor, offset: int | tf.Tensor, dtype: tf.DType = tf.int32) -> tf.Tensor:

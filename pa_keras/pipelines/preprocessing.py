@@ -5,12 +5,13 @@ import math
 import tensorflow as tf
 
 from pa_keras.pipelines import decoding
+from pa_keras.pipelines.arguments import ImageSize, as_size
 
 _TRIES = 10  # of a random window before the centre is taken, as in torchvision
 
 
 def evaluation_image(
-    image: tf.Tensor, image_size: tuple[int, int], crop_fraction: float = 0.875
+    image: tf.Tensor, image_size: ImageSize, crop_fraction: float = 0.875
 ) -> tf.Tensor:
     """Resizes an image so that it covers `image_size / crop_fraction`, and crops the centre.
 
@@ -19,7 +20,7 @@ def evaluation_image(
 
     Args:
         image: (H, W, 3), or a batch (B, H, W, 3); any numeric dtype, pixels 0..255.
-        image_size: (height, width) in pixels of the result.
+        image_size: Pixels of the result's height and width, or (height, width).
         crop_fraction: share of the resized image's shorter side that is kept, in (0, 1].
             0.875 is the papers' 256 to 224; 1.0 crops only what makes the image longer.
 
@@ -34,6 +35,7 @@ def evaluation_image(
         [224, 224, 3]
     """
     expect_crop_fraction(crop_fraction)
+    image_size = as_size(image_size)
     image = tf.convert_to_tensor(image)
     height, width = image_size
     cover_height, cover_width = round(height / crop_fraction), round(width / crop_fraction)
@@ -59,7 +61,7 @@ def evaluation_image(
 
 def training_image(
     source: tf.Tensor,
-    image_size: tuple[int, int],
+    image_size: ImageSize,
     seed: tf.Tensor,
     area: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
@@ -72,7 +74,7 @@ def training_image(
 
     Args:
         source: the bytes of an image file, scalar string, or its pixels, uint8 (H, W, 3).
-        image_size: (height, width) in pixels of the result.
+        image_size: Pixels of the result's height and width, or (height, width).
         seed: int (2,); the same seed gives the same window.
         area: range of the window's share of the image, in (0, 1].
         ratio: range of the window's width / height, above 0, drawn evenly in its logarithm.
@@ -90,6 +92,7 @@ def training_image(
         [224, 224, 3]
     """
     expect_windows(area, ratio)
+    image_size = as_size(image_size)
     draws = tf.random.stateless_uniform((4 * _TRIES + 1,), seed, alg="philox")
 
     def crop(image: tf.Tensor) -> tf.Tensor:

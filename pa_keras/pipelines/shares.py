@@ -43,11 +43,6 @@ class Share:
         size = self.parts * -(-num_rows // (steps * self.parts))
         return self.of(np.minimum(np.arange(steps * size), num_rows - 1).reshape(steps, size))
 
-    def position(self, element):
-        """Where the n-th part that is made stands among those of all workers."""
-        step, own = element // self.number, element % self.number
-        return step * self.parts + self.first + own
-
     def part_size(self, batch_size: int) -> int:
         """Rows of a part.
 

@@ -1,9 +1,10 @@
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
-from pa_keras.datasets import folder_images, load
+from pa_keras.datasets import folder_images, images_at, load
 
 
 def write_tree(root, *names):
@@ -129,7 +130,7 @@ def test_images_without_class_folders(tmp_path):
 
 def test_stray_images_and_empty_classes_are_reported(tmp_path, caplog):
     load("folder", write_tree(tmp_path, *classes(4), "stray.jpg", "empty/readme.txt"))
-    assert "1 images in" in caplog.text
+    assert "1 in no class folder: stray.jpg" in caplog.text
     assert "1 folders in" in caplog.text
     assert "hold no image: empty" in caplog.text
 
@@ -186,3 +187,115 @@ def test_other_folders_beside_splits(tmp_path, caplog):
 def test_a_single_split_of_validation_is_split_by_class(tmp_path):
     dataset = load("folder", write_tree(tmp_path, *(f"val/{name}" for name in classes(4))))
     assert (dataset.train.num_classes, dataset.queries.num_classes) == (2, 2)
+
+
+JPEG, HEIC, TIFF = b"\xff\xd8\xff\xe0 JFIF", b"\0\0\0\x18ftypheic\0\0\0\0", b"II*\0\x08\0\0\0"
+
+
+def write_files(root, **contents):
+    root.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (root / name.replace("_dot_", ".")).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["@eaDir/0.jpg", "#recycle", "$RECYCLE.BIN", "lost+found", ".thumbnails", ".picasaoriginals"],
+)
+@pytest.mark.parametrize("place", [".", "c0"])
+def test_thumbnails_and_deleted_files_are_no_images(tmp_path, caplog, folder, place):
+    write_tree(tmp_path, *classes(4), f"{place}/{folder}/SYNOPHOTO_THUMB_M.jpg")
+    found = folder_images(tmp_path)
+    assert sorted(relative(found, tmp_path)) == classes(4)
+    assert found.class_names == ("c0", "c1", "c2", "c3")
+    assert os.path.normpath(f"{place}/{folder.split('/')[0]}") in caplog.text
+
+
+def test_a_class_called_train_may_have_thumbnails(tmp_path):
+    names = [f"{name}/{i}.jpg" for name in ("bus", "car", "test", "train") for i in range(2)]
+    write_tree(tmp_path, *names, "train/@eaDir/0.jpg/T.jpg", "test/@eaDir/0.jpg/T.jpg")
+    assert folder_images(tmp_path).class_names == ("bus", "car", "test", "train")
+
+
+def test_images_are_told_by_their_contents(tmp_path, caplog):
+    write_files(
+        tmp_path / "one",
+        **{"a_dot_jpg": b"", "b": JPEG, "c_dot_jfif": JPEG, "d_dot_heic": HEIC, "e_dot_tif": TIFF},
+        **{"f_dot_txt": b"BMW and others, 54 bytes or more of text that is no bitmap"},
+        **{"g_dot_jpg_original": JPEG, "h_dot_dat": b"\x89PNG\r\n\x1a\n", "_dot_DS_Store": b"x"},
+        **{"i_dot_bmp_dot_part": b"BM" + bytes(12) + b"\x28\0\0\0"},
+    )
+    assert relative(folder_images(tmp_path), tmp_path / "one") == ["a.jpg", "b", "c.jfif", "h.dat"]
+    assert "6 files and folders are left out" in caplog.text
+    assert "1 in the format HEIC, which cannot be decoded" in caplog.text
+    assert "1 in the format TIFF, which cannot be decoded" in caplog.text
+    assert "mogrify -format jpg FILES): one/e.tif" in caplog.text
+    assert "1 not images, by their contents: one/f.txt" in caplog.text
+    assert "2 copies or unfinished downloads, by their names: one/g.jpg_original" in caplog.text
+    assert "1 hidden: one/.DS_Store" in caplog.text
+
+
+def test_nothing_is_said_where_every_file_is_read(tmp_path, caplog):
+    folder_images(write_tree(tmp_path, *classes(2)))
+    assert not caplog.records
+
+
+def test_why_there_is_no_image_is_said(tmp_path, caplog):
+    write_files(tmp_path / "one", a_dot_heic=HEIC)
+    with pytest.raises(ValueError, match="images in class folders"):
+        folder_images(tmp_path)
+    assert "HEIC" in caplog.text
+
+
+def test_a_link_inside_a_class_folder_is_reported(tmp_path, caplog):
+    write_tree(tmp_path, *classes(1))
+    (tmp_path / "c0" / "loop").symlink_to(tmp_path)
+    assert len(folder_images(tmp_path)) == 2
+    assert "links to folders inside a class folder, which are not followed: c0/loop" in caplog.text
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    write_tree(tmp_path, "c0/a.jpg", "c0/deep/b.jpg")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(PermissionError, match="deep"):
+        folder_images(tmp_path)
+
+
+def test_a_gallery_holds_the_images_beside_its_folders(tmp_path):
+    write_tree(tmp_path / "g", "b.jpg", "a.jpg", *classes(1), "c0/deep/d.jpg")
+    found = images_at(tmp_path / "g")
+    expected = ["a.jpg", "b.jpg", "c0/0.jpg", "c0/1.jpg", "c0/deep/d.jpg"]
+    assert relative(found, tmp_path / "g") == expected
+    assert [found.class_names[label] for label in found.labels] == ["g"] * 2 + ["c0"] * 3
+
+
+def test_files_beside_splits_are_reported(tmp_path, caplog):
+    parts = ("train/a", "train/b", "test/c", "test/d")
+    names = [f"{part}/{i}.jpg" for part in parts for i in range(2)]
+    load("folder", write_tree(tmp_path, *names, "stray.jpg", "test/notes.txt"))
+    assert "1 in no class folder: stray.jpg" in caplog.text
+    assert "1 not images, by their contents: notes.txt" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "names", [("Audi", "audi"), ("Audi", "Audi "), ("3", "03"), ("é", "e\u0301")]
+)
+def test_class_folders_of_almost_one_name_are_reported(tmp_path, caplog, names):
+    write_tree(tmp_path, *(f"{name}/{i}.jpg" for name in ("x", "y", *names) for i in range(2)))
+    assert load("folder", str(tmp_path)).train.num_classes == 2
+    assert "1 groups of classes" in caplog.text
+    assert all(repr(name) in caplog.text for name in names)
+
+
+def test_classes_of_almost_one_name_in_train_and_test_are_reported(tmp_path, caplog):
+    parts = (("train", "Audi"), ("train", "BMW"), ("test", "audi"), ("test", "VW"))
+    write_tree(tmp_path, *(f"{part}/{name}/{i}.jpg" for part, name in parts for i in range(2)))
+    load("folder", str(tmp_path))
+    assert "'Audi', 'audi'" in caplog.text

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pa_keras.datasets import load, read_manifest
+from pa_keras.datasets import images_at, load, read_manifest
 
 ROWS = [(f"{c}/{i}.jpg", str(c)) for c in (8, 9, 10, 11) for i in range(2)]
 SPLITS = ["train"] * 4 + ["test"] * 4
@@ -83,7 +83,10 @@ def test_a_missing_manifest(tmp_path):
     ("header", "message"),
     [
         ("file,class_id", "column path in .*received the columns file, class_id"),
-        ("path,kind", "column class_id or class or label in .*received the columns path, kind"),
+        (
+            "path,kind",
+            "column class_id or class or label or class_name in .*received the columns path, kind",
+        ),
     ],
 )
 def test_a_missing_column(tmp_path, header, message):
@@ -164,8 +167,10 @@ def test_queries_without_an_answer_are_reported(tmp_path, caplog):
         ("path,label\n", "received no image"),
         ("path,label\na.jpg\n", "Expected 2 cells in line 2 .*received fewer"),
         ("path,label\na,b.jpg,x\n", "Expected 2 cells in line 2 .*received more"),
-        ("path,label\n,x\n", "a path and a label in line 2"),
-        ("path,label\na.jpg,\n", "a path and a label in line 2"),
+        ("path,label\n,x\n", "a path and a label in every line .* received none in line 2"),
+        ("path,label\na.jpg,\nb.jpg,y\nc.jpg,\n", "received none in lines 2, 4"),
+        ("path,label,label\na.jpg,x,y\n", "each column once .* received label again"),
+        ("path;label\na.jpg;b;x\n", "Expected 2 cells in line 2 .*Quote a cell that holds ';'"),
     ],
 )
 def test_broken_rows(tmp_path, text, message):
@@ -189,3 +194,54 @@ def test_the_manifest_of_real_cars():
     assert (len(dataset.queries), dataset.queries.num_classes) == (8131, 98)
     assert dataset.train.class_names[0] == "AM General Hummer SUV 2000"
     assert load("cars196", f"{data}/cars196").queries.paths == dataset.queries.paths
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_cells_are_separated_by_commas_semicolons_or_tabs(tmp_path, delimiter):
+    write_manifest(tmp_path, "path,label", ROWS)
+    rows = [("label", "path"), *((label, path) for path, label in ROWS)]
+    (tmp_path / "list.tsv").write_text(
+        "\ufeff" + "".join(delimiter.join(row) + "\r\n" for row in rows), encoding="utf-8"
+    )
+    found = images_at(tmp_path / "list.tsv")
+    assert found.class_names == ("8", "9", "10", "11")
+    assert found.paths == read_manifest(tmp_path)[0].paths
+
+
+def test_classes_that_are_equal_as_numbers_are_reported(tmp_path, caplog):
+    names = ["3", "3.0", "03", "4", "1_2", "12", "9007199254740993", "9007199254740992"]
+    rows = [(f"{c}/{i}.jpg", c) for c in names for i in range(2)]
+    dataset = load("manifest", write_manifest(tmp_path, "path,label", rows))
+    assert dataset.train.num_classes + dataset.queries.num_classes == len(names)
+    assert "1 groups of classes" in caplog.text
+    assert "'03', '3', '3.0'" in caplog.text
+
+
+def test_the_rows_of_missing_values_are_named(tmp_path, caplog):
+    rows = [*ROWS, ("a.jpg", "nan"), ("b.jpg", "10"), ("c.jpg", "None")]
+    load("manifest", write_manifest(tmp_path, "path,label", rows))
+    assert "2 rows have a class that is the mark of a missing value" in caplog.text
+    assert "taken as one class: lines 10, 12." in caplog.text
+
+
+def test_nothing_is_said_of_sound_classes(tmp_path, caplog):
+    load("manifest", write_manifest(tmp_path, "path,label", ROWS))
+    assert not caplog.records
+
+
+def test_a_gallery_needs_no_classes(tmp_path, caplog):
+    data_dir = write_manifest(tmp_path, "path,note", ROWS)
+    found = images_at(data_dir)
+    assert len(found) == len(ROWS) and found.class_names == ("",)
+    assert not caplog.records
+    with pytest.raises(ValueError, match="column class_id"):
+        load("manifest", data_dir)
+    rows = [*ROWS, ("a.jpg", "")]
+    found = images_at(write_manifest(tmp_path, "path,label", rows))
+    assert found.class_names == ("", "8", "9", "10", "11")
+    assert "1 rows have no class: line 10." in caplog.text
+
+
+def test_a_name_alone_is_a_class(tmp_path):
+    found, _ = read_manifest(write_manifest(tmp_path, "path,class_name", ROWS))
+    assert found.class_names == ("8", "9", "10", "11")

@@ -215,17 +215,23 @@ def test_files_that_are_no_table(written, name, file):
         assert str(root / file) in str(caught.value)
 
 
+def test_folders_of_a_storage_system_are_not_searched(tmp_path):
+    for name in ("@eaDir", "lost+found", "set"):
+        (tmp_path / name).mkdir()
+    assert [*folders_near(tmp_path)] == [tmp_path, tmp_path / "set"]
+
+
 def test_a_folder_that_may_not_be_read_is_passed_over(tmp_path, monkeypatch):
     scandir = os.scandir
-    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "locked").mkdir()
 
     def guarded(folder):
-        if Path(folder).name == "lost+found":
+        if Path(folder).name == "locked":
             raise PermissionError(f"Permission denied: {folder}")
         return scandir(folder)
 
     # Permissions alone would not stop root.
     monkeypatch.setattr(os, "scandir", guarded)
     (tmp_path / "set").mkdir()
-    assert [*folders_near(tmp_path)] == [tmp_path, tmp_path / "lost+found", tmp_path / "set"]
+    assert [*folders_near(tmp_path)] == [tmp_path, tmp_path / "locked", tmp_path / "set"]
     assert [*folders_near(tmp_path / "nowhere")] == [tmp_path / "nowhere"]

@@ -5,7 +5,9 @@ import logging
 import os
 import re
 import shutil
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -39,7 +41,7 @@ def paths(tmp_path_factory):
 
 
 def taken(paths, steps, **options):
-    settings = {"batch_size": 6, "image_size": SIZE, "seed": 7, **options}
+    settings = {"batch_size": 6, "image_size": SIZE, "seed": 7, "endless": True, **options}
     batches = training_batches(paths, LABELS, **settings)
     return list(itertools.islice(batches.as_numpy_iterator(), steps))
 
@@ -57,12 +59,15 @@ def assert_same(left, right):
 
 
 def test_shapes_are_static(paths):
-    batches = training_batches(paths, LABELS, batch_size=6, image_size=SIZE, seed=0)
+    settings = {"batch_size": 6, "image_size": SIZE, "seed": 0}
+    batches = training_batches(paths, LABELS, **settings)
     assert batches.element_spec == (
         tf.TensorSpec((6, *SIZE, 3), tf.float32),
         tf.TensorSpec((6,), tf.int32),
     )
-    assert batches.cardinality() == tf.data.INFINITE_CARDINALITY
+    assert batches.cardinality() == 3
+    endless = training_batches(paths, LABELS, endless=True, **settings)
+    assert endless.cardinality() == tf.data.INFINITE_CARDINALITY
     images, _ = next(iter(batches))
     assert tf.reduce_min(images) >= 0 and tf.reduce_max(images) <= 255
 
@@ -157,6 +162,97 @@ def test_kept_batches_are_the_decoded_ones_to_the_bit(paths, tmp_path):
         shutil.rmtree(tmp_path, ignore_errors=True)  # the second pass reads no file
 
 
+@pytest.mark.parametrize("options", [{}, {"first_epoch": 2}, {"augmentation": "random_rotation"}])
+def test_each_pass_is_the_next_epoch(paths, options):
+    if "augmentation" in options:
+        options = {**options, "augmentation_options": {"factor": 0.5}}
+    passes = training_batches(paths, LABELS, batch_size=6, image_size=SIZE, seed=7, **options)
+    received = [list(passes.as_numpy_iterator()) for _ in range(2)]
+    assert [len(each) for each in received] == [3, 3]
+    assert_same(sum(received, []), taken(paths, 6, **options))
+    repeated = training_batches(paths, LABELS, batch_size=6, image_size=SIZE, seed=7, **options)
+    assert_same(list(itertools.islice(repeated.repeat().as_numpy_iterator(), 6)), sum(received, []))
+
+
+@pytest.mark.parametrize("steps", [None, 3])
+def test_fit_ends_its_epochs(paths, steps):
+    """Also without `steps_per_epoch`, and with another order in the second epoch."""
+    layers = [keras.Input((*SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    seen = []
+
+    def loss(labels, outputs):
+        tf.py_function(lambda each: seen.append(each.numpy().ravel()), [labels], [])
+        return tf.reduce_mean(outputs, axis=-1)
+
+    model.compile("sgd", loss, jit_compile=False)
+    batches = training_batches(paths, LABELS, batch_size=6, image_size=SIZE, seed=7)
+    model.fit(batches, steps_per_epoch=steps, epochs=2, shuffle=False, verbose=0)
+    expected = np.concatenate([LABELS[shuffled(23, 6, 7, epoch)] for epoch in range(2)])
+    np.testing.assert_array_equal(seen, expected)
+
+
+def test_paths_and_sizes_in_other_forms(paths, plain):
+    objects = [Path(path) for path in paths]
+    sizes = (24, np.int64(24), (np.int32(24), 24))
+    for size in sizes:
+        batches = training_batches(objects, LABELS, batch_size=6, image_size=size, seed=7)
+        assert next(iter(batches))[0].shape == (6, 24, 24, 3)
+        assert next(iter(evaluation_batches(objects, batch_size=4, image_size=size))).shape[1] == 24
+    assert_same(taken(objects, 2), plain[:2])
+    assert_same(taken(objects, 2, cache=fill_cache(paths, "files")), plain[:2])
+    parts = list(
+        evaluation_batches(objects, batch_size=6, image_size=SIZE, share=Share(3, 1, 1), keep=True)
+    )
+    assert len(parts) == 4
+    for make in (evaluation_batches, lambda path, **_: fill_cache(path, "none")):
+        with pytest.raises(ValueError, match="Expected a list of paths; received .* Write"):
+            make(objects[0], batch_size=4, image_size=SIZE)
+
+
+def test_a_name_that_is_not_utf8_is_read(paths, tmp_path):
+    name = os.fsdecode(os.path.join(os.fsencode(tmp_path), b"caf\xe9.png"))
+    shutil.copy(paths[0], name)
+    images = next(iter(evaluation_batches([name], batch_size=1, image_size=SIZE)))
+    expected = next(iter(evaluation_batches(paths[:1], batch_size=1, image_size=SIZE)))
+    np.testing.assert_array_equal(images, expected)
+
+
+def dark(paths, folder):
+    """The images, saved after a division by 255."""
+    files = []
+    for path in paths:
+        files.append(str(folder / f"{Path(path).stem}.png"))
+        Image.fromarray((np.asarray(Image.open(path)) / 255).astype(np.uint8)).save(files[-1])
+    return files
+
+
+@pytest.mark.parametrize("cache", ["none", "files", "pixels"])
+def test_batches_in_0_to_1_are_warned_of(paths, tmp_path, caplog, cache):
+    files = dark(paths, tmp_path)
+    training_batches(files, LABELS, batch_size=6, image_size=SIZE, seed=0, cache=cache)
+    assert caplog.text.count("All pixels of a batch are in [0, 1]") == 1
+    evaluation_batches(files, batch_size=6, image_size=SIZE)
+    assert caplog.text.count("All pixels of a batch are in [0, 1]") == 2
+
+
+@pytest.mark.parametrize("name", ["RandAugment", "random_brightness"])
+def test_an_augmentation_that_rescales_is_warned_of(paths, caplog, name):
+    options = {"augmentation": name, "augmentation_options": {"value_range": (0, 1), "factor": 0.1}}
+    taken(paths, 1, **options)
+    assert "The augmentation brings images to [0, 1]" in caplog.text
+    caplog.clear()
+    taken(paths, 1, augmentation=name, augmentation_options={"factor": 0.1})
+    assert not caplog.records
+
+
+def test_nothing_is_said_of_a_dark_image_among_others(paths, tmp_path, caplog):
+    files = [*dark(paths[:1], tmp_path), *paths[1:]]
+    list(training_batches(files, LABELS, batch_size=23, image_size=SIZE, seed=0))
+    list(evaluation_batches(files, batch_size=23, image_size=SIZE))
+    assert not caplog.records
+
+
 def test_steps_per_epoch():
     assert steps_per_epoch(23, 6) == 3
     assert steps_per_epoch(24, 6) == 4
@@ -179,6 +275,13 @@ def test_steps_per_epoch():
         ({"area": (0.0, 1.0)}, r"area = .* received \(0.0, 1.0\)"),
         ({"area": (0.5, 0.2)}, r"area = .* received \(0.5, 0.2\)"),
         ({"ratio": (0, 1)}, r"ratio = .* received \(0, 1\); write it as width / height"),
+        (
+            {"endless": False, "first_step": 1},
+            "endless=True with a first_step; received first_step",
+        ),
+        ({"image_size": 0}, "image_size as a number of pixels .* received 0"),
+        ({"image_size": (32, 32, 3)}, r"image_size as .* received \(32, 32, 3\)"),
+        ({"image_size": 32.5}, "image_size as .* received 32.5"),
         ({"ratio": (2.0, 0.5)}, r"ratio = .* received \(2.0, 0.5\)"),
     ],
 )

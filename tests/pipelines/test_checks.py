@@ -2,15 +2,18 @@
 
 import io
 import logging
+import os
+import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from pa_keras.pipelines import check_images
+from pa_keras.pipelines import check_images, undecodable
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
@@ -56,6 +59,12 @@ SPOILT = {
     "truncated.png": (PNG[: len(PNG) // 2], "Invalid PNG data"),
     "text.jpg": (b"<html>404 Not Found</html>", "Unknown image file format"),
     "missing.jpg": (None, "No such file"),
+    "phone.jpg": (
+        b"\0\0\0\x18ftypheic" + bytes(12),
+        "format is HEIC or AVIF, which TensorFlow does",
+    ),
+    "scan.png": (encoded(PIXELS, "TIFF"), "the format is TIFF, which TensorFlow does not decode"),
+    os.fsdecode(b"caf\xe9.jpg"): (JPEG, "the name is not valid UTF-8; rename it"),
 }
 
 
@@ -78,7 +87,8 @@ def test_good_images_pass(files, caplog):
 @pytest.mark.parametrize("name", SPOILT)
 def test_bad_image_is_an_error_that_names_it(files, tmp_path, name):
     bad = spoil(tmp_path, name)
-    with pytest.raises(ValueError, match=f"{name}: .*{SPOILT[name][1]}") as error:
+    shown = re.escape(name.encode(errors="backslashreplace").decode())
+    with pytest.raises(ValueError, match=f"{shown}: .*{SPOILT[name][1]}") as error:
         check_images([*files[:4], bad, *files[4:]])
     assert "1 of 11" in str(error.value)
     assert 'on_bad_image="skip"' in str(error.value)
@@ -91,8 +101,8 @@ def test_skipped_images_are_counted_and_listed(files, tmp_path, caplog):
         check = check_images(paths, on_bad_image="skip")
     assert [paths[i] for i in check.good] == files
     assert set(check.bad) == set(bad)
-    assert "Skipping 8 of 18 images" in caplog.text
-    assert all(path in caplog.text for path in bad)
+    assert "Skipping 11 of 21 images" in caplog.text
+    assert all(path.encode(errors="backslashreplace").decode() in caplog.text for path in bad)
 
 
 def test_a_jpeg_that_decodes_only_at_an_eighth(files, tmp_path):
@@ -165,3 +175,13 @@ def test_png_is_not_decoded_by_pillow(files, monkeypatch):
 def test_unknown_choice(files):
     with pytest.raises(ValueError, match='"error" or "skip"; received "ignore"'):
         check_images(files, on_bad_image="ignore")
+
+
+def test_paths_as_objects(files, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"")
+    check = check_images([*map(Path, files), bad], on_bad_image="skip")
+    assert len(check.good) == 10 and [*check.bad] == [str(bad)]
+    assert [*undecodable([bad, Path(files[0])])] == [str(bad)]
+    with pytest.raises(ValueError, match="a list of paths"):
+        check_images(files[0])

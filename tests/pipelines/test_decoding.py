@@ -41,6 +41,12 @@ def bmp(width, height, bits, pixels, palette=b"", compression=0):
     return b"BM" + header + struct.pack("<IiiHHIIiiII", *info) + palette + pixels
 
 
+def os2_bmp(width, height, bits, pixels, palette=b""):
+    offset = 26 + len(palette)
+    header = struct.pack("<IHHI", offset + len(pixels), 0, 0, offset)
+    return b"BM" + header + struct.pack("<IHHHH", 12, width, height, 1, bits) + palette + pixels
+
+
 def partial_gif():
     """A GIF of 20 x 16 whose first frame, 8 x 6, is at (4, 3)."""
     contents = bytearray(encoded(RGB.resize((8, 6)).quantize(4), "GIF"))
@@ -93,6 +99,11 @@ FILES = {
     "bmp 4 bits": bmp(7, 6, 4, RNG.bytes(6 * 4), PALETTE[:64]),
     "bmp palette, top row first": bmp(7, -6, 8, RNG.bytes(6 * 8), PALETTE),
     "bmp top row first": bmp(7, -6, 24, RNG.bytes(6 * 24)),
+    "bmp of OS/2": os2_bmp(7, 6, 24, RNG.bytes(6 * 24)),
+    "bmp of OS/2, one pixel": os2_bmp(1, 1, 24, RNG.bytes(4)),
+    "bmp of OS/2, 8 bits": os2_bmp(7, 6, 8, RNG.bytes(6 * 8), PALETTE[:768]),
+    "bmp of OS/2, 4 bits": os2_bmp(7, 6, 4, RNG.bytes(6 * 4), PALETTE[:48]),
+    "bmp of OS/2, 1 bit": os2_bmp(7, 6, 1, RNG.bytes(6 * 4), PALETTE[:6]),
     "gif": encoded(RGB, "GIF"),
     "gif greyscale": encoded(RGB.convert("L"), "GIF"),
     "gif moving": encoded(RGB, "GIF", **MOVING, duration=40, loop=0, comment=b"x" * 600),
@@ -173,6 +184,20 @@ def test_not_an_image_is_an_error(contents):
 def test_compressed_palette_bmp_is_an_error():
     with pytest.raises(tf.errors.InvalidArgumentError, match="uncompressed BMP"):
         decode_image(bmp(8, 6, 8, b"\x08\x05\x00\x00" * 6 + b"\x00\x01", PALETTE, compression=1))
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (os2_bmp(7, 6, 24, bytes(5 * 24)), "cut short"),
+        (os2_bmp(65535, 65535, 24, bytes(24)), "cut short"),
+        (os2_bmp(7, 6, 16, bytes(6 * 16)), "1, 4, 8 or 24 bits"),
+    ],
+)
+def test_a_broken_bmp_of_os2_is_an_error(contents, message):
+    for decode in (decode_image, decode_in_graph):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            decode(contents)
 
 
 def test_in_a_saved_model(tmp_path):

@@ -30,12 +30,6 @@ def test_all_rows_in_order_by_equal_parts(parts, each, number, batch_size):
     assert (size - 1) * parts < batch_size
 
 
-def test_the_number_of_a_part_among_all():
-    share = Share(parts=4, first=2, number=2)
-    assert [share.position(number) for number in range(4)] == [2, 3, 6, 7]
-    assert [Share().position(number) for number in range(3)] == [0, 1, 2]
-
-
 @pytest.mark.parametrize(("parts", "size", "advice"), [(4, 90, "Take 88 or 92"), (4, 3, "4 or 4")])
 def test_a_batch_that_the_parts_do_not_divide(parts, size, advice):
     with pytest.raises(ValueError, match=advice) as raised:

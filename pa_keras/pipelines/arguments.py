@@ -1,0 +1,61 @@
+"""Image paths and sizes in the forms in which callers have them."""
+
+import operator
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+# A size in pixels: of squares, or (height, width).
+ImageSize = int | tuple[int, int]
+
+
+def as_paths(paths: Sequence[str | os.PathLike]) -> tuple[str, ...]:
+    """Returns image paths as strings.
+
+    Args:
+        paths: Strings or `pathlib.Path`s.
+
+    Raises:
+        ValueError: A single path was given.
+
+    Example:
+        >>> from pathlib import Path
+        >>> as_paths([Path("a") / "1.jpg", "b/2.jpg"])
+        ('a/1.jpg', 'b/2.jpg')
+    """
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise ValueError(f"Expected a list of paths; received {paths!r} alone. Write [path].")
+    return tuple(os.fspath(path) for path in paths)
+
+
+def path_tensor(paths: Sequence[str]) -> tf.Tensor:
+    """Returns paths as a string tensor (N,), also those whose names are not valid UTF-8."""
+    return tf.constant([os.fsencode(path) for path in paths], tf.string)
+
+
+def as_size(image_size: ImageSize) -> tuple[int, int]:
+    """Returns an image size as (height, width).
+
+    Args:
+        image_size: One number of pixels for both, or two; Python or NumPy integers of at least 1.
+
+    Raises:
+        ValueError: It is something else.
+
+    Example:
+        >>> as_size(224), as_size((160, 120))
+        ((224, 224), (160, 120))
+    """
+    sizes = (image_size, image_size) if np.ndim(image_size) == 0 else tuple(image_size)
+    try:
+        height, width = (operator.index(size) for size in sizes)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(
+            "Expected image_size as a number of pixels or as (height, width), each at least 1; "
+            f"received {image_size!r}."
+        )
+    return height, width
