@@ -39,7 +39,7 @@ def two_rate_adamw(
     Example:
         >>> from pa_keras.models import embedding_model, with_proxies
         >>> model = with_proxies(embedding_model("conv4", 64, (32, 32), weights=None), 98)
-        >>> model.compile(two_rate_adamw(model, 1e-4, 1e-2), loss="mse", jit_compile=False)
+        >>> model.compile(two_rate_adamw(model, 1e-4, 1e-2), loss="mse")
 
     Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, section 4.2.
     """

@@ -40,7 +40,7 @@ def reference_optimizers(
         >>> from pa_keras.models import embedding_model, with_proxies
         >>> model = with_proxies(embedding_model("conv4", 64, (32, 32), weights=None), 98)
         >>> phase = reference_optimizers(model, lambda epoch: 1e-4, lambda epoch: 1e-2)
-        >>> model.compile(phase(0), loss="mse", jit_compile=False)
+        >>> model.compile(phase(0), loss="mse")
 
     Source: the code that the authors of Proxy-Anchor (CVPR 2020) published, train.py.
     """
