@@ -10,8 +10,8 @@ from pa_keras.config import FitConfig
 from pa_keras.datasets import Dataset
 from pa_keras.pipelines import repeats, steps_per_epoch
 from pa_keras.pipelines.sampling import expect_counts
+from pa_keras.retrieval.metrics import as_ks
 from pa_keras.training.chunks import expect_chunks
-from pa_keras.training.evaluation import expect_ks
 from pa_keras.training.phases import phases
 from pa_keras.training.profiling import profiled_steps
 from pa_keras.training.progress import Progress
@@ -23,7 +23,7 @@ def check(
     config: FitConfig, dataset: Dataset, selection: Dataset | None, model: keras.Model
 ) -> None:
     """Makes each part once, so that a setting out of its range is met before a folder is made."""
-    expect_ks(config.evaluation.ks)
+    as_ks(config.evaluation.ks)
     extra = config.augmentation.extra
     if config.training.deterministic and extra is not None and not repeats(extra):
         raise ValueError(
