@@ -125,8 +125,8 @@ def test_settings_that_keras_ignores_are_ignored(tmp_path, text, command):
     ("text", "message"),
     [
         ("[1]", "Expected the settings of Keras in .*keras.json; received .1.. Delete the file"),
-        ('{"image_data_format": "channels_first"}', "image_data_format to be 'channels_last'.*it"),
-        ('{"backend": "torch"}', "its backend is 'torch'"),
+        ('{"image_data_format": "channels_first"}', "Expected .* to be 'channels_last'.*it is"),
+        ('{"backend": "torch"}', "Expected .* its backend is 'torch'"),
     ],
 )
 def test_settings_of_keras_that_cannot_work_are_a_clear_error(tmp_path, text, message):
