@@ -1,5 +1,6 @@
 """Proxy-Anchor metric learning for Keras: images in, unit vectors out, the right ones nearest."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -45,23 +46,43 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def _check_backend() -> None:
-    """Raises where Keras is set to another backend: its tensors would fail far from the cause."""
+def _keras_settings() -> tuple[str, str, Path]:
+    """Keras' backend and image data format, and the file that sets them, without importing Keras.
+
+    Raises:
+        ImportError: The file holds no settings, so that Keras could not be imported either.
+    """
+    file = Path(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json").expanduser()
     keras = sys.modules.get("keras")
-    settings = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
     if keras is not None and hasattr(keras, "config"):
-        backend = keras.config.backend()
-    elif "KERAS_BACKEND" in os.environ:
-        backend = os.environ["KERAS_BACKEND"]
-    elif settings.exists():
-        backend = json.loads(settings.read_text()).get("backend", "tensorflow")
-    else:
-        return
-    if backend and backend != "tensorflow":
+        return keras.config.backend(), keras.config.image_data_format(), file
+    settings = {}
+    if file.exists():
+        with contextlib.suppress(ValueError):  # Keras, too, ignores a file that is no JSON
+            settings = json.loads(file.read_text())
+    if not isinstance(settings, dict):
+        raise ImportError(
+            f"Expected the settings of Keras in {file}; received {settings!r}. Delete the file: "
+            "Keras writes it again."
+        )
+    backend = os.environ.get("KERAS_BACKEND") or settings.get("backend", "tensorflow")
+    return backend, settings.get("image_data_format", "channels_last"), file
+
+
+def _check_keras() -> None:
+    """Raises an ImportError where Keras is set up in a way that would fail far from the cause."""
+    backend, data_format, file = _keras_settings()
+    if backend != "tensorflow":
         raise ImportError(
             f"Expected Keras on TensorFlow; its backend is {backend!r}. Set the environment "
-            f"variable KERAS_BACKEND=tensorflow, or change {settings}, and import keras anew."
+            f"variable KERAS_BACKEND=tensorflow, or change {file}, and import keras again."
+        )
+    if data_format != "channels_last":
+        raise ImportError(
+            f"Expected Keras' image_data_format to be 'channels_last', as images here are (height, "
+            f"width, 3); it is {data_format!r}. Change {file}, or call "
+            "keras.config.set_image_data_format('channels_last') before you import pa_keras."
         )
 
 
-_check_backend()
+_check_keras()

@@ -19,11 +19,11 @@ from pa_keras.pipelines import (
     evaluation_batches,
     training_batches,
 )
-from pa_keras.training import decayed, reference_optimizers
+from pa_keras.training import decayed, reference_optimizers, xla
 from pa_keras.training.data import load_checked
 from pa_keras.training.recall_at_k import Batches
 from pa_keras.training.step import TrainingModel
-from pa_keras.training.strategies import distributed, share_batch_statistics
+from pa_keras.training.strategies import device_kind, distributed, share_batch_statistics
 
 # Not by __name__: what is said of a run stands under the name of its command.
 logger = logging.getLogger("pa_keras.fit")
@@ -182,9 +182,16 @@ def make_evaluation_batches(
     return distributed(batches, strategy)
 
 
-def jit_compile(choice: str | bool) -> bool:
-    """Whether to compile the step by XLA: as asked, or with "auto" if there is a GPU."""
-    return bool(tf.config.list_physical_devices("GPU")) if choice == "auto" else choice
+def jit_compile(config: FitConfig, strategy: tf.distribute.Strategy) -> bool:
+    """Whether Keras compiles the step by XLA; raises a ValueError for what cannot work."""
+    training = config.training
+    return xla.jit_compile(
+        training.jit_compile,
+        device_kind(strategy),
+        strategy.num_replicas_in_sync,
+        training.strategy == "multi_worker",
+        training.deterministic,
+    )
 
 
 def _training_size(config: FitConfig) -> tuple[int, int]:

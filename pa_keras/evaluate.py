@@ -32,14 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(config: EvaluateConfig) -> None:
     # TensorFlow is imported from here on, so that --help need not wait.
+    from pa_keras.retrieval.metrics import as_ks
     from pa_keras.training.duplicates import find_duplicates
-    from pa_keras.training.evaluation import embed_images, evaluate, expect_ks
+    from pa_keras.training.evaluation import embed_images, evaluate
     from pa_keras.training.trained import crop_fraction_of, load_data, load_trained
 
     for path in (config.json, config.per_class):
         command_line.expect_new(path)
     evaluation_pictures.expect_pictures(config)
-    expect_ks(config.ks)
+    as_ks(config.ks)
     model, settings = load_trained(config.run, config.model)
     dataset = load_data(
         settings,

@@ -85,6 +85,7 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
     if writes and not dry_run:
         expect_new_run(config.run_dir)
     config = loss_choice.resolved(config)
+    run_checks.check_devices(config, strategy)
     with run_training.stoppable(config, started) as requests:
         dataset, selection, skipped = assembly.load_data(config)
         with strategies.naming_lost_workers(strategy), strategy.scope():
@@ -136,6 +137,7 @@ def _resume(
     folder = existing_run_folder(run_dir)
     config = _resumed_config(folder, run_dir, arguments, parser)
     strategy = run_training.make_strategy(config)
+    run_checks.check_devices(config, strategy)
     writes = strategies.is_chief(strategy)
     with (
         run_training.stoppable(config, started) as requests,
@@ -158,7 +160,6 @@ def _resume(
         # All workers make a model together: none reads the metrics before they are put right.
         with strategies.naming_lost_workers(strategy), strategy.scope():
             model, embedder = assembly.make_models(config, dataset.train.num_classes)
-            run_checks.check_devices(config, model)
         run_training.train(config, folder, dataset, selection, model, embedder, requests, state)
 
 

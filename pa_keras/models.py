@@ -9,6 +9,7 @@ from keras import layers
 
 from pa_keras import backbones
 from pa_keras.layers import Proxies
+from pa_keras.layers.arguments import as_integer
 
 _BATCH_NORM = ("train", "frozen", "frozen_statistics")
 
@@ -16,7 +17,7 @@ _BATCH_NORM = ("train", "frozen", "frozen_statistics")
 def embedding_model(
     backbone: str,
     embedding_size: int = 512,
-    image_size: tuple[int, int] = (224, 224),
+    image_size: int | tuple[int, int] = (224, 224),
     weights: str | Path | None = "imagenet",
     batch_norm: str = "train",
     seed: int | None = None,
@@ -28,7 +29,7 @@ def embedding_model(
     Args:
         backbone: a name of `backbones.names()`.
         embedding_size: D, at least 1. Default 512.
-        image_size: (height, width) in pixels. Default (224, 224).
+        image_size: (height, width) in pixels, or one number for both. Default (224, 224).
         weights: of the backbone: "imagenet" (default), None (random), or a file.
         batch_norm: of the backbone: "train" (default); "frozen": statistics, scale and offset stay
             as they are; "frozen_statistics": only the statistics stay, as in the authors' code.
@@ -47,10 +48,8 @@ def embedding_model(
 
     Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, section 4.2.
     """
-    if not isinstance(embedding_size, int) or embedding_size < 1:
-        raise ValueError(
-            f"Expected embedding_size of 1 or more; received {embedding_size!r}. Use 512, say."
-        )
+    embedding_size = as_integer("embedding_size", embedding_size, least=1)
+    seed = None if seed is None else as_integer("seed", seed)
     if batch_norm not in _BATCH_NORM:
         raise ValueError(
             f"Expected batch_norm to be one of {', '.join(_BATCH_NORM)}; received {batch_norm!r}. "
@@ -101,16 +100,39 @@ def with_proxies(
         the proxies.
 
     Raises:
-        ValueError: num_classes below 2; an output that is not (batch, embedding_size).
+        ValueError: num_classes below 2; a model without a known input shape, of several inputs or
+            outputs, with proxies already, or of an output that is not (batch, embedding_size).
 
     Example:
         >>> embedder = embedding_model("conv4", 64, (64, 64), weights=None)
         >>> with_proxies(embedder, 98).output_shape
         (None, 98)
     """
+    _expect_one_input_and_output(embedding_model)
     images = keras.Input(embedding_model.input_shape[1:], name="images")
     proxies = Proxies(num_classes, centers_per_class, regularizer, seed=seed, name="proxies")
     return keras.Model(images, proxies(embedding_model(images)), name="with_proxies")
+
+
+def _expect_one_input_and_output(model: keras.Model) -> None:
+    """Raises a ValueError unless a model maps one known shape to one, and has no proxies yet."""
+    if not (isinstance(model, keras.Model) and model.built and hasattr(model, "inputs")):
+        raise ValueError(
+            "Expected a model whose input shape is known, of keras.Model(inputs, outputs) or a "
+            f"Sequential that starts with keras.Input; received a {type(model).__name__} without. "
+            "Call it on a keras.Input: keras.Model(images, model(images))."
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            "Expected an embedding model of one input and one output; received one with "
+            f"{len(model.inputs)} and {len(model.outputs)}. Let it take images and end with the "
+            "embeddings alone."
+        )
+    if any(isinstance(layer, Proxies) for layer in model.layers):
+        raise ValueError(
+            "Expected an embedding model; received the model to train, with proxies. Give "
+            "model.get_layer('embedding_model') of it."
+        )
 
 
 def checksum(model: keras.Model) -> str:
@@ -137,11 +159,7 @@ def checksum(model: keras.Model) -> str:
 
 def expect_embedding_model(model: keras.Model) -> None:
     """Raises a ValueError unless a model maps images (B, H, W, 3) to embeddings (B, D)."""
-    if any(isinstance(layer, Proxies) for layer in model.layers):
-        raise ValueError(
-            "Expected an embedding model; received the model to train, with proxies. Give "
-            "model.get_layer('embedding_model') of it."
-        )
+    _expect_one_input_and_output(model)
     image_shape = model.input_shape[1:]
     is_rgb = len(image_shape) == 3 and None not in image_shape and image_shape[-1] == 3
     if not is_rgb or len(model.output_shape) != 2:

@@ -135,7 +135,7 @@ def make_recall(
         embedding_model=embedder,
         map_at_r=config.evaluation.map_at_r,
         values={k: v for k, v in last_row.items() if k.startswith(("recall_at_", "map_at_r"))},
-        jit_compile=assembly.jit_compile(config.training.jit_compile),
+        jit_compile=assembly.jit_compile(config, embedder.distribute_strategy),
     )
 
 

@@ -3,14 +3,15 @@
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from pa_keras import assembly, loss_choice, run_callbacks
 from pa_keras.config import FitConfig
 from pa_keras.datasets import Dataset
 from pa_keras.pipelines import repeats, steps_per_epoch
 from pa_keras.pipelines.sampling import expect_counts
+from pa_keras.retrieval.metrics import as_ks
 from pa_keras.training.chunks import expect_chunks
-from pa_keras.training.evaluation import expect_ks
 from pa_keras.training.phases import phases
 from pa_keras.training.profiling import profiled_steps
 from pa_keras.training.progress import Progress
@@ -22,14 +23,13 @@ def check(
     config: FitConfig, dataset: Dataset, selection: Dataset | None, model: keras.Model
 ) -> None:
     """Makes each part once, so that a setting out of its range is met before a folder is made."""
-    expect_ks(config.evaluation.ks)
+    as_ks(config.evaluation.ks)
     extra = config.augmentation.extra
     if config.training.deterministic and extra is not None and not repeats(extra):
         raise ValueError(
             f"Expected an augmentation that repeats, for training.deterministic; received {extra} "
             "of keras_cv, which draws anew each time. Take a layer of keras.layers."
         )
-    check_devices(config, model)
     assembly.make_evaluation_batches(config, dataset.queries, model.distribute_strategy)
     assembly.make_batches(config, dataset.train, "none", model.distribute_strategy)
     loss_choice.make_loss(config, dataset.train.num_classes)
@@ -43,8 +43,13 @@ def check(
         run_callbacks.make_recall(config, selection, model, {})
 
 
-def check_devices(config: FitConfig, model: keras.Model) -> None:
-    """What depends on the devices, which a resumed run may change."""
+def check_devices(config: FitConfig, strategy: tf.distribute.Strategy) -> None:
+    """Refuses settings that the devices cannot train with; a resumed run may have other devices.
+
+    Args:
+        config: The resolved settings.
+        strategy: The devices. A dry run of several workers has those of one process.
+    """
     training = config.training
     expect_counts(steps_per_execution=training.steps_per_execution)
     if training.strategy == "multi_worker" and training.steps_per_execution > 1:
@@ -53,5 +58,6 @@ def check_devices(config: FitConfig, model: keras.Model) -> None:
             f"step at a time there; received {training.steps_per_execution}. Leave it out, or, "
             "to resume, take another strategy."
         )
-    replicas = model.distribute_strategy.num_replicas_in_sync
+    assembly.jit_compile(config, strategy)
+    replicas = strategy.num_replicas_in_sync
     expect_chunks(training.batch_chunks, config.batches.batch_size, replicas)

@@ -141,7 +141,7 @@ def _fit(
         callbacks,
         saver,
         config.model.batch_norm,
-        assembly.jit_compile(config.training.jit_compile),
+        assembly.jit_compile(config, strategy),
         config.training.steps_per_execution,
         statistics_in_warmup=config.recipe == "reference",
         verbose=verbose if saver.writes else 0,

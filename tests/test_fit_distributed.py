@@ -162,8 +162,8 @@ def test_steps_in_one_execution_are_not_for_several_processes(arguments, tmp_pat
     assert codes == [1] and "to resume, take another strategy" in errors[0]
 
 
-def on_two_cpus(*arguments):
-    """What fit prints on two replicas of one process."""
+def run_on_two_cpus(*arguments):
+    """A run of fit on two replicas of one process."""
     program = (
         "import sys, tensorflow as tf\n"
         "cpu = tf.config.list_physical_devices('CPU')[0]\n"
@@ -173,13 +173,41 @@ def on_two_cpus(*arguments):
         "fit.main(sys.argv[1:])\n"
     )
     command = [sys.executable, "-c", program, "--training.strategy=mirrored", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def on_two_cpus(*arguments):
+    """What fit prints on two replicas of one process."""
+    done = run_on_two_cpus(*arguments)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
 
 def test_replicas_of_one_process_equal_one(arguments, alone, tmp_path):
     on_two_cpus(*arguments, f"--run-dir={tmp_path}/run")
+    assert_same_run(tmp_path / "run", alone)
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "--resume", None])
+def test_xla_is_refused_on_replicas_before_training(arguments, tmp_path, flag):
+    run = f"--run-dir={tmp_path}/run"
+    if flag == "--resume":  # of a run that was begun on one device
+        fit.main([*arguments, run, "--training.jit_compile=true", "--training.epochs=1"])
+        arguments, before = [], (tmp_path / "run" / "fit.log").read_bytes()
+    else:
+        arguments = [*arguments, "--training.jit_compile=true"]
+    done = run_on_two_cpus(*arguments, run, *([flag] if flag else []))
+    assert done.returncode == 1
+    assert "jit_compile to be auto or false for 2 replicas" in done.stderr.splitlines()[-1]
+    if flag == "--resume":
+        assert (tmp_path / "run" / "fit.log").read_bytes() == before
+    else:
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_cluster_of_one_worker_trains(arguments, alone, tmp_path):
+    codes, _, errors = finish(start(1, *arguments, f"--run-dir={tmp_path}/run"))
+    assert codes == [0], errors
     assert_same_run(tmp_path / "run", alone)
 
 

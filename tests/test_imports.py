@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,13 +108,36 @@ def test_the_library_imports_rare_packages_only_where_they_are_used():
     assert result.stdout.strip() == "[]", result.stderr
 
 
-def test_another_backend_is_a_clear_error(tmp_path):
+def test_another_backend_is_a_clear_error():
     result = run("import pa_keras", KERAS_BACKEND="jax")
     assert "KERAS_BACKEND=tensorflow" in result.stderr
-    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
-    environment = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": ""}
-    result = run("import os; del os.environ['KERAS_BACKEND']; import pa_keras", **environment)
-    assert "its backend is 'torch'" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["", "{bad", '{"backend": "tensorflow"}', "\xff"])
+@pytest.mark.parametrize("command", ["import pa_keras", "from pa_keras import fit; fit.main()"])
+def test_settings_that_keras_ignores_are_ignored(tmp_path, text, command):
+    (tmp_path / "keras.json").write_bytes(text.encode("latin-1"))
+    result = run(f"import sys; sys.argv[1:] = ['--help']; {command}", KERAS_HOME=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "Expected the settings of Keras in .*keras.json; received .1.. Delete the file"),
+        ('{"image_data_format": "channels_first"}', "Expected .* to be 'channels_last'.*it is"),
+        ('{"backend": "torch"}', "Expected .* its backend is 'torch'"),
+    ],
+)
+def test_settings_of_keras_that_cannot_work_are_a_clear_error(tmp_path, text, message):
+    (tmp_path / "keras.json").write_text(text)
+    result = run("import pa_keras", KERAS_HOME=str(tmp_path), KERAS_BACKEND="")
+    assert re.search(f"ImportError: {message}", result.stderr.splitlines()[-1])
+
+
+def test_the_settings_of_an_imported_keras_count():
+    first = "import keras; keras.config.set_image_data_format('channels_first'); import pa_keras"
+    assert "it is 'channels_first'" in run(first).stderr
 
 
 @pytest.mark.parametrize("name", pa_keras.__all__)

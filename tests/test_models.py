@@ -152,6 +152,19 @@ def test_a_wrong_embedding_size(embedding_size):
         embedding_model("conv4", embedding_size, SIZE, weights=None)
 
 
+def test_integers_of_numpy_build_a_model_that_is_saved(tmp_path):
+    number = np.int64
+    embedder = embedding_model("conv4", number(8), np.array(SIZE), weights=None, seed=number(3))
+    model = with_proxies(embedder, number(4), number(2), seed=number(5))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.output_shape == (None, 4, 2)
+    same = with_proxies(embedding_model("conv4", 8, SIZE, None, seed=3), 4, 2, seed=5)
+    for name in ("embedding_model", "proxies"):
+        weights = [each.get_layer(name).get_weights()[-1] for each in (loaded, same)]
+        np.testing.assert_array_equal(*weights)
+
+
 def test_a_wrong_batch_norm():
     with pytest.raises(ValueError, match="one of train, frozen, frozen_statistics; received 'off'"):
         embedding_model("conv4", 8, SIZE, weights=None, batch_norm="off")
@@ -161,6 +174,35 @@ def test_too_few_classes():
     embedder = embedding_model("conv4", 8, SIZE, weights=None)
     with pytest.raises(ValueError, match="num_classes of 2 or more; received 1"):
         with_proxies(embedder, 1)
+
+
+class Subclassed(keras.Model):
+    def call(self, images):
+        return images
+
+
+INPUTS = [keras.Input((4,)), keras.Input((4,))]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (keras.Model(INPUTS, keras.layers.Add()(INPUTS)), "one output; received one with 2 and 1"),
+        (keras.Model(INPUTS[0], [INPUTS[0] * 2, INPUTS[0]]), "one output; received one with 1 and"),
+        (keras.Sequential([keras.layers.Dense(3)]), "with keras.Input; received a Sequential"),
+        (Subclassed(), "shape is known, .* received a Subclassed without"),
+        ("model.keras", "shape is known, .* received a str without"),
+        (
+            with_proxies(keras.Model(INPUTS[0], INPUTS[0] * 2), 3),
+            "the model to train, with proxies",
+        ),
+    ],
+)
+def test_what_cannot_have_proxies(model, message):
+    with pytest.raises(ValueError, match=message):
+        with_proxies(model, 4)
+    with pytest.raises(ValueError, match=message):
+        expect_embedding_model(model)
 
 
 def test_a_feature_map_is_no_embedding():

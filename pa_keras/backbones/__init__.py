@@ -2,8 +2,9 @@
 
 import difflib
 import functools
+import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
@@ -35,7 +36,7 @@ def names() -> list[str]:
     return sorted(_builders())
 
 
-def build(name: str, image_size: tuple[int, int], weights: str | Path | None) -> keras.Model:
+def build(name: str, image_size: int | tuple[int, int], weights: str | Path | None) -> keras.Model:
     """Builds a backbone which scales the pixels itself.
 
     Args:
@@ -43,7 +44,7 @@ def build(name: str, image_size: tuple[int, int], weights: str | Path | None) ->
             `googlenet` and `torch_resnet18`, 34, 50, 101, the networks of the paper;
             `efficientnet_lite0` to 4; `conv4`: `names()` lists all these. Or `keras_hub/PRESET`,
             with the name or the folder of a preset of keras_hub.
-        image_size: (height, width) of the images in pixels.
+        image_size: (height, width) of the images in pixels, or one number for both.
         weights: "imagenet", which for keras_hub means the preset's own; None for random ones
             (`keras.utils.set_random_seed` repeats them); or a file: `.weights.h5` or `.h5` of this
             backbone, and for the networks of the paper and EfficientNet-Lite a `.pth` of PyTorch.
@@ -108,14 +109,18 @@ def _slots(name: str, backbone: keras.Model) -> dict[str, torch_weights.Slot]:
     return (efficientnet_lite.slots if is_lite else torch_weights.slots_by_layer_names)(backbone)
 
 
-def _checked_size(image_size: tuple[int, int]) -> tuple[int, int]:
-    pair = tuple(image_size) if isinstance(image_size, (list, tuple)) else ()
-    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+def _checked_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    sides = image_size if isinstance(image_size, Iterable) else (image_size, image_size)
+    try:
+        height, width = (operator.index(side) for side in sides)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
         raise ValueError(
             f"Expected image_size as (height, width) in pixels; received {image_size!r}. "
             "Use for example (224, 224)."
         )
-    return pair
+    return height, width
 
 
 def _checked_file(name: str, weights: str | Path) -> Path:

@@ -65,7 +65,8 @@ class TrainingConfig:
     """Keras dtype policy. Embeddings and loss are float32 in all of them."""
 
     jit_compile: Literal["auto"] | bool = "auto"
-    """XLA: auto turns it on with a GPU alone, since on a CPU it slows convolutions down."""
+    """Compile the training step by XLA: auto does so for one replica in one process on a GPU,
+    unless deterministic is set. On a CPU XLA slows convolutions down; a TPU always uses it."""
 
     batch_chunks: int = 1
     """Parts of a batch that go through the network one after another: the same gradients, with the

@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pa_keras.layers.arguments import as_integer
+
 Tensor = keras.KerasTensor | tf.Tensor
 
 
@@ -35,8 +37,8 @@ class Proxies(keras.layers.Layer):
         float32.
 
     Raises:
-        ValueError: num_classes below 2 or centers_per_class below 1; embeddings that are not of
-            rank 2.
+        ValueError: num_classes below 2, centers_per_class below 1, or one that is no integer;
+            embeddings that are not of rank 2.
 
     Example:
         >>> cosines = Proxies(98)(keras.random.normal((4, 512)))
@@ -57,16 +59,12 @@ class Proxies(keras.layers.Layer):
     ) -> None:
         # Half precision would round a cosine by more than the margins between classes.
         super().__init__(name=name, autocast=False, **{**base_options, "dtype": "float32"})
-        if num_classes < 2:
-            raise ValueError(f"Expected num_classes of 2 or more; received {num_classes}.")
-        if centers_per_class is not None and centers_per_class < 1:
-            raise ValueError(
-                f"Expected centers_per_class of 1 or more, or None; received {centers_per_class}."
-            )
-        self.num_classes = num_classes
+        self.num_classes = as_integer("num_classes", num_classes, least=2)
+        if centers_per_class is not None:
+            centers_per_class = as_integer("centers_per_class", centers_per_class, least=1)
         self.centers_per_class = centers_per_class
         self.regularizer = keras.regularizers.get(regularizer)
-        self.seed = seed
+        self.seed = None if seed is None else as_integer("seed", seed)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if len(input_shape) != 2 or input_shape[-1] is None:

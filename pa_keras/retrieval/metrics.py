@@ -4,13 +4,32 @@ The mean of the values over the queries is the metric. Queries without a right a
 are left out before: no search could answer them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from pa_keras.retrieval.relevance import check_answerable, matches, num_relevant
 from pa_keras.retrieval.search import Method, search
+
+
+def as_ks(ks: int | npt.ArrayLike) -> tuple[int, ...]:
+    """The Ks of Recall@K as plain integers.
+
+    Args:
+        ks: One K, or several as a sequence or an array of integers; each is at least 1.
+
+    Raises:
+        ValueError: There is no K, or one is below 1 or no integer.
+
+    Example:
+        >>> as_ks(1), as_ks(np.array([1, 10]))
+        ((1,), (1, 10))
+    """
+    array = np.asarray(list(ks) if isinstance(ks, Iterable) else ks)
+    if array.dtype.kind not in "iu" or array.ndim > 1 or not array.size or array.min() < 1:
+        raise ValueError(f"Expected ks as one integer or more, each 1 or more; received ks={ks}.")
+    return tuple(map(int, np.atleast_1d(array)))
 
 
 def recall_at_k(found: npt.ArrayLike, k: int) -> np.ndarray:
@@ -115,7 +134,7 @@ def per_query_metrics(
     indices: npt.ArrayLike,
     query_labels: npt.ArrayLike,
     gallery_labels: npt.ArrayLike | None = None,
-    ks: Sequence[int] = (1, 2, 4, 8),
+    ks: int | Sequence[int] = (1, 2, 4, 8),
 ) -> dict[str, np.ndarray]:
     """Every metric of every query that has a right answer.
 
@@ -124,15 +143,16 @@ def per_query_metrics(
             all the gallery there is: beyond it nothing is found, so that any K is allowed.
         query_labels: int (Q,).
         gallery_labels: int (N,). Default None: leave-one-out among the queries.
-        ks: the Ks. Default (1, 2, 4, 8).
+        ks: one K or several, as integers. Default (1, 2, 4, 8).
 
     Returns:
         dict of float (Q',), by the names recall_at_K, precision_at_K, r_precision and map_at_r, and
         first_hit_rank, int; Q' counts the queries with a right answer.
 
     Raises:
-        ValueError: too few neighbours; no query has a right answer.
+        ValueError: too few neighbours; no query has a right answer; a K below 1.
     """
+    ks = as_ks(ks)
     relevant = num_relevant(query_labels, gallery_labels)
     answerable = check_answerable(relevant)
     searched = query_labels if gallery_labels is None else gallery_labels
@@ -155,7 +175,7 @@ def retrieval_metrics(
     query_labels: npt.ArrayLike,
     gallery: npt.ArrayLike | None = None,
     gallery_labels: npt.ArrayLike | None = None,
-    ks: Sequence[int] = (1, 2, 4, 8),
+    ks: int | Sequence[int] = (1, 2, 4, 8),
     method: Method = "auto",
 ) -> dict[str, float]:
     """Search, and the mean of every metric over the queries that have a right answer.
@@ -168,7 +188,7 @@ def retrieval_metrics(
         query_labels: int (Q,).
         gallery: floating (N, D), unit rows. Default None: leave-one-out among the queries.
         gallery_labels: int (N,), given if and only if `gallery` is.
-        ks: the Ks. Default (1, 2, 4, 8).
+        ks: one K or several, as integers. Default (1, 2, 4, 8).
         method: as of `nearest_neighbours`. Default "auto".
 
     Returns:
@@ -184,6 +204,7 @@ def retrieval_metrics(
         >>> retrieval_metrics(points, [0, 0, 1, 1], ks=(1,))["recall_at_1"]
         0.75
     """
+    ks = as_ks(ks)
     query_labels = _labels("query_labels", query_labels, queries)
     if (gallery is None) != (gallery_labels is None):
         raise ValueError(

@@ -21,7 +21,7 @@ class Embedder:
     embeds its part, and every worker gets the whole.
 
     Args:
-        model: a built keras model, images (B, H, W, 3) -> embeddings (B, D).
+        model: a keras model, images (B, H, W, 3) -> embeddings (B, D); it may be subclassed.
         jit_compile: whether to compile by XLA; not for a CPU, where it makes backbones several
             times slower. Default False.
 
@@ -31,12 +31,15 @@ class Embedder:
         >>> model = keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
         >>> Embedder(model)([np.ones((2, 4, 4, 3)), np.ones((1, 4, 4, 3))]).shape
         (3, 3)
+
+    Raises:
+        ValueError: The model has several inputs.
     """
 
     def __init__(self, model: keras.Model, jit_compile: bool = False) -> None:
         self.model = model
         network = folded(model)
-        image_shape = tuple(model.input_shape)[1:]
+        self._input_shape = _input_shape(model)
 
         def embed_part(images: tf.Tensor) -> tf.Tensor:
             return tf.cast(network(images, training=False), tf.float32)
@@ -48,9 +51,16 @@ class Embedder:
         # Each size of a batch costs XLA a compilation, and a GPU the search for its kernels. A CPU
         # would only compute more.
         self._fills_up = jit_compile or bool(tf.config.list_physical_devices("GPU"))
-        # An open batch size, so that a batch of any size runs the same trace.
-        signature = [tf.TensorSpec((None, *image_shape), tf.float32)]
-        self._step = tf.function(embed_part, input_signature=signature, jit_compile=jit_compile)
+        # An open batch size, so that a batch of any size runs the same trace. Without a known shape
+        # the first two sizes are traced.
+        known = self._input_shape is not None
+        signature = [tf.TensorSpec(self._input_shape, tf.float32)] if known else None
+        self._step = tf.function(
+            embed_part,
+            input_signature=signature,
+            jit_compile=jit_compile,
+            reduce_retracing=not known,
+        )
         self._shared_step = tf.function(embed_shared, autograph=False)
 
     def __call__(
@@ -89,9 +99,9 @@ class Embedder:
         if isinstance(images, tf.distribute.DistributedValues):
             return self._shared_step(images).numpy()
         images = tf.cast(images, tf.float32)
-        if not images.shape.is_compatible_with((None, *self.model.input_shape[1:])):
+        if not images.shape.is_compatible_with(self._input_shape):
             raise ValueError(
-                f"Expected batches of images of shape {self.model.input_shape}; received "
+                f"Expected batches of images of shape {self._input_shape}; received "
                 f"{tuple(images.shape)}; batch and resize them as for training."
             )
         number = len(images)
@@ -115,6 +125,37 @@ def embed(
         progress: show a progress bar. Default False.
     """
     return Embedder(model)(batches, total=total, progress=progress)
+
+
+def expects_raw_pixels(model: keras.Model) -> bool:
+    """Whether a layer of the model scales pixels of 0..255, as those of every backbone here do.
+
+    Example:
+        >>> from pa_keras import embedding_model
+        >>> expects_raw_pixels(embedding_model("conv4", 8, (16, 16), weights=None))
+        True
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Rescaling):
+            # To a narrow range, or for networks of Caffe to one around the mean of each channel.
+            narrow = np.max(np.abs(layer.scale)) < 0.1
+            if narrow or np.max(np.abs(layer.offset)) > 10:
+                return True
+        if isinstance(layer, keras.Model) and expects_raw_pixels(layer):
+            return True
+    return False
+
+
+def _input_shape(model: keras.Model) -> tuple[int | None, ...] | None:
+    """Shape of a batch, such as (None, 224, 224, 3); None of a model that is no graph of layers."""
+    if not (model.built and hasattr(model, "inputs")):
+        return None
+    if len(model.inputs) != 1:
+        raise ValueError(
+            f"Expected an embedding model with one input, a batch of images; received "
+            f"{len(model.inputs)} inputs of shapes {[tuple(each.shape) for each in model.inputs]}."
+        )
+    return (None, *model.inputs[0].shape[1:])
 
 
 def _stacked(parts: list[np.ndarray]) -> np.ndarray:

@@ -15,6 +15,7 @@ from pa_keras.retrieval import (
     per_query_metrics,
     search,
 )
+from pa_keras.retrieval.metrics import as_ks
 from pa_keras.training.embedding import embed
 
 
@@ -101,7 +102,7 @@ def evaluate(
     *,
     crop_fraction: float = 0.875,
     batch_size: int = 256,
-    ks: Sequence[int] = (1, 2, 4, 8),
+    ks: int | Sequence[int] = (1, 2, 4, 8),
     method: str = "auto",
     progress: bool = True,
 ) -> Evaluation:
@@ -113,7 +114,7 @@ def evaluate(
         gallery: images to search in. None: each query searches all the others.
         crop_fraction: of the evaluation preprocessing, as the model was trained for.
         batch_size: images embedded at once.
-        ks: the K of Recall@K and Precision@K.
+        ks: the K of Recall@K and Precision@K, one or several.
         method: "auto", "exact" or "scann".
         progress: whether to show a progress bar.
 
@@ -128,7 +129,7 @@ def evaluate(
         >>> evaluate(model, dataset.queries).metrics["recall_at_1"]  # doctest: +SKIP
         0.81
     """
-    expect_ks(ks)
+    ks = as_ks(ks)
 
     def embeddings(images: Images) -> np.ndarray:
         return embed_images(model, images, crop_fraction, batch_size, progress)
@@ -184,9 +185,3 @@ def embed_images(
         crop_fraction=crop_fraction,
     )
     return embed(model, batches, total=len(images), progress=progress)
-
-
-def expect_ks(ks: Sequence[int]) -> None:
-    """Raises ValueError unless there is a K, and each is 1 or more."""
-    if not ks or min(ks) < 1:
-        raise ValueError(f"Expected ks of 1 or more, at least one; received {tuple(ks)}.")

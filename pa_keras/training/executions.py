@@ -20,7 +20,7 @@ class WholeEpochs(keras.callbacks.Callback):
 
     Example:
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-        >>> model.compile("sgd", "mse", steps_per_execution=4, jit_compile=False)
+        >>> model.compile("sgd", "mse", steps_per_execution=4)
         >>> callbacks = [progress, WholeEpochs(progress)]  # doctest: +SKIP
     """
 

@@ -34,12 +34,13 @@ def two_rate_adamw(
         rate that changes be a schedule.
 
     Raises:
-        ValueError: the model has no `Proxies` layer; weight_decay below 0; clip_value not above 0.
+        ValueError: the model has no `Proxies` layer, or is not built yet; weight_decay below 0;
+            clip_value not above 0.
 
     Example:
         >>> from pa_keras.models import embedding_model, with_proxies
         >>> model = with_proxies(embedding_model("conv4", 64, (32, 32), weights=None), 98)
-        >>> model.compile(two_rate_adamw(model, 1e-4, 1e-2), loss="mse", jit_compile=False)
+        >>> model.compile(two_rate_adamw(model, 1e-4, 1e-2), loss="mse")
 
     Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, section 4.2.
     """
@@ -53,6 +54,13 @@ def two_rate_adamw(
     def with_rate(rate: float | schedules.LearningRateSchedule) -> keras.optimizers.Optimizer:
         return adamw(rate, weight_decay, clip_value)
 
+    unbuilt = [layer.name for layer in proxies if not layer.built]
+    if unbuilt:
+        raise ValueError(
+            f"Expected a model that is built, whose proxies have paths to find them by; the layer "
+            f"{unbuilt[0]!r} has no weights yet. Let the model start with keras.Input, or call it "
+            "once on images, and make the optimizer then."
+        )
     # The map's keys are regular expressions for whole paths of variables.
     own = {re.escape(layer.proxies.path): with_rate(proxies_learning_rate) for layer in proxies}
     return keras.optimizers.MultiOptimizer(

@@ -32,6 +32,9 @@ def reference_optimizers(
         weight_decay: decoupled, of all weights. Default 1e-4.
         clip_value: each component of the gradients is clipped to +- this, > 0. None: not clipped.
 
+    Raises:
+        ValueError: the model has no such layer.
+
     Returns:
         First epoch of a phase -> its optimizer; to be called once for each phase, in their order.
         It raises a ValueError for weight_decay below 0 or clip_value not above 0.
@@ -40,7 +43,7 @@ def reference_optimizers(
         >>> from pa_keras.models import embedding_model, with_proxies
         >>> model = with_proxies(embedding_model("conv4", 64, (32, 32), weights=None), 98)
         >>> phase = reference_optimizers(model, lambda epoch: 1e-4, lambda epoch: 1e-2)
-        >>> model.compile(phase(0), loss="mse", jit_compile=False)
+        >>> model.compile(phase(0), loss="mse")
 
     Source: the code that the authors of Proxy-Anchor (CVPR 2020) published, train.py.
     """
@@ -48,8 +51,14 @@ def reference_optimizers(
     def with_rate(rate: float | schedules.LearningRateSchedule) -> keras.optimizers.Optimizer:
         return adamw(rate, weight_decay, clip_value)
 
+    inner = [layer for layer in model.layers if layer.name == "embedding_model"]
+    if not (inner and inner[0].built):
+        raise ValueError(
+            f"Expected a model of with_proxies(embedding_model, num_classes); received "
+            f"{model.name!r} without a built layer 'embedding_model'."
+        )
     embedding = with_rate(learning_rate(0))
-    weights = model.get_layer("embedding_model").get_layer("embedding").weights
+    weights = inner[0].get_layer("embedding").weights
     # The map's keys are regular expressions for whole paths of variables.
     kept = {re.escape(variable.path): embedding for variable in weights}
     for layer in model.layers:

@@ -195,13 +195,16 @@ def existing_run_folder(run_dir: str | None) -> RunFolder:
     folder = RunFolder(Path(run_dir or ""))
     if run_dir is not None and folder.state.is_dir() and not folder.config.exists():
         raise FileNotFoundError(
-            f"Expected --run-dir to be the folder of a run; that in {run_dir} was stopped before "
-            "it began, and nothing is lost. Start it anew, without --resume."
+            f"Expected the folder of a run; that in {run_dir} was stopped before it began, and "
+            "nothing is lost. Start it again, without --resume."
         )
     if run_dir is None or not folder.config.exists():
+        there = "which is there but has none" if folder.path.exists() else "which does not exist"
+        there = "a file: give a model by --model" if folder.path.is_file() else there
+        received = "none" if run_dir is None else f"{run_dir!r}, {there}"
         raise FileNotFoundError(
-            "Expected --run-dir to be the folder of a run, with its config.yaml; received "
-            f"{run_dir!r}. See what is in runs/."
+            f"Expected the folder of a run, with its config.yaml; received {received}. Runs are in "
+            "runs/, if --run-dir did not say otherwise."
         )
     return folder
 

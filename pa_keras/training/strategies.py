@@ -48,7 +48,22 @@ def make_strategy(name: Name, cluster: clusters.Cluster = "auto") -> tf.distribu
 
 def several_processes(strategy: tf.distribute.Strategy) -> bool:
     """Whether other processes train on the same batches."""
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return False
+    cluster = strategy.cluster_resolver.cluster_spec()
+    return sum(cluster.num_tasks(job) for job in cluster.jobs) > 1
+
+
+def device_kind(strategy: tf.distribute.Strategy) -> Literal["CPU", "GPU", "TPU"]:
+    """The kind of device that trains: a TPU, else a GPU if TensorFlow sees one, else the CPU.
+
+    Example:
+        >>> device_kind(make_strategy("none"))
+        'CPU'
+    """
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return "TPU"
+    return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -1,5 +1,6 @@
 """Finding a trained embedding model, the settings it was trained with, and its data."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import yaml
 from pa_keras.datasets import Dataset, Images, hold_out_classes
 from pa_keras.models import expect_embedding_model
 from pa_keras.training.data import load_checked
-from pa_keras.training.run_folder import existing_run_folder
+from pa_keras.training.run_folder import RunFolder, existing_run_folder
 
 
 def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[str, Any]]:
@@ -23,7 +24,8 @@ def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[
         The model, and the settings of its run as they stand in config.yaml, empty for a file.
 
     Raises:
-        ValueError: neither or both are given; the model does not give (batch, D) of images.
+        ValueError: neither or both are given; the file is damaged or of another kind; the model
+            does not give (batch, D) of images.
         FileNotFoundError: there is no such run, it has no best model yet, or no such file.
 
     Example:
@@ -34,18 +36,55 @@ def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[
             f"Expected either a run or a model; received run={run!r} and model={model!r}. Give "
             "--run DIR, or --model FILE.keras."
         )
-    settings: dict[str, Any] = {}
-    if run is not None:
-        settings = yaml.safe_load(existing_run_folder(run).config.read_text())
+    settings = {} if run is None else _settings(existing_run_folder(run).config)
     path = model_path(run, model)
-    if not path.is_file():
+    if run is not None and not path.is_file():
         raise FileNotFoundError(
             f"Expected a trained model in {path}; there is none. A run has one after its first "
             "evaluated epoch: let it train on with --resume."
         )
-    loaded = keras.saving.load_model(path, compile=False)
+    loaded = _loaded(path)
     expect_embedding_model(loaded)
     return loaded, settings
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        settings = " ".join(str(error).split())
+    if not isinstance(settings, dict):
+        raise ValueError(
+            f"Expected the settings of a run in {path}; received {settings or 'an empty file'}. If "
+            "you have its model, give that alone: --model FILE.keras --dataset NAME."
+        )
+    return settings
+
+
+def _loaded(path: Path) -> keras.Model:
+    if path.is_dir():
+        is_run = RunFolder(path).config.exists()
+        advice = f"Give that run: --run {path}" if is_run else "Give the .keras file itself"
+        raise FileNotFoundError(
+            f"Expected --model to be a .keras file; {path} is a folder. {advice}."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected --model to be a .keras file; there is no file {path}. Check its path, or "
+            "give the folder of a run: --run DIR."
+        )
+    try:
+        if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+            raise ValueError("it is no zip archive, as .keras files are")
+        return keras.saving.load_model(path, compile=False)
+    # What Keras raises depends on where it stumbles: at the archive, its files, or a class.
+    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
+        reason = " ".join(str(error).split()).rpartition("Exception encountered: ")[2]
+        raise ValueError(
+            f"Expected a model that Keras {keras.__version__} can load; {path}, of "
+            f"{path.stat().st_size:,} bytes, is not: {reason:.300}. The file may be damaged, of "
+            "another kind, or have layers of classes that are not imported here."
+        ) from error
 
 
 def model_path(run: str | None, model: str | None) -> Path:

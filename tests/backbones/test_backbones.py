@@ -1,5 +1,6 @@
 """Backbones by name: what is built, and what is refused."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -39,7 +40,14 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, nearest):
         backbones.build(name, (32, 32), None)
 
 
-@pytest.mark.parametrize("image_size", [224, (224,), (0, 224), (224.0, 224), "224", None])
+@pytest.mark.parametrize("image_size", [32, np.int64(32), [32, 32], np.array([32, 32])])
+def test_image_sizes_of_one_number_and_of_numpy(image_size, tmp_path):
+    backbone = backbones.build("conv4", image_size, None)
+    backbone.save(tmp_path / "a.keras")
+    assert keras.saving.load_model(tmp_path / "a.keras").input_shape == (None, 32, 32, 3)
+
+
+@pytest.mark.parametrize("image_size", [0, (224,), (0, 224), (224.0, 224), "224", None])
 def test_an_image_size_that_is_no_pair_of_pixels(image_size):
     with pytest.raises(ValueError, match=r"Expected image_size as \(height, width\)"):
         backbones.build("conv4", image_size, None)

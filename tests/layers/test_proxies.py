@@ -122,5 +122,12 @@ def test_round_trip_of_a_trained_model(tmp_path):
 def test_bad_input():
     with pytest.raises(ValueError, match="num_classes of 2"):
         Proxies(1)
+    for number in (2.5, 5.0, "5", None):
+        with pytest.raises(ValueError, match="num_classes of 2 or more; received"):
+            Proxies(number)
+    with pytest.raises(ValueError, match="centers_per_class of 1 or more; received 2.5"):
+        Proxies(3, 2.5)
+    with pytest.raises(ValueError, match="seed as an integer; received 0.5"):
+        Proxies(3, seed=0.5)
     with pytest.raises(ValueError, match="Pool the features"):
         Proxies(3)(np.zeros((2, 5, 5, 4)))

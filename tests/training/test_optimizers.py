@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pa_keras.layers import Proxies
+from pa_keras.training import reference_optimizers
 from pa_keras.training.optimizers import adamw, decayed, two_rate_adamw
 
 
@@ -44,6 +45,18 @@ def test_a_model_without_proxies_is_refused():
     inputs = keras.Input((3,))
     with pytest.raises(ValueError, match="with_proxies"):
         two_rate_adamw(keras.Model(inputs, keras.layers.Dense(2)(inputs)), 1e-3, 1e-1)
+
+
+def test_a_model_that_is_not_built_is_refused():
+    model = keras.Sequential([keras.layers.Dense(2), Proxies(4)])
+    with pytest.raises(
+        ValueError, match="a model that is built, .* layer 'proxies' has no weights"
+    ):
+        two_rate_adamw(model, 1e-3, 1e-1)
+    model(np.zeros((1, 3)))
+    two_rate_adamw(model, 1e-3, 1e-1)
+    with pytest.raises(ValueError, match="with_proxies.* without a built layer 'embedding_model'"):
+        reference_optimizers(model, lambda epoch: 1e-3, lambda epoch: 1e-1)
 
 
 def test_cosine_falls_from_the_peak_to_one_percent():

@@ -176,17 +176,173 @@ def test_an_array_is_embedded_in_batches(monkeypatch):
 IMAGES, LABELS = coloured_images(1)
 
 
+@pytest.mark.parametrize("ks", [1, np.int64(1), np.array([1, 8]), range(1, 3)])
+def test_one_k_or_an_array_of_them(ks):
+    callback = RecallAtK((IMAGES, LABELS), ks=ks)
+    _, history = fit([callback], epochs=1)
+    names = {name for name in history.history if name.startswith("recall_at_")}
+    assert names == {f"recall_at_{k}" for k in np.atleast_1d(ks)}
+    assert all(type(k) is int for k in callback.ks)
+
+
+def expected_recall(model):
+    return retrieval_metrics(embed(embedding_part(model), [IMAGES]), LABELS)["recall_at_1"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The images as PNG files in class folders, a class in the order of its images."""
+    for number, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
+        path = tmp_path / f"class {label}" / f"{number:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        keras.utils.save_img(path, image, scale=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("mode", ["int", "categorical"])
+def test_a_folder_that_keras_shuffles(folder, mode):
+    def batches(**options):
+        return keras.utils.image_dataset_from_directory(
+            folder, image_size=(4, 4), batch_size=7, verbose=False, **options
+        )
+
+    shuffled = batches(label_mode=mode)
+    model, history = fit([RecallAtK(shuffled), RecallAtK(shuffled, shuffled, prefix="shop_")], 1)
+    in_order = embed(embedding_part(model), batches(shuffle=False))  # in the order of LABELS
+    expected = retrieval_metrics(in_order, LABELS)["recall_at_1"]
+    assert history.history["recall_at_1"][0] == pytest.approx(expected)
+    assert history.history["shop_recall_at_1"] == [1.0]  # each image finds itself
+    alike = RecallAtK((batches(shuffle=False, label_mode=mode), LABELS))
+    _, history = fit([alike], 1, model)
+    assert history.history["recall_at_1"][0] == pytest.approx(expected_recall(model), abs=0.05)
+    with pytest.raises(ValueError, match="of queries|for the queries.*Give RecallAtK the dataset"):
+        fit([RecallAtK((shuffled, LABELS))])
+    with pytest.raises(ValueError, match="queries in the same order in each pass.*shuffle=False"):
+        fit([RecallAtK((batches(label_mode=None), LABELS))])
+
+
+def test_other_labels_than_those_of_a_late_batch_are_refused():
+    given = np.r_[LABELS[:40], np.zeros(8, int)]
+    labelled = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(10)
+    with pytest.raises(ValueError, match="image 40 is of class .*5.* and of .*0"):
+        fit([RecallAtK((labelled, given))])
+
+
+@pytest.mark.parametrize(
+    "labels", [LABELS * 1.0, LABELS[:, None], np.eye(CLASSES)[LABELS], LABELS.astype(str)]
+)
+def test_labels_as_datasets_give_them(labels):
+    labelled = tf.data.Dataset.from_tensor_slices((IMAGES, labels)).batch(10)
+    model, history = fit([RecallAtK(labelled), RecallAtK((IMAGES, labels), prefix="array_")], 1)
+    for name in ("recall_at_1", "array_recall_at_1"):
+        assert history.history[name] == [pytest.approx(expected_recall(model))]
+
+
+def test_class_ids_above_2_to_the_53_are_not_merged():
+    labels = LABELS + np.int64(2**60)
+    model, history = fit([RecallAtK((IMAGES, labels), (IMAGES, labels.astype("uint64")))], 1)
+    _, same = fit([RecallAtK((IMAGES, LABELS), (IMAGES, LABELS))], 1, model)
+    assert history.history["recall_at_8"] == [1.0] == same.history["recall_at_8"]
+
+
+class Batches(keras.utils.PyDataset):
+    """The images in batches of 7, in another order each epoch."""
+
+    def __init__(self, labels=None):
+        super().__init__()
+        self.labels, self.order = labels, np.random.default_rng(0).permutation(len(IMAGES))
+
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, place):
+        rows = self.order[7 * place : 7 * place + 7]
+        return IMAGES[rows] if self.labels is None else (IMAGES[rows], self.labels[rows])
+
+    def on_epoch_end(self):
+        self.order = np.random.default_rng(self.order[0]).permutation(len(IMAGES))
+
+
+def test_a_py_dataset():
+    model, history = fit([RecallAtK(Batches(LABELS))], 1)
+    assert history.history["recall_at_1"] == [pytest.approx(expected_recall(model))]
+    with pytest.raises(ValueError, match="labels given for the queries to be those of the batches"):
+        fit([RecallAtK((Batches(LABELS), LABELS))])
+    with pytest.raises(ValueError, match="queries in the same order in each pass"):
+        fit([RecallAtK((Batches(), LABELS))])
+    with pytest.raises(ValueError, match="labels for the queries .* received batches of images"):
+        fit([RecallAtK(Batches())])
+
+
+class Subclassed(keras.Model):
+    def __init__(self, num_classes=None):
+        super().__init__()
+        self.scale, self.flatten = keras.layers.Rescaling(1 / 255), keras.layers.Flatten()
+        self.embedding, self.unit = keras.layers.Dense(8), keras.layers.UnitNormalization()
+        self.proxies = Proxies(num_classes) if num_classes else None
+
+    def call(self, images):
+        vectors = self.unit(self.embedding(self.flatten(self.scale(images))))
+        return vectors if self.proxies is None else self.proxies(vectors)
+
+
+def test_subclassed_models():
+    embedder = Subclassed()
+    embedder.compile("adam", "mse")
+    callback = RecallAtK((dataset(IMAGES).batch(7), LABELS))
+    embedder.fit(IMAGES, np.zeros((48, 8)), verbose=0, callbacks=[callback])
+    vectors = embedder(IMAGES).numpy()
+    expected = retrieval_metrics(vectors, LABELS)["recall_at_1"]
+    assert embedder.history.history["recall_at_1"] == [pytest.approx(expected)]
+    assert callback._embedder._step.experimental_get_tracing_count() <= 3  # and one that builds
+    model = Subclassed(CLASSES)
+    model.compile("adam", ProxyAnchorLoss())
+    with pytest.raises(
+        ValueError, match="received a Subclassed .* Give RecallAtK that part as emb"
+    ):
+        fit([RecallAtK((IMAGES, LABELS))], model=model)
+    fit([RecallAtK((IMAGES, LABELS), embedding_model=embedder)], 1, model)
+
+
+def test_models_of_two_inputs_are_refused():
+    inputs = [keras.Input((4, 4, 3)), keras.Input((4, 4, 3))]
+    two = keras.Model(inputs, keras.layers.Flatten()(keras.layers.Add()(inputs)))
+    with pytest.raises(ValueError, match="with one input, .* received 2 inputs"):
+        fit([RecallAtK((IMAGES, LABELS), embedding_model=two)])
+
+
+@pytest.mark.parametrize(
+    ("images", "warned"),
+    [(IMAGES, False), (IMAGES / 255, True), (IMAGES / 127.5 - 1, True)],
+)
+def test_scaled_pixels_are_warned_of_where_the_model_scales_them(images, warned, caplog):
+    images = images.astype("float32")
+    fit([RecallAtK((images, LABELS))], epochs=2)
+    assert caplog.text.count("the model scales pixels itself and expects 0..255") == warned
+    caplog.clear()
+    pixels = keras.Input((4, 4, 3))
+    vectors = keras.layers.Dense(4)(keras.layers.Flatten()(pixels))
+    unscaled = keras.Model(pixels, keras.layers.UnitNormalization()(vectors))
+    fit([RecallAtK((images + 1e-3, LABELS), embedding_model=unscaled)], epochs=1)
+    assert "expects 0..255" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"queries": IMAGES}, r"queries as a pair \(images, labels\); received ndarray"),
+        ({"queries": IMAGES}, r"queries as a pair \(images, labels\), or .* received ndarray"),
         ({"queries": (IMAGES, LABELS[:3])}, "one label for each .* 48 images and 3 labels"),
-        ({"queries": (IMAGES, LABELS * 1.0)}, r"integers of shape \(number,\); received float64"),
-        ({"queries": (IMAGES, LABELS[:, None])}, r"received int32 of shape \(48, 1\)"),
-        ({"queries": (IMAGES[:6], np.arange(6))}, "right answer in the gallery; received 6"),
-        ({"queries": (IMAGES, LABELS), "gallery": (IMAGES, LABELS + 50)}, "received 48 without"),
+        ({"queries": (IMAGES, LABELS + 0.5)}, "integers or names of .* received float64"),
+        ({"queries": (IMAGES, np.full((48, 2), 3))}, r"received int64 of shape \(48, 2\)"),
+        ({"queries": (IMAGES[:6], np.arange(6))}, "right answer in the gallery .* received 6"),
+        (
+            {"queries": (IMAGES, LABELS), "gallery": (IMAGES, LABELS + 50)},
+            "received 48 queries without",
+        ),
         ({"queries": (IMAGES, LABELS), "ks": (0, 1)}, r"ks=\(0, 1\)"),
-        ({"queries": (IMAGES, LABELS), "every": 0}, "every=0"),
+        ({"queries": (IMAGES, LABELS), "ks": ()}, r"ks=\(\)"),
+        ({"queries": (IMAGES, LABELS), "ks": (1, 2.5)}, r"ks=\(1, 2.5\)"),
+        ({"queries": (IMAGES, LABELS), "every": 0}, "every of 1 or more; received 0"),
     ],
 )
 def test_bad_arguments_are_refused_at_once(arguments, message):
@@ -203,7 +359,7 @@ def dataset(images):
     [
         (IMAGES[:, :3], r"first batch of its gallery: Expected .*\(None, 4, 4, 3\); received"),
         (dataset(IMAGES), r"received \(4, 4, 3\); batch and resize"),
-        (dataset(IMAGES).batch(8).repeat(), "Expected finite gallery .* remove its repeat"),
+        (dataset(IMAGES).batch(8).repeat(), "Expected finite gallery .* Remove its repeat"),
         (dataset(IMAGES).batch(8).take(0), "at least one batch of images"),
     ],
 )
@@ -227,8 +383,8 @@ def test_models_that_give_no_embeddings_are_refused():
     flat = keras.Model(images, keras.layers.Conv2D(2, 3)(images))
     with pytest.raises(ValueError, match=r"received shape \(48, 2, 2, 2\)"):
         fit([RecallAtK((IMAGES, LABELS), embedding_model=flat)])
-    with pytest.raises(ValueError, match="one that is not built"):
-        embedding_part(keras.Sequential([keras.layers.Dense(2)]))
+    with pytest.raises(ValueError, match="starts with keras.Input; received a Sequential"):
+        embedding_part(keras.Sequential([keras.layers.Dense(2), Proxies(3)]))
     proxies = [Proxies(3, name=name)(long(images)) for name in "ab"]
     with pytest.raises(ValueError, match="one Proxies layer in the model; received 2"):
         embedding_part(keras.Model(images, proxies))

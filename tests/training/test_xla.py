@@ -5,15 +5,71 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pa_keras import ProxyAnchorLoss, embedding_model, fit, loss_choice, with_proxies
-from pa_keras.config import FitConfig
-from pa_keras.training import Embedder, two_rate_adamw
+from pa_keras import ProxyAnchorLoss, assembly, embedding_model, fit, loss_choice, with_proxies
+from pa_keras.config import FitConfig, TrainingConfig
+from pa_keras.training import Embedder, strategies, two_rate_adamw, xla
 from pa_keras.training.step import TrainingModel
 
 pytestmark = pytest.mark.usefixtures("float32_policy")
 
 CLASSES = 4
 LABELS = np.repeat(range(CLASSES), 3)
+
+
+@pytest.mark.parametrize(
+    ("device", "replicas", "several_processes", "deterministic", "auto", "refused"),
+    [
+        ("GPU", 1, False, False, True, None),
+        ("CPU", 1, False, False, False, None),
+        ("TPU", 1, False, False, False, None),
+        ("TPU", 8, False, False, False, None),
+        ("GPU", 2, False, False, False, "for 2 replicas, since"),
+        ("CPU", 2, False, False, False, "for 2 replicas, since"),
+        ("GPU", 1, True, False, False, "for training.strategy=multi_worker, since"),
+        ("CPU", 4, True, False, False, "for training.strategy=multi_worker, since"),
+        ("GPU", 1, False, True, False, "with training.deterministic, since"),
+        ("CPU", 1, False, True, False, "with training.deterministic, since"),
+    ],
+)
+def test_what_compiles_by_xla(device, replicas, several_processes, deterministic, auto, refused):
+    rest = device, replicas, several_processes, deterministic
+    assert xla.jit_compile("auto", *rest) is auto
+    if device == "TPU":  # its strategy compiles in any case
+        assert xla.jit_compile(True, *rest) is False
+        with pytest.raises(ValueError, match="auto or true on a TPU.* received false"):
+            xla.jit_compile(False, *rest)
+        return
+    assert xla.jit_compile(False, *rest) is False
+    if refused is None:
+        assert xla.jit_compile(True, *rest) is True
+    else:
+        with pytest.raises(ValueError, match=f"auto or false {refused}.* received true"):
+            xla.jit_compile(True, *rest)
+
+
+def test_auto_takes_the_devices_of_the_run(monkeypatch):
+    class OfTwo:
+        num_replicas_in_sync = 2
+
+    one, many = strategies.make_strategy("none"), OfTwo()
+    assert not assembly.jit_compile(FitConfig(), one)
+    monkeypatch.setattr(assembly, "device_kind", lambda strategy: "GPU")
+    assert assembly.jit_compile(FitConfig(), one)
+    assert not assembly.jit_compile(FitConfig(), many)
+    for training in (TrainingConfig(deterministic=True), TrainingConfig(strategy="multi_worker")):
+        assert not assembly.jit_compile(FitConfig(training=training), one)
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", None])
+@pytest.mark.parametrize("other", ["--deterministic", "--training.strategy=multi_worker"])
+def test_what_xla_cannot_do_is_refused_before_there_is_a_run(tmp_path, monkeypatch, other, flag):
+    # The process would wait for the others, which are not there.
+    one = strategies.make_strategy("none")
+    monkeypatch.setattr(strategies, "make_strategy", lambda *_: one)
+    arguments = ["--training.jit_compile=true", other, f"--run-dir={tmp_path}/run"]
+    with pytest.raises(SystemExit, match="Expected training.jit_compile to be auto or false"):
+        fit.main([*arguments, *([flag] if flag else [])])
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", loss_choice.KINDS)

@@ -1,0 +1,30 @@
+"""Integer arguments, as Python has them or as NumPy does."""
+
+import operator
+from typing import SupportsIndex
+
+
+def as_integer(name: str, value: SupportsIndex, least: int | None = None) -> int:
+    """A plain integer, which a model can be saved with.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: The integer, such as 16 or `np.int64(16)`.
+        least: The smallest that is allowed. Default None: any.
+
+    Raises:
+        ValueError: It is no integer, or too small.
+
+    Example:
+        >>> import numpy as np
+        >>> as_integer("num_classes", np.int64(16), least=2)
+        16
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (least is not None and number < least):
+        wanted = "as an integer" if least is None else f"of {least} or more"
+        raise ValueError(f"Expected {name} {wanted}; received {value!r}.")
+    return number
