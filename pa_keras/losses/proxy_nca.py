@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_cosines, expect_positive, own_class
 from pa_keras.losses.replicas import weighted
 from pa_keras.losses.terms import cross_entropy
 
@@ -48,8 +49,8 @@ def proxy_nca(
     eq. (4); sampling: random batches.
     """
     expect_positive("scale", scale)
-    labels, similarities = check_cosines(labels, similarities)
-    own, valid = own_class(labels, similarities)
+    classes, similarities, valid = check_cosines(labels, similarities)
+    own = own_class(classes, similarities)
     logits = 2 * scale * (similarities - 1)
     terms = weighted(cross_entropy(logits, own, target_in_denominator))
     return ops.where(valid, terms, float("nan"))
@@ -91,8 +92,10 @@ class ProxyNCALoss(keras.losses.Loss):
         self.scale = scale
         self.target_in_denominator = target_in_denominator
 
+    __call__ = call_with_exact_labels
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return proxy_nca(class_ids(y_true), y_pred, self.scale, self.target_in_denominator)
+        return proxy_nca(y_true, y_pred, self.scale, self.target_in_denominator)
 
     def get_config(self) -> dict[str, Any]:
         config = {"scale": self.scale, "target_in_denominator": self.target_in_denominator}
