@@ -29,6 +29,7 @@ SHARED_BY_COMMANDS = (
     "search_model",
 )
 LEVELS = {
+    "class_ids": -1,  # it imports no other room, and each may import it
     **dict.fromkeys(
         (
             "losses",

@@ -4,12 +4,10 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import ops
 
+from pa_keras.class_ids import EXACT_BELOW
 from pa_keras.losses import replicas
 
 TensorLike = tf.Tensor | npt.ArrayLike
-
-# From here on a floating dtype has no number for every integer, so that two classes may share one.
-_UNSAFE_FROM = {tf.bfloat16: 2**8, tf.float16: 2**11, tf.float32: 2**24, tf.float64: 2**53}
 
 
 def check_cosines(
@@ -112,19 +110,20 @@ def _class_ids(labels: tf.Tensor, alternative: str = "") -> tuple[tf.Tensor, tf.
     if len(labels.shape) == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     dtype = labels.dtype
-    numeric = dtype.is_integer or dtype.is_bool or dtype in _UNSAFE_FROM
+    exact_below = EXACT_BELOW.get(dtype.name)
+    numeric = dtype.is_integer or dtype.is_bool or exact_below
     if len(labels.shape) != 1 or not numeric:
         raise ValueError(
             f"Expected labels as integer class IDs of shape (batch,){alternative}; received "
             f"{dtype.name} of shape {tuple(labels.shape)}. Class IDs of class names are "
             "np.unique(names, return_inverse=True)[1]."
         )
-    if dtype not in _UNSAFE_FROM:
+    if not exact_below:
         return ops.cast(labels, "int64"), tf.constant(True)
     # Image generators and CSV readers give whole numbers as floats.
-    whole = ops.all((ops.floor(labels) == labels) & (ops.abs(labels) < _UNSAFE_FROM[dtype]))
+    whole = ops.all((ops.floor(labels) == labels) & (ops.abs(labels) < exact_below))
     problem = (
-        f"Expected class IDs as integers, or as whole numbers below {_UNSAFE_FROM[dtype]:,} in "
+        f"Expected class IDs as integers, or as whole numbers below {exact_below:,} in "
         f"{dtype.name}, which rounds larger ones. Give each class an integer ID"
     )
     labels, whole = _expect(whole, problem, labels)

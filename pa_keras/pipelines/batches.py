@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pa_keras.class_ids import class_ids
 from pa_keras.pipelines import preprocessing, sampling
 from pa_keras.pipelines.augmentation import make_augmentation
 from pa_keras.pipelines.caching import CacheKind, ImageCache, fill_cache
@@ -39,7 +40,7 @@ def training_batches(
 
     Args:
         paths: N image files.
-        labels: int (N,), class ids.
+        labels: Class IDs or class names (N,); names are numbered from 0, sorted.
         batch_size: images in a batch, B.
         image_size: (height, width) in pixels.
         seed: of the order and of the random windows.
@@ -78,7 +79,7 @@ def training_batches(
         images_per_class=images_per_class,
     )
     preprocessing.expect_windows(area, ratio)
-    paths, labels = tuple(paths), np.asarray(labels, np.int32)
+    paths, labels = tuple(paths), class_ids("labels", labels)
     if len(paths) != len(labels):
         raise ValueError(
             f"Expected one label for each path; received {len(paths)} paths and "

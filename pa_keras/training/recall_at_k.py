@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from pa_keras.class_ids import class_labels
 from pa_keras.layers import Proxies
 from pa_keras.retrieval import (
     matches,
@@ -44,10 +45,10 @@ class RecallAtK(keras.callbacks.Callback):
     are the values.
 
     Args:
-        queries: pair of images and int labels (Q,). The images are a float array (Q, H, W, 3) or a
-            batched, finite tf.data.Dataset in a fixed order, of images or of tuples which start
-            with them. Or such a dataset distributed, with more images at its end, which are left
-            out.
+        queries: pair of images and class IDs or class names (Q,). The images are a float array
+            (Q, H, W, 3) or a batched, finite tf.data.Dataset in a fixed order, of images or of
+            tuples which start with them. Or such a dataset distributed, with more images at its
+            end, which are left out.
         gallery: such a pair. Default None: leave-one-out, every query searches all the others.
         ks: the Ks. Default (1, 2, 4, 8). A K beyond the gallery counts the whole of it.
         every: epochs from one measurement to the next. Default 1.
@@ -239,12 +240,7 @@ def _labelled(name: str, pair: Pair) -> _Labelled:
         raise ValueError(
             f"Expected {name} as a pair (images, labels); received {type(pair).__name__}."
         )
-    images, labels = pair[0], np.asarray(pair[1])
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"Expected the labels of {name} as integers of shape (number,); received "
-            f"{labels.dtype} of shape {labels.shape}."
-        )
+    images, labels = pair[0], class_labels(f"the labels of {name}", pair[1])
     if not isinstance(images, Batches):
         images = np.asarray(images)
         if len(images) != len(labels):

@@ -181,7 +181,7 @@ IMAGES, LABELS = coloured_images(1)
     [
         ({"queries": IMAGES}, r"queries as a pair \(images, labels\); received ndarray"),
         ({"queries": (IMAGES, LABELS[:3])}, "one label for each .* 48 images and 3 labels"),
-        ({"queries": (IMAGES, LABELS * 1.0)}, r"integers of shape \(number,\); received float64"),
+        ({"queries": (IMAGES, LABELS / 2)}, r"the labels of queries as .*; received 0.5 in row"),
         ({"queries": (IMAGES, LABELS[:, None])}, r"received int32 of shape \(48, 1\)"),
         ({"queries": (IMAGES[:6], np.arange(6))}, "right answer in the gallery; received 6"),
         ({"queries": (IMAGES, LABELS), "gallery": (IMAGES, LABELS + 50)}, "received 48 without"),
