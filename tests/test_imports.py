@@ -123,6 +123,16 @@ def test_public_names_are_there(name):
     assert name in dir(pa_keras)
 
 
+def test_sub_packages_are_there_without_an_import_of_their_own():
+    folders = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+    assert folders
+    # In a process of its own: here they are imported already.
+    names = [*folders, "models"]
+    result = run(f"import pa_keras\nfor name in {names}: print(getattr(pa_keras, name).__name__)")
+    assert result.stdout.split() == [f"pa_keras.{name}" for name in names], result.stderr
+    assert set(names) <= set(dir(pa_keras))
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Proxy'"):
         _ = pa_keras.Proxy
