@@ -27,7 +27,8 @@ def cosface(
         scale: sigma, > 0. Default 64.
 
     Returns:
-        float32 (B,). NaN where a label is out of range and nothing could be raised (under XLA).
+        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
+        labels.
 
     Raises:
         ValueError: wrong rank, width or dtype, a setting out of its range, or (eagerly) a label out

@@ -36,7 +36,8 @@ def multi_similarity(
         epsilon: of the mining, a difference of cosines; None: no mining. Default 0.1.
 
     Returns:
-        float32 (B,). NaN without pairs where nothing could be raised (under XLA).
+        float32 (B,). NaN where an embedding is not finite, and under XLA, which cannot raise, for
+        bad labels and without pairs.
 
     Raises:
         ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a

@@ -23,8 +23,8 @@ def n_pair(labels: TensorLike, embeddings: TensorLike) -> tf.Tensor:
         embeddings: floating (B, D).
 
     Returns:
-        float32 (B,), 0 but for the anchors. NaN without pairs where nothing could be raised (under
-        XLA).
+        float32 (B,), 0 but for the anchors. NaN where an embedding is not finite, and under XLA,
+        which cannot raise, for bad labels and without pairs.
 
     Raises:
         ValueError: wrong rank or dtype, or (eagerly) a batch without a positive or a negative pair.

@@ -25,6 +25,8 @@ def proxy_anchor(
 
     On several replicas of `tf.distribute` X is the whole batch: each sum goes on over the replicas.
     Everything is computed in float32 by log-sum-exp and softplus, so no alpha overflows.
+    `compile` also takes this function as its loss, but `ProxyAnchorLoss` refuses the weights of
+    samples and classes, which terms of proxies cannot honour.
 
     Args:
         labels: class of each row: integers in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
@@ -34,7 +36,7 @@ def proxy_anchor(
 
     Returns:
         float32 (C,): `C / |P+|` times the positive term plus the negative term of each proxy.
-        All NaN where a label is out of range and nothing could be raised (under XLA).
+        All NaN where a cosine is not finite and, under XLA, which cannot raise, for bad labels.
 
     Raises:
         ValueError: wrong rank, width or dtype, or (eagerly) a label out of range.

@@ -34,7 +34,8 @@ def proxy_nca(
         target_in_denominator: whether Z is all proxies. Default False, as in the paper.
 
     Returns:
-        float32 (B,). NaN where a label is out of range and nothing could be raised (under XLA).
+        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
+        labels.
 
     Raises:
         ValueError: wrong rank, width or dtype, a scale of 0 or below, or (eagerly) a label out of

@@ -42,7 +42,8 @@ def triplet(
         mining: which triplets, as above. Default "semi_hard".
 
     Returns:
-        float32 (B,). NaN without pairs where nothing could be raised (under XLA).
+        float32 (B,). NaN where an embedding is not finite, and under XLA, which cannot raise, for
+        bad labels and without pairs.
 
     Raises:
         ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a
