@@ -33,17 +33,36 @@ _HOMES = {
     "with_proxies": "pa_keras.models",
 }
 
+# Imported at first use too, so that `pa_keras.losses.TripletLoss` needs no import of its own.
+_MODULES = (
+    "backbones",
+    "comparison",
+    "config",
+    "datasets",
+    "exporters",
+    "index",
+    "layers",
+    "losses",
+    "models",
+    "pipelines",
+    "plots",
+    "retrieval",
+    "training",
+)
+
 __all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"pa_keras.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'pa_keras' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])
 
 
 def _keras_settings() -> tuple[str, str, Path]:

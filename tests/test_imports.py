@@ -30,6 +30,7 @@ SHARED_BY_COMMANDS = (
     "search_model",
 )
 LEVELS = {
+    "class_ids": -1,  # it imports no other room, and each may import it
     **dict.fromkeys(
         (
             "losses",
@@ -144,6 +145,16 @@ def test_the_settings_of_an_imported_keras_count():
 def test_public_names_are_there(name):
     assert getattr(pa_keras, name) is not None
     assert name in dir(pa_keras)
+
+
+def test_sub_packages_are_there_without_an_import_of_their_own():
+    folders = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+    assert folders
+    # In a process of its own: here they are imported already.
+    names = [*folders, "models"]
+    result = run(f"import pa_keras\nfor name in {names}: print(getattr(pa_keras, name).__name__)")
+    assert result.stdout.split() == [f"pa_keras.{name}" for name in names], result.stderr
+    assert set(names) <= set(dir(pa_keras))
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pa_keras.class_ids import class_indices
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Images:
@@ -31,20 +33,13 @@ class Images:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        labels = np.asarray(self.labels)
         if not len(self.paths):
             raise ValueError("Expected at least one image; received none. Give some paths.")
-        if labels.shape != (len(self.paths),) or labels.dtype.kind not in "iu":
+        labels = class_indices(self.labels, self.class_names).astype(np.int32)
+        if len(labels) != len(self.paths):
             raise ValueError(
-                f"Expected one integer label for each of {len(self.paths)} paths; received "
-                f"{labels.dtype} of shape {labels.shape}. Give labels of shape (N,)."
+                f"Expected one label for each of {len(self.paths)} paths; received {len(labels)}."
             )
-        if labels.min() < 0 or labels.max() >= len(self.class_names):
-            raise ValueError(
-                f"Expected labels in [0, {len(self.class_names)}), the number of class names; "
-                f"received {labels.min()} to {labels.max()}. `label_images` makes such labels."
-            )
-        labels = labels.astype(np.int32)
         labels.setflags(write=False)
         object.__setattr__(self, "paths", tuple(self.paths))
         object.__setattr__(self, "labels", labels)

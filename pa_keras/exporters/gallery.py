@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from pa_keras.class_ids import class_indices
+
 GalleryDtype = Literal["float32", "bfloat16", "int8"]
 _ARRAYS = ("embeddings", "labels", "class_names", "paths", "checksum", "crop_fraction")
 
@@ -53,11 +55,7 @@ class Gallery:
             )
         if not np.isfinite(self.embeddings).all():
             raise ValueError("Expected finite gallery embeddings; received NaN or infinity.")
-        if np.min(self.labels) < 0 or np.max(self.labels) >= len(self.class_names):
-            raise ValueError(
-                f"Expected labels in [0, {len(self.class_names)}), the number of class names; "
-                f"received {np.min(self.labels)} to {np.max(self.labels)}."
-            )
+        object.__setattr__(self, "labels", class_indices(self.labels, self.class_names))
 
     def __len__(self) -> int:
         return len(self.embeddings)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pa_keras.class_ids import class_indices
 from pa_keras.retrieval.search import LENGTH_TOLERANCE
 
 
@@ -41,13 +42,7 @@ class Items:
                 f"embeddings of shape {self.embeddings.shape} with {sizes[0]} ids, {sizes[1]} "
                 f"paths and {sizes[2]} labels."
             )
-        if len(self.labels) and not (
-            np.min(self.labels) >= 0 and np.max(self.labels) < len(self.class_names)
-        ):
-            raise ValueError(
-                f"Expected labels in [0, {len(self.class_names)}), the number of class names; "
-                f"received {np.min(self.labels)} to {np.max(self.labels)}."
-            )
+        object.__setattr__(self, "labels", class_indices(self.labels, self.class_names))
 
     def __len__(self) -> int:
         return len(self.embeddings)

@@ -7,7 +7,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_cosines, expect_positive, own_class
 from pa_keras.losses.replicas import weighted
 from pa_keras.losses.terms import cross_entropy
 
@@ -28,7 +29,8 @@ def arcface(
         scale: sigma, > 0. Default 64.
 
     Returns:
-        float32 (B,). NaN where a label is out of range and nothing could be raised (under XLA).
+        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
+        labels.
 
     Raises:
         ValueError: wrong rank, width or dtype, a setting out of its range, or (eagerly) a label out
@@ -45,8 +47,8 @@ def arcface(
     expect_positive("scale", scale)
     if not 0 <= margin < math.pi:
         raise ValueError(f"Expected margin in [0, pi), an angle in radians; received {margin}.")
-    labels, similarities = check_cosines(labels, similarities)
-    own, valid = own_class(labels, similarities)
+    classes, similarities, valid = check_cosines(labels, similarities)
+    own = own_class(classes, similarities)
     # cos(theta + m) without arccos, whose gradient at 1 is infinite.
     cosine = ops.clip(similarities, -1 + 1e-7, 1 - 1e-7)
     turned = cosine * math.cos(margin) - ops.sqrt(1 - ops.square(cosine)) * math.sin(margin)
@@ -95,8 +97,10 @@ class ArcFaceLoss(keras.losses.Loss):
         self.margin = margin
         self.scale = scale
 
+    __call__ = call_with_exact_labels
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return arcface(class_ids(y_true), y_pred, self.margin, self.scale)
+        return arcface(y_true, y_pred, self.margin, self.scale)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin, "scale": self.scale}

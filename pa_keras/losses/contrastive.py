@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import TensorLike, check_embeddings, class_ids, pairs_of
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_pairs
 from pa_keras.losses.terms import distances, share, unit
 
 
@@ -36,7 +37,8 @@ def contrastive(
         average_nonzero: whether a mean is over the terms above 0 alone. Default True.
 
     Returns:
-        float32 (B,). NaN without pairs where nothing could be raised (under XLA).
+        float32 (B,). NaN where an embedding is not finite, and under XLA, which cannot raise, for
+        bad labels and without pairs.
 
     Raises:
         ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a
@@ -52,8 +54,7 @@ def contrastive(
     eq. (4); sampling: balanced batches.
     """
     _check_settings(negative_margin, positive_margin)
-    labels, embeddings = check_embeddings(labels, embeddings)
-    positive, negative, valid = pairs_of(labels)
+    embeddings, positive, negative, valid = check_pairs(labels, embeddings)
     apart = distances(unit(embeddings))
     terms = tf.constant(0.0)
     for members, hinges in (
@@ -107,9 +108,11 @@ class ContrastiveLoss(keras.losses.Loss):
         self.squared = squared
         self.average_nonzero = average_nonzero
 
+    __call__ = call_with_exact_labels
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         return contrastive(
-            class_ids(y_true),
+            y_true,
             y_pred,
             self.negative_margin,
             self.positive_margin,

@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_cosines, expect_positive, own_class
 from pa_keras.losses.replicas import weighted
 from pa_keras.losses.terms import cross_entropy
 
@@ -26,7 +27,8 @@ def cosface(
         scale: sigma, > 0. Default 64.
 
     Returns:
-        float32 (B,). NaN where a label is out of range and nothing could be raised (under XLA).
+        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
+        labels.
 
     Raises:
         ValueError: wrong rank, width or dtype, a setting out of its range, or (eagerly) a label out
@@ -41,8 +43,8 @@ def cosface(
     2018, eq. (4).
     """
     expect_positive("scale", scale)
-    labels, similarities = check_cosines(labels, similarities)
-    own, valid = own_class(labels, similarities)
+    classes, similarities, valid = check_cosines(labels, similarities)
+    own = own_class(classes, similarities)
     logits = scale * ops.where(own, similarities - margin, similarities)
     return ops.where(valid, weighted(cross_entropy(logits, own)), float("nan"))
 
@@ -84,8 +86,10 @@ class CosFaceLoss(keras.losses.Loss):
         self.margin = margin
         self.scale = scale
 
+    __call__ = call_with_exact_labels
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return cosface(class_ids(y_true), y_pred, self.margin, self.scale)
+        return cosface(y_true, y_pred, self.margin, self.scale)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin, "scale": self.scale}

@@ -6,13 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import (
-    TensorLike,
-    check_embeddings,
-    class_ids,
-    expect_positive,
-    pairs_of,
-)
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_pairs, expect_positive
 from pa_keras.losses.terms import distances, share, unit
 
 
@@ -35,7 +30,8 @@ def lifted_structure(
         normalize: whether embeddings are divided by their lengths. Default True.
 
     Returns:
-        float32 (B,). NaN without pairs where nothing could be raised (under XLA).
+        float32 (B,). NaN where an embedding is not finite, and under XLA, which cannot raise, for
+        bad labels and without pairs.
 
     Raises:
         ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a
@@ -50,8 +46,7 @@ def lifted_structure(
     eq. (4); sampling: balanced batches.
     """
     expect_positive("margin", margin)
-    labels, embeddings = check_embeddings(labels, embeddings)
-    positive, negative, valid = pairs_of(labels)
+    embeddings, positive, negative, valid = check_pairs(labels, embeddings)
     apart = distances(unit(embeddings) if normalize else embeddings)
     lifted = ops.logsumexp(ops.where(negative, margin - apart, -float("inf")), axis=1)
     pairs = apart + ops.logaddexp(lifted[:, None], lifted[None, :])
@@ -95,8 +90,10 @@ class LiftedStructureLoss(keras.losses.Loss):
         self.margin = margin
         self.normalize = normalize
 
+    __call__ = call_with_exact_labels
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return lifted_structure(class_ids(y_true), y_pred, self.margin, self.normalize)
+        return lifted_structure(y_true, y_pred, self.margin, self.normalize)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin, "normalize": self.normalize}

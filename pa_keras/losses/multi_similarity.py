@@ -6,13 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import (
-    TensorLike,
-    check_embeddings,
-    class_ids,
-    expect_positive,
-    pairs_of,
-)
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_pairs, expect_positive
 from pa_keras.losses.terms import log_one_plus_sum_exp, unit
 
 
@@ -41,7 +36,8 @@ def multi_similarity(
         epsilon: of the mining, a difference of cosines; None: no mining. Default 0.1.
 
     Returns:
-        float32 (B,). NaN without pairs where nothing could be raised (under XLA).
+        float32 (B,). NaN where an embedding is not finite, and under XLA, which cannot raise, for
+        bad labels and without pairs.
 
     Raises:
         ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a
@@ -57,8 +53,7 @@ def multi_similarity(
     """
     expect_positive("alpha", alpha)
     expect_positive("beta", beta)
-    labels, embeddings = check_embeddings(labels, embeddings)
-    positive, negative, valid = pairs_of(labels)
+    embeddings, positive, negative, valid = check_pairs(labels, embeddings)
     directions = unit(embeddings)
     s = ops.matmul(directions, ops.transpose(directions))
     if epsilon is not None:
@@ -117,10 +112,10 @@ class MultiSimilarityLoss(keras.losses.Loss):
         self.base = base
         self.epsilon = epsilon
 
+    __call__ = call_with_exact_labels
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return multi_similarity(
-            class_ids(y_true), y_pred, self.alpha, self.beta, self.base, self.epsilon
-        )
+        return multi_similarity(y_true, y_pred, self.alpha, self.beta, self.base, self.epsilon)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import TensorLike, check_embeddings, class_ids, pairs_of
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_pairs
 from pa_keras.losses.terms import cross_entropy, share
 
 
@@ -22,8 +23,8 @@ def n_pair(labels: TensorLike, embeddings: TensorLike) -> tf.Tensor:
         embeddings: floating (B, D).
 
     Returns:
-        float32 (B,), 0 but for the anchors. NaN without pairs where nothing could be raised (under
-        XLA).
+        float32 (B,), 0 but for the anchors. NaN where an embedding is not finite, and under XLA,
+        which cannot raise, for bad labels and without pairs.
 
     Raises:
         ValueError: wrong rank or dtype, or (eagerly) a batch without a positive or a negative pair.
@@ -37,8 +38,7 @@ def n_pair(labels: TensorLike, embeddings: TensorLike) -> tf.Tensor:
     2016, eq. (7), without its penalty on the embeddings' length; sampling: balanced batches of 2
     images a class.
     """
-    labels, embeddings = check_embeddings(labels, embeddings)
-    positive, _, valid = pairs_of(labels)
+    embeddings, positive, _, valid = check_pairs(labels, embeddings)
     # How many rows of its class come before each row: 0 for an anchor, 1 for a positive.
     earlier = ops.sum(ops.cast(tf.linalg.band_part(positive, -1, 0), "int32"), axis=1)
     is_positive = earlier == 1
@@ -78,5 +78,7 @@ class NPairLoss(keras.losses.Loss):
     def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "n_pair") -> None:
         super().__init__(name=name, reduction=reduction, dtype="float32")
 
+    __call__ = call_with_exact_labels
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return n_pair(class_ids(y_true), y_pred)
+        return n_pair(y_true, y_pred)

@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_cosines, expect_positive, own_class
 from pa_keras.losses.replicas import weighted
 from pa_keras.losses.terms import cross_entropy
 
@@ -24,7 +25,8 @@ def normalized_softmax(
         temperature: sigma, > 0. Default 0.05.
 
     Returns:
-        float32 (B,). NaN where a label is out of range and nothing could be raised (under XLA).
+        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
+        labels.
 
     Raises:
         ValueError: wrong rank, width or dtype, a setting out of its range, or (eagerly) a label out
@@ -39,8 +41,8 @@ def normalized_softmax(
     2019, eq. (2).
     """
     expect_positive("temperature", temperature)
-    labels, similarities = check_cosines(labels, similarities)
-    own, valid = own_class(labels, similarities)
+    classes, similarities, valid = check_cosines(labels, similarities)
+    own = own_class(classes, similarities)
     logits = similarities / temperature
     return ops.where(valid, weighted(cross_entropy(logits, own)), float("nan"))
 
@@ -80,8 +82,10 @@ class NormalizedSoftmaxLoss(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype="float32")
         self.temperature = temperature
 
+    __call__ = call_with_exact_labels
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return normalized_softmax(class_ids(y_true), y_pred, self.temperature)
+        return normalized_softmax(y_true, y_pred, self.temperature)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "temperature": self.temperature}

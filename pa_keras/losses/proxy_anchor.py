@@ -7,13 +7,8 @@ import tensorflow as tf
 from keras import ops
 
 from pa_keras.losses.class_sums import NOTHING, class_log_sums
-from pa_keras.losses.inputs import (
-    TensorLike,
-    check_cosines,
-    check_label_dtype,
-    checked_classes,
-    class_ids,
-)
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_cosines
 from pa_keras.losses.replicas import log_added
 
 
@@ -30,6 +25,8 @@ def proxy_anchor(
 
     On several replicas of `tf.distribute` X is the whole batch: each sum goes on over the replicas.
     Everything is computed in float32 by log-sum-exp and softplus, so no alpha overflows.
+    `compile` also takes this function as its loss, but `ProxyAnchorLoss` refuses the weights of
+    samples and classes, which terms of proxies cannot honour.
 
     Args:
         labels: class of each row: integers in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
@@ -39,7 +36,7 @@ def proxy_anchor(
 
     Returns:
         float32 (C,): `C / |P+|` times the positive term plus the negative term of each proxy.
-        All NaN where a label is out of range and nothing could be raised (under XLA).
+        All NaN where a cosine is not finite and, under XLA, which cannot raise, for bad labels.
 
     Raises:
         ValueError: wrong rank, width or dtype, or (eagerly) a label out of range.
@@ -53,15 +50,13 @@ def proxy_anchor(
     Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, eq. (4).
     """
     _check_settings(margin, alpha)
-    labels, similarities = check_cosines(labels, similarities)
-    labels, valid = checked_classes(labels, similarities)
-    positive, negative = log_added(class_log_sums(labels, similarities, alpha))
+    classes, similarities, valid = check_cosines(labels, similarities)
+    positive, negative = log_added(class_log_sums(classes, similarities, alpha))
     num_present = ops.sum(ops.cast(positive > NOTHING / 2, "float32"))
     # softplus of a log of a sum keeps full precision both where the sum is far below 1 and where
     # its exponential would overflow.
     pull, push = ops.softplus(positive + alpha * margin), ops.softplus(negative + alpha * margin)
     terms = pull * (similarities.shape[1] / num_present) + push
-    # XLA drops assertions: a bad label must then give NaN, never a plausible number.
     return ops.where(valid, terms, float("nan"))
 
 
@@ -83,8 +78,7 @@ class ProxyAnchorLoss(keras.losses.Loss):
         name: name of the loss.
 
     Raises:
-        ValueError: as `proxy_anchor`, but that on several replicas labels of a floating dtype are
-            rounded down instead of refused; a width other than `num_classes`; a `sample_weight` or
+        ValueError: as `proxy_anchor`; a width other than `num_classes`; a `sample_weight` or
             `class_weight`, which one term per proxy cannot honour.
 
     Example:
@@ -106,7 +100,6 @@ class ProxyAnchorLoss(keras.losses.Loss):
         _check_settings(margin, alpha)
         if num_classes is not None and num_classes < 2:
             raise ValueError(f"Expected num_classes of 2 or more, or None; received {num_classes}.")
-        # Keras casts the labels to this dtype too: bfloat16, say, would make class 257 class 256.
         super().__init__(name=name, reduction=reduction, dtype="float32")
         self.margin = margin
         self.alpha = alpha
@@ -121,12 +114,7 @@ class ProxyAnchorLoss(keras.losses.Loss):
                 "each proxy, not for each sample, so there is nothing that a weight per sample "
                 "could multiply. Remove them; to stress a class, draw it more often."
             )
-        y_true = ops.convert_to_tensor(y_true)
-        # Keras casts labels to float32 next, which would hide what they were. On several replicas
-        # it has done worse already: it builds the model on the mean of the replicas' labels.
-        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-            check_label_dtype(y_true)
-        return super().__call__(y_true, ops.convert_to_tensor(y_pred))
+        return call_with_exact_labels(self, y_true, y_pred)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         if self.num_classes is not None and y_pred.shape[-1] != self.num_classes:
@@ -135,7 +123,7 @@ class ProxyAnchorLoss(keras.losses.Loss):
                 f"{tuple(y_pred.shape)}. End the model with Proxies({self.num_classes}): the loss "
                 "takes its cosines, not the embeddings."
             )
-        return proxy_anchor(class_ids(y_true), y_pred, self.margin, self.alpha)
+        return proxy_anchor(y_true, y_pred, self.margin, self.alpha)
 
     def get_config(self) -> dict[str, Any]:
         config = {"margin": self.margin, "alpha": self.alpha, "num_classes": self.num_classes}

@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_cosines, expect_positive, own_class
 from pa_keras.losses.replicas import weighted
 from pa_keras.losses.terms import cross_entropy
 
@@ -33,7 +34,8 @@ def proxy_nca(
         target_in_denominator: whether Z is all proxies. Default False, as in the paper.
 
     Returns:
-        float32 (B,). NaN where a label is out of range and nothing could be raised (under XLA).
+        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
+        labels.
 
     Raises:
         ValueError: wrong rank, width or dtype, a scale of 0 or below, or (eagerly) a label out of
@@ -48,8 +50,8 @@ def proxy_nca(
     eq. (4); sampling: random batches.
     """
     expect_positive("scale", scale)
-    labels, similarities = check_cosines(labels, similarities)
-    own, valid = own_class(labels, similarities)
+    classes, similarities, valid = check_cosines(labels, similarities)
+    own = own_class(classes, similarities)
     logits = 2 * scale * (similarities - 1)
     terms = weighted(cross_entropy(logits, own, target_in_denominator))
     return ops.where(valid, terms, float("nan"))
@@ -91,8 +93,10 @@ class ProxyNCALoss(keras.losses.Loss):
         self.scale = scale
         self.target_in_denominator = target_in_denominator
 
+    __call__ = call_with_exact_labels
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return proxy_nca(class_ids(y_true), y_pred, self.scale, self.target_in_denominator)
+        return proxy_nca(y_true, y_pred, self.scale, self.target_in_denominator)
 
     def get_config(self) -> dict[str, Any]:
         config = {"scale": self.scale, "target_in_denominator": self.target_in_denominator}

@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_cosines, expect_positive, own_class
 from pa_keras.losses.replicas import weighted
 from pa_keras.losses.terms import cross_entropy
 
@@ -36,7 +37,8 @@ def soft_triple(
         margin: delta, a difference of cosines. Default 0.01.
 
     Returns:
-        float32 (B,). NaN where a label is out of range and nothing could be raised (under XLA).
+        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
+        labels.
 
     Raises:
         ValueError: wrong rank, width or dtype, a setting out of its range, or (eagerly) a label out
@@ -63,8 +65,8 @@ def soft_triple(
     similarities = ops.cast(similarities, "float32")
     # Not by keras.ops, which warns of a single center.
     relaxed = ops.sum(tf.nn.softmax(similarities / gamma, axis=2) * similarities, axis=2)
-    labels, relaxed = check_cosines(labels, relaxed)
-    own, valid = own_class(labels, relaxed)
+    classes, relaxed, valid = check_cosines(labels, relaxed)
+    own = own_class(classes, relaxed)
     logits = scale * ops.where(own, relaxed - margin, relaxed)
     return ops.where(valid, weighted(cross_entropy(logits, own)), float("nan"))
 
@@ -110,8 +112,10 @@ class SoftTripleLoss(keras.losses.Loss):
         self.gamma = gamma
         self.margin = margin
 
+    __call__ = call_with_exact_labels
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return soft_triple(class_ids(y_true), y_pred, self.scale, self.gamma, self.margin)
+        return soft_triple(y_true, y_pred, self.scale, self.gamma, self.margin)
 
     def get_config(self) -> dict[str, Any]:
         config = {"scale": self.scale, "gamma": self.gamma, "margin": self.margin}

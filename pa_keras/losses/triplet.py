@@ -6,13 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import (
-    TensorLike,
-    check_embeddings,
-    class_ids,
-    expect_positive,
-    pairs_of,
-)
+from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.inputs import TensorLike, check_pairs, expect_positive
 from pa_keras.losses.terms import distances, share, unit
 
 Mining = Literal["semi_hard", "semi_hard_nearest", "hard", "all"]
@@ -47,7 +42,8 @@ def triplet(
         mining: which triplets, as above. Default "semi_hard".
 
     Returns:
-        float32 (B,). NaN without pairs where nothing could be raised (under XLA).
+        float32 (B,). NaN where an embedding is not finite, and under XLA, which cannot raise, for
+        bad labels and without pairs.
 
     Raises:
         ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a
@@ -63,8 +59,7 @@ def triplet(
     Triplet Loss, 2017, eq. (5); sampling: balanced batches.
     """
     _check_settings(margin, mining)
-    labels, embeddings = check_embeddings(labels, embeddings)
-    positive, negative, valid = pairs_of(labels)
+    embeddings, positive, negative, valid = check_pairs(labels, embeddings)
     apart = distances(unit(embeddings))
     if mining == "hard":
         farthest = ops.max(ops.where(positive, apart, 0.0), axis=1)
@@ -120,8 +115,10 @@ class TripletLoss(keras.losses.Loss):
         self.margin = margin
         self.mining = mining
 
+    __call__ = call_with_exact_labels
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return triplet(class_ids(y_true), y_pred, self.margin, self.mining)
+        return triplet(y_true, y_pred, self.margin, self.mining)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin, "mining": self.mining}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pa_keras.class_ids import class_ids
 from pa_keras.pipelines import preprocessing, sampling
 from pa_keras.pipelines.arguments import ImageSize, as_paths, as_size, path_tensor
 from pa_keras.pipelines.augmentation import make_augmentation
@@ -49,7 +50,7 @@ def training_batches(
 
     Args:
         paths: N image files.
-        labels: int (N,), class ids.
+        labels: Class IDs or class names (N,); names are numbered from 0, sorted.
         batch_size: images in a batch, B.
         image_size: Pixels of the height and the width, or (height, width).
         seed: of the order and of the random windows.
@@ -99,7 +100,7 @@ def training_batches(
             "dataset of single epochs begins with a whole one."
         )
     image_size = as_size(image_size)
-    paths, labels = as_paths(paths), np.asarray(labels, np.int32)
+    paths, labels = as_paths(paths), class_ids("labels", labels)
     if len(paths) != len(labels):
         raise ValueError(
             f"Expected one label for each path; received {len(paths)} paths and "

@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from pa_keras.class_ids import class_ids
+
 
 def clustering_metrics(
     embeddings: npt.ArrayLike, labels: npt.ArrayLike, seed: int = 0
@@ -17,7 +19,7 @@ def clustering_metrics(
 
     Args:
         embeddings: float (N, D), finite.
-        labels: int (N,), of 2 classes or more.
+        labels: class IDs or class names (N,), of 2 classes or more.
         seed: of the k-means. Default 0.
 
     Returns:
@@ -36,7 +38,7 @@ def clustering_metrics(
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
-    embeddings, labels = np.asarray(embeddings), np.asarray(labels)
+    embeddings, labels = np.asarray(embeddings), class_ids("labels", labels)
     num_classes = len(np.unique(labels))
     if labels.shape != (len(embeddings),) or num_classes < 2:
         raise ValueError(

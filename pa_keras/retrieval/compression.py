@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from pa_keras.class_ids import class_labels
 from pa_keras.retrieval.exact import exact_neighbours
 from pa_keras.retrieval.metrics import recall_at_k
 from pa_keras.retrieval.relevance import check_answerable, matches, num_relevant
@@ -98,9 +99,9 @@ def compression_table(
 
     Args:
         queries: float32 (Q, D), unit rows.
-        query_labels: int (Q,).
+        query_labels: class IDs or class names (Q,).
         gallery: float32 (N, D), unit rows. Default None: leave-one-out among the queries.
-        gallery_labels: int (N,), given if and only if `gallery` is.
+        gallery_labels: the same (N,), given if and only if `gallery` is.
         sizes: numbers a vector. Default None: D, D / 2, D / 4, ... down to 16.
 
     Returns:
@@ -114,7 +115,7 @@ def compression_table(
         >>> compression_table(points, [0, 0, 1, 1], sizes=[2])[0]
         Compressed(size=2, code='float32', bytes_per_vector=8, recall_at_1=1.0)
     """
-    query_labels = np.asarray(query_labels)
+    query_labels = class_labels("query_labels", query_labels)
     answerable = np.flatnonzero(check_answerable(num_relevant(query_labels, gallery_labels)))
     labels = query_labels[answerable], query_labels if gallery is None else gallery_labels
     own = answerable if gallery is None else None

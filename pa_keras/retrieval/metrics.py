@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pa_keras.class_ids import class_labels
 from pa_keras.retrieval.relevance import check_answerable, matches, num_relevant
 from pa_keras.retrieval.search import Method, search
 
@@ -107,10 +108,11 @@ def per_class_metrics(
 
     Args:
         values: (Q',) each, such as of `per_query_metrics`.
-        labels: int (Q',), classes of the same queries: those with a right answer.
+        labels: class IDs or class names (Q',) of the same queries: those with a right answer.
 
     Returns:
-        "label" and "num_queries", int (C,), by rising label, and float (C,) by the names of values.
+        "label", as given, and "num_queries", int, (C,) each, by rising label, and float (C,) by
+        the names of values.
 
     Raises:
         ValueError: labels that are not one a value.
@@ -119,6 +121,7 @@ def per_class_metrics(
         >>> per_class_metrics({"recall_at_1": np.array([1, 0, 1])}, [7, 7, 2])["recall_at_1"]
         array([1. , 0.5])
     """
+    labels = class_labels("labels", labels)
     for name, of_queries in values.items():
         if np.shape(labels) != np.shape(of_queries):
             raise ValueError(
@@ -141,8 +144,8 @@ def per_query_metrics(
     Args:
         indices: int (Q, k) of `nearest_neighbours`, with k at least max(ks) and the largest R, or
             all the gallery there is: beyond it nothing is found, so that any K is allowed.
-        query_labels: int (Q,).
-        gallery_labels: int (N,). Default None: leave-one-out among the queries.
+        query_labels: class IDs or class names (Q,).
+        gallery_labels: the same (N,). Default None: leave-one-out among the queries.
         ks: one K or several, as integers. Default (1, 2, 4, 8).
 
     Returns:
@@ -185,9 +188,9 @@ def retrieval_metrics(
 
     Args:
         queries: floating (Q, D), unit rows.
-        query_labels: int (Q,).
+        query_labels: class IDs or class names (Q,).
         gallery: floating (N, D), unit rows. Default None: leave-one-out among the queries.
-        gallery_labels: int (N,), given if and only if `gallery` is.
+        gallery_labels: the same (N,), given if and only if `gallery` is.
         ks: one K or several, as integers. Default (1, 2, 4, 8).
         method: as of `nearest_neighbours`. Default "auto".
 
@@ -251,7 +254,7 @@ def _within_r(
 
 
 def _labels(name: str, labels: npt.ArrayLike, vectors: npt.ArrayLike) -> np.ndarray:
-    labels = np.asarray(labels)
+    labels = class_labels(name, labels)
     if labels.shape != (len(vectors),):
         raise ValueError(
             f"Expected {name} of shape ({len(vectors)},), one a vector; received {labels.shape}."

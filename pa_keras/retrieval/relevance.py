@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from pa_keras.class_ids import common_class_ids
+
 
 def matches(
     indices: npt.ArrayLike, query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike
@@ -11,26 +13,28 @@ def matches(
 
     Args:
         indices: int (Q, k), rows of the gallery, best first, as of `nearest_neighbours`.
-        query_labels: int (Q,).
-        gallery_labels: int (N,).
+        query_labels: class IDs or class names (Q,).
+        gallery_labels: class IDs or class names (N,).
 
     Returns:
         bool (Q, k).
 
     Raises:
-        ValueError: indices that are not of rank 2, or not one row a query label.
+        ValueError: indices that are not of rank 2, or not one row a query label; labels that
+            `pa_keras.class_ids` refuses.
 
     Example:
         >>> matches([[1, 2], [0, 2]], [7, 7], [7, 7, 5]).tolist()
         [[True, False], [True, False]]
     """
-    indices, query_labels = np.asarray(indices), np.asarray(query_labels)
+    query_labels, gallery_labels = common_class_ids(query_labels, gallery_labels)
+    indices = np.asarray(indices)
     if indices.ndim != 2 or query_labels.shape != (len(indices),):
         raise ValueError(
             "Expected indices of shape (Q, k) and query_labels of shape (Q,); received "
             f"{indices.shape} and {query_labels.shape}."
         )
-    return np.asarray(gallery_labels)[indices] == query_labels[:, None]
+    return gallery_labels[indices] == query_labels[:, None]
 
 
 def num_relevant(
@@ -39,13 +43,16 @@ def num_relevant(
     """R of each query: right answers in the gallery, int (Q,).
 
     Args:
-        query_labels: int (Q,).
-        gallery_labels: int (N,). Default None: leave-one-out, the query itself does not count.
+        query_labels: class IDs or class names (Q,).
+        gallery_labels: the same (N,). Default None: leave-one-out, the query itself does not count.
+
+    Raises:
+        ValueError: labels that `pa_keras.class_ids` refuses.
     """
     leave_one_out = gallery_labels is None
-    classes, counts = np.unique(
-        query_labels if leave_one_out else gallery_labels, return_counts=True
-    )
+    gallery_labels = query_labels if leave_one_out else gallery_labels
+    query_labels, gallery_labels = common_class_ids(query_labels, gallery_labels)
+    classes, counts = np.unique(gallery_labels, return_counts=True)
     if not len(classes):
         return np.zeros(len(query_labels), np.int64)
     place = np.searchsorted(classes, query_labels).clip(max=len(classes) - 1)

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from pa_keras.class_ids import common_class_ids
 from pa_keras.retrieval.approximate import Labels, scann_neighbours
 from pa_keras.retrieval.exact import exact_neighbours
 from pa_keras.retrieval.scann_index import BRUTE_FORCE_BELOW, ScannUnusableError
@@ -67,10 +68,11 @@ def nearest_neighbours(
             ScaNN is missing, does not load or is not exact enough; or "auto" (the default):
             "scann" from 20,000 gallery vectors, 15,000 queries and k up to 100, where it pays;
             exact otherwise.
-        query_labels: int (Q,). With labels, an approximate search is exact enough where it moves
-            Recall@1 and Recall@k by at most 0.1 point, at 95 % confidence. Default None: where it
-            misses at most 1 % of the nearest, and of the k nearest neighbours.
-        gallery_labels: int (N,). Default None: with `exclude_self`, the query_labels.
+        query_labels: class IDs or class names (Q,). With labels, an approximate search is exact
+            enough where it moves Recall@1 and Recall@k by at most 0.1 point, at 95 % confidence.
+            Default None: where it misses at most 1 % of the nearest, and of the k nearest
+            neighbours.
+        gallery_labels: the same (N,). Default None: with `exclude_self`, the query_labels.
 
     Returns:
         indices int32 (Q, k) and similarities float32 (Q, k), best first.
@@ -78,7 +80,7 @@ def nearest_neighbours(
     Raises:
         ValueError: an unknown method; a wrong rank or width; a row that is not finite or not of
             unit length; k out of range; `exclude_self` with a gallery of another length; labels
-            that are not one a vector.
+            that are not one a vector, or that `pa_keras.class_ids` refuses.
 
     Example:
         >>> points = np.eye(3, dtype="float32")
@@ -196,4 +198,4 @@ def _labels(
             f"({num_vectors},), or neither; received {shapes[0]} and {shapes[1]}; give a label "
             "for each vector."
         )
-    return np.asarray(query_labels), np.asarray(gallery_labels)
+    return common_class_ids(query_labels, gallery_labels)

@@ -1,5 +1,7 @@
 """AdamW as in PyTorch, whose update is one operation of TensorFlow."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -16,6 +18,9 @@ class AdamW(keras.optimizers.AdamW):
     times in the first step. That is felt where gradients are as small as epsilon. And it computes
     each line by operations of their own, whose results need, for all weights together, two to three
     times the memory of the gradients: here there is that of one weight's decay.
+
+    Weights of half precision (a pure bfloat16 or float16 policy) have their moments in float32, in
+    which their step is computed too, by operations of their own.
 
     `clipvalue` is of the whole batch's gradient: Keras clips that of each replica, and then adds
     them up.
@@ -45,25 +50,50 @@ class AdamW(keras.optimizers.AdamW):
             )
         super().build(variables)
 
+    def add_variable(
+        self, shape: tuple[int, ...], initializer="zeros", dtype: str | None = None, **options: Any
+    ) -> keras.Variable:
+        """Makes a variable of the optimizer: a moment of a half-precision weight in float32.
+
+        In half precision 0.999 rounds to 1, and a moment would not move by a thousandth of itself.
+        """
+        is_moment = (options.get("name") or "").endswith(("momentum", "velocity"))
+        dtype = "float32" if is_moment and dtype in ("bfloat16", "float16") else dtype
+        return super().add_variable(shape, initializer, dtype, **options)
+
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
         """Moves one variable on."""
-        learning_rate = tf.cast(learning_rate, variable.dtype)
-        gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
+        place = self._get_variable_index(variable)
+        moment, velocity = self._momentums[place].value, self._velocities[place].value
+        dtype = moment.dtype
+        learning_rate = tf.cast(learning_rate, dtype)
+        gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)
         if self._clips_by_value():
             gradient = tf.clip_by_value(gradient, -self.clipvalue, self.clipvalue)
-        step = keras.ops.cast(self.iterations, variable.dtype) + 1
-        beta_1, beta_2 = (tf.cast(beta, variable.dtype) for beta in (self.beta_1, self.beta_2))
-        place = self._get_variable_index(variable)
-        if self.weight_decay and self._use_weight_decay(variable):
+        step = keras.ops.cast(self.iterations, dtype) + 1
+        beta_1, beta_2 = (tf.cast(beta, dtype) for beta in (self.beta_1, self.beta_2))
+        decays = self.weight_decay and self._use_weight_decay(variable)
+        decay = learning_rate * self.weight_decay if decays else None
+        if variable.dtype != dtype:
+            # The kernel takes one dtype for all.
+            moment.assign_add((gradient - moment) * (1 - beta_1))
+            velocity.assign_add((tf.square(gradient) - velocity) * (1 - beta_2))
+            root = tf.sqrt(velocity / (1 - beta_2**step))
+            value = tf.cast(variable, dtype)
+            value = value if decay is None else value - value * decay
+            value -= learning_rate * moment / (1 - beta_1**step) / (root + self.epsilon)
+            variable.assign(tf.cast(value, variable.dtype))
+            return
+        if decay is not None:
             # Not before there is a gradient, or the products would be held from the step's start.
             with tf.control_dependencies([gradient]):
-                variable.assign_sub(variable * (learning_rate * self.weight_decay))
+                variable.assign_sub(variable * decay)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[place].value.handle,
-            v=self._velocities[place].value.handle,
+            m=moment.handle,
+            v=velocity.handle,
             beta1_power=beta_1**step,
             beta2_power=beta_2**step,
             lr=learning_rate,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from pa_keras.class_ids import class_ids, class_labels, common_class_ids
 from pa_keras.layers import Proxies
 from pa_keras.retrieval import (
     matches,
@@ -55,7 +56,7 @@ class RecallAtK(keras.callbacks.Callback):
     are the values.
 
     Args:
-        queries: Images with their class IDs, as one of:
+        queries: Images with their class IDs or class names, as one of:
             - A finite tf.data.Dataset or keras.utils.PyDataset of batches (images, labels), which
               may shuffle. Batches are as Keras takes them: images (B, H, W, 3), labels (B,), (B, 1)
               or one-hot.
@@ -364,15 +365,9 @@ def _class_ids(name: str, labels: Any) -> np.ndarray:
         array = array[:, 0]
     elif array.ndim == 2 and ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all():
         array = array.argmax(axis=1)  # one-hot
-    if array.ndim == 1 and array.dtype.kind in "OSU":
-        return np.array([each.decode() if isinstance(each, bytes) else str(each) for each in array])
-    is_whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and (array % 1 == 0).all())
-    if array.ndim != 1 or not is_whole:
-        raise ValueError(
-            f"Expected the labels of {name} as integers or names of shape (number,), or one-hot; "
-            f"received {array.dtype} of shape {array.shape}."
-        )
-    return array.astype(np.int64)
+    else:
+        return class_labels(f"the labels of {name}", labels)
+    return class_labels(f"the labels of {name}", array)
 
 
 def _numbered(
@@ -380,10 +375,8 @@ def _numbered(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Both as numbers of the classes that they have together; None for a gallery of the queries."""
     if alone:
-        return np.unique(query_labels, return_inverse=True)[1], None
-    both = np.concatenate([query_labels, gallery_labels])
-    numbers = np.unique(both, return_inverse=True)[1]
-    return numbers[: len(query_labels)], numbers[len(query_labels) :]
+        return class_ids("query_labels", query_labels), None
+    return common_class_ids(query_labels, gallery_labels)
 
 
 def _images_of(batch: Batch) -> np.ndarray:

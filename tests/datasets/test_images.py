@@ -41,8 +41,8 @@ def test_images_hold_read_only_int32_labels():
     ("paths", "labels", "message"),
     [
         ((), [], "at least one image"),
-        (("/a",), [0, 1], "one integer label for each of 1 paths"),
-        (("/a",), [0.0], "received float64"),
+        (("/a",), [0, 1], "one label for each of 1 paths"),
+        (("/a",), [0.5], "received 0.5 in row 0"),
         (("/a",), [[0]], r"shape \(1, 1\)"),
         (("/a", "/b"), [0, 2], r"labels in \[0, 2\).*received 0 to 2"),
         (("/a", "/b"), [-1, 0], "received -1 to 0"),

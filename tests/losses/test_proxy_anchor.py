@@ -238,7 +238,7 @@ def test_rows_that_are_not_one_hot():
     [
         ([0, 1], (2, 3, 4), r"cosines of shape \(batch, num_classes\).*\(2, 3, 4\)"),
         ([0, 1], (2, 1), "at least 2 proxies"),
-        ([0.0, 1.0], (2, 3), "integer dtype"),
+        ([0.5, 1.0], (2, 3), "whole numbers"),
         ([[0, 1], [1, 0]], (2, 3), "one-hot of shape"),
         ([[[0]], [[1]]], (2, 3), "received int32"),
     ],

@@ -260,7 +260,8 @@ def test_auto_is_exact_for_small_sets_and_scann_above(monkeypatch):
         "that were also searched exactly; at 95% confidence at most 3.00%"
     )
     found = search(points, points, 3, exclude_self=True, query_labels=labels)
-    assert calls[1][0] is calls[1][1] is labels
+    assert calls[1][0] is calls[1][1]
+    np.testing.assert_array_equal(calls[1][0], labels)
     assert found.note == (
         "ScaNN over 300 moved Recall@1 by -1.00 and Recall@3 by +0.00 points on 100 queries that "
         "were also searched exactly; at 95% confidence by at most 3.00 points"

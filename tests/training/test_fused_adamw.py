@@ -43,6 +43,34 @@ def test_four_steps_equal_a_numpy_trace(start, steps, jit_compile):
     np.testing.assert_allclose(variable.numpy(), trace(start, steps), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_half_precision_rounds_the_weight_alone(start, steps, dtype, jit_compile):
+    variable, optimizer = keras.Variable(start, dtype=dtype), AdamW(**SETTINGS)
+    optimizer.build([variable])
+    apply = tf.function(
+        lambda gradient: optimizer.apply([gradient], [variable]), jit_compile=jit_compile
+    )
+    gradients = np.tile(steps, (5, 1, 1))
+    for gradient in gradients:
+        apply(tf.constant(gradient, dtype))
+    # Each of the 20 steps rounds weights below 4 by half a unit in the last place at most.
+    rounding = {"bfloat16": 2.0**-8, "float16": 2.0**-11}[dtype]
+    found = keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
+    np.testing.assert_allclose(found, trace(start, gradients), atol=20 * 2 * rounding)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_model_of_half_precision_learns(dtype, float32_policy):
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(dtype)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+    model.compile(AdamW(1e-2, gradient_accumulation_steps=2), "mse", jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    history = model.fit(x, x.sum(axis=1), 16, epochs=20, verbose=0).history["loss"]
+    assert history[-1] < history[0] / 2
+
+
 def test_a_weight_left_out_of_the_decay(start, steps):
     variables = [keras.Variable(start, dtype="float32", name=name) for name in ("kernel", "bias")]
     optimizer, without = AdamW(**SETTINGS), AdamW(**{**SETTINGS, "weight_decay": 0.0})

@@ -332,7 +332,10 @@ def test_scaled_pixels_are_warned_of_where_the_model_scales_them(images, warned,
     [
         ({"queries": IMAGES}, r"queries as a pair \(images, labels\), or .* received ndarray"),
         ({"queries": (IMAGES, LABELS[:3])}, "one label for each .* 48 images and 3 labels"),
-        ({"queries": (IMAGES, LABELS + 0.5)}, "integers or names of .* received float64"),
+        (
+            {"queries": (IMAGES, LABELS + 0.5)},
+            r"the labels of queries as .*; received 0.5 in row 0",
+        ),
         ({"queries": (IMAGES, np.full((48, 2), 3))}, r"received int64 of shape \(48, 2\)"),
         ({"queries": (IMAGES[:6], np.arange(6))}, "right answer in the gallery .* received 6"),
         (

@@ -1,0 +1,30 @@
+"""A loss whose `call` sees the labels as they were given.
+
+`keras.losses.Loss` casts labels to the dtype of the loss first. float32 does not hold every integer
+above 2**24, so that classes would be merged.
+"""
+
+import keras
+import tensorflow as tf
+
+from pa_keras.losses.inputs import TensorLike
+
+
+class _Reduction(keras.losses.Loss):
+    """Keras' weights, masks and reduction, of terms that are computed already."""
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        return y_true
+
+
+def call_with_exact_labels(
+    loss: keras.losses.Loss,
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    sample_weight: TensorLike | None = None,
+) -> tf.Tensor:
+    """`keras.losses.Loss.__call__`, but without its cast of the labels: a `__call__` for a loss."""
+    with tf.name_scope(loss.name):
+        cast = keras.ops.convert_to_tensor(y_pred, dtype=loss.dtype)
+        terms = loss.call(keras.ops.convert_to_tensor(y_true), cast)
+    return _Reduction(loss.name, loss.reduction, loss.dtype)(terms, y_pred, sample_weight)
