@@ -103,7 +103,8 @@ def _within_limit(
 
     Args:
         contents: the bytes of the file.
-        width: of the image that would be decoded, as is height; any numeric dtype.
+        width: of the image that would be decoded, any numeric dtype.
+        height: of the same image.
         samples: numbers that decoding holds for each pixel.
     """
     # In float64, since the product of two 32-bit numbers and `samples` may not fit 64 bits. A
@@ -207,16 +208,12 @@ def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
 def _webp_size(header: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Width and height by the header: of the canvas, or of the only image, lossless or lossy."""
     numbers = tf.cast(header[20:30], tf.int32)
-    canvas = [
-        1 + tf.reduce_sum(numbers[start : start + 3] * (1, 2**8, 2**16)) for start in (4, 7)
-    ]
+    canvas = [1 + tf.reduce_sum(numbers[start : start + 3] * (1, 2**8, 2**16)) for start in (4, 7)]
     packed = _integer(header, 21)  # two numbers of 14 bits
     lossless = [1 + (packed & 0x3FFF), 1 + (tf.bitwise.right_shift(packed, 14) & 0x3FFF)]
     lossy = [_integer(header, start, tf.uint16) & 0x3FFF for start in (26, 28)]
     is_lossless = _is_chunk(header, 12, b"VP8L")
-    size = tf.where(
-        _is_chunk(header, 12, b"VP8X"), canvas, tf.where(is_lossless, lossless, lossy)
-    )
+    size = tf.where(_is_chunk(header, 12, b"VP8X"), canvas, tf.where(is_lossless, lossless, lossy))
     return size[0], size[1]
 
 
