@@ -273,12 +273,14 @@ def _told_of_a_full_disk(out: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # TensorFlow's error has no number, and another type for each of these.
         number = error.errno if isinstance(error, OSError) else None
-        texts = [os.strerror(each) for each in _FULL]
-        if number not in _FULL and not any(text in str(error) for text in texts):
+        texts = [os.strerror(each) for each in _FULL if each == number]
+        texts += [text for text in map(os.strerror, _FULL) if text in str(error)]
+        if not texts:
             raise
         raise OSError(
-            f"Expected to write an export to {out}; {str(error).splitlines()[0]}. Nothing of it "
-            "was left, and what was there before is kept. Free some space there and in "
-            f"{tempfile.gettempdir()}, then export again."
+            f"Expected to write an export to {out}; {texts[0]}. Nothing of it was left, and what "
+            f"was there before is kept. Free some space there and in {tempfile.gettempdir()}, "
+            "where the converters write, then export again."
         ) from error
