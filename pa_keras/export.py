@@ -226,11 +226,13 @@ def _metrics_of(run: str | None) -> dict[str, float]:
     if not run or not path.exists():
         return {}
     try:
-        return json.loads(path.read_text())["metrics"]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        metrics = json.loads(path.read_text())["metrics"]
+        return {name: float(value) for name, value in metrics.items()}
+    # A ValueError is what broken JSON and broken UTF-8 raise.
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"Expected the metrics of the run in {path}; received {error!r}. Delete the file, or "
-            "let fit --resume write it anew."
+            "let fit --resume write it again."
         ) from error
 
 

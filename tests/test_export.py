@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import subprocess
 import sys
 
 import keras
@@ -137,6 +138,21 @@ def test_disagreement_writes_nothing_unless_allowed(run_folder, tmp_path, monkey
     assert card(out)["agreement"]["artefacts"][1]["agrees"] is False
 
 
+@pytest.mark.parametrize("kind", ["saved_model", "tflite"])
+def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(run_folder, tmp_path, kind):
+    out = tmp_path / "out"
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000));"
+        f"from pa_keras import export; export.main(['--run', {str(run_folder)!r},"
+        f"'--out', {str(out)!r}, '--formats', {kind!r}])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert f"error: Expected to write an export to {out}; File too large. Nothing" in ended.stderr
+    assert not list(out.iterdir())
+
+
 def test_the_report_takes_whole_classes(run_folder, tmp_path):
     run("--run", run_folder, "--out", tmp_path, "--report-images", 13)
     assert card(tmp_path)["agreement"]["images"] == 18  # three classes of six
@@ -176,8 +192,10 @@ def test_bad_images_are_left_out_where_the_run_did(run_folder, photos, tmp_path)
 
 
 def test_a_spoilt_result_is_met_before_the_work(run_folder, tmp_path):
-    for content in ("{}", '{"metrics": ', "[]"):
-        (run_folder / "result.json").write_text(content)
+    for content in (
+        b"{}", b'{"metrics": ', b"[]", b'{"metrics": 1}', b'{"metrics": {"a": []}}', b"\xff",
+    ):  # fmt: skip
+        (run_folder / "result.json").write_bytes(content)
         assert "Expected the metrics of the run in" in failure(
             "--run", run_folder, "--out", tmp_path / "out"
         )

@@ -1,5 +1,6 @@
 """Weights of PyTorch files in Keras networks: every tensor at its place, or an error."""
 
+import hashlib
 import os
 import re
 import zipfile
@@ -14,9 +15,10 @@ from keras import Model, Variable, layers
 
 from pa_keras.backbones import torch_files
 
-# Published for the networks of this package, each under the address of its publisher.
+# Published for the networks of this package, each under the address of its publisher. As PyTorch
+# has it, what follows the last dash of a file's name are the first digits of its SHA-256.
 IMAGENET_FILES = {
-    "bn_inception": "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
+    "bn_inception": "https://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
     "googlenet": "https://download.pytorch.org/models/googlenet-1378be20.pth",
     "torch_resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
     "torch_resnet34": "https://download.pytorch.org/models/resnet34-b627a593.pth",
@@ -109,15 +111,23 @@ def imagenet_file(name: str) -> Path:
     """The published weights of a network of `IMAGENET_FILES`, downloaded unless they are there.
 
     They are looked for at `$PA_KERAS_WEIGHTS/<name>/<file>`, then in Keras' folder of models.
+    Wherever they come from, their SHA-256 must begin as their name says.
 
     Raises:
         ConnectionError: they cannot be downloaded; the message says where to put them by hand.
+        ValueError: the file is not the published one.
     """
     address = IMAGENET_FILES[name]
     file = address.rpartition("/")[2]
     own = Path(os.environ.get("PA_KERAS_WEIGHTS") or "$PA_KERAS_WEIGHTS", name, file)
-    if own.is_file():
-        return own
+    found = own if own.is_file() else _downloaded(address)
+    _expect_published(found)
+    return found
+
+
+def _downloaded(address: str) -> Path:
+    """The file of an address in Keras' folder of models."""
+    file = address.rpartition("/")[2]
     try:
         return Path(keras.utils.get_file(file, address, cache_subdir="models"))
     except Exception as error:  # Keras reports a failed download by a bare Exception
@@ -129,6 +139,19 @@ def imagenet_file(name: str) -> Path:
             f"elsewhere and put it at {folder / file}, or give its path as the weights, such as "
             f"--model.weights {file}."
         ) from error
+
+
+def _expect_published(path: Path) -> None:
+    """Raises a ValueError unless a file's SHA-256 begins with the digits in its name."""
+    digits = path.stem.rpartition("-")[2]
+    with path.open("rb") as file:
+        received = hashlib.file_digest(file, "sha256").hexdigest()
+    if not received.startswith(digits):
+        raise ValueError(
+            f"Expected {path} to have a SHA-256 that begins with {digits}, as its name says; "
+            f"received {received[: len(digits)]}. It was cut short, or somebody changed it. Delete "
+            "it, and start again to download it."
+        )
 
 
 def _named(what: str, names: Iterable[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """The gallery of an export: what a served model searches, and what it says of each item."""
 
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,15 @@ import numpy as np
 from pa_keras.class_ids import class_indices
 
 GalleryDtype = Literal["float32", "bfloat16", "int8"]
-_ARRAYS = ("embeddings", "labels", "class_names", "paths", "checksum", "crop_fraction")
+# What `python -m pa_keras.embed` writes: the kinds of dtype (NumPy's letters) and the rank.
+_ARRAYS = {
+    "embeddings": ("f", 2),
+    "labels": ("iu", 1),
+    "class_names": ("U", 1),
+    "paths": ("U", 1),
+    "checksum": ("U", 0),
+    "crop_fraction": ("f", 0),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +81,14 @@ def ids_of(paths: Sequence[str]) -> list[str]:
     """Paths below the folder that they all share: an answer need not tell where files were.
 
     Args:
-        paths: absolute paths, one or more.
+        paths: absolute paths.
 
     Example:
         >>> ids_of(["/data/photos/cat/1.jpg", "/data/photos/dog/1.jpg"])
         ['cat/1.jpg', 'dog/1.jpg']
     """
+    if not paths:
+        return []
     shared = os.path.commonpath([os.path.dirname(path) for path in paths])
     return [Path(path).relative_to(shared).as_posix() for path in paths]
 
@@ -117,11 +126,18 @@ def read_gallery(
 
 def _read(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz of `pa_keras.embed`."""
-    try:
-        # Opened here, since NumPy leaves a file open that is no archive.
-        with open(path, "rb") as stream, np.load(stream) as file:
-            return {name: file[name] for name in _ARRAYS}
-    except (KeyError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"Expected an .npz of python -m pa_keras.embed; {path} is none ({error}). Make it anew."
-        ) from error
+    with open(path, "rb") as stream:
+        try:
+            found = np.load(stream)
+            arrays = {name: found[name] for name in _ARRAYS}
+            for name, (kinds, rank) in _ARRAYS.items():
+                array = arrays[name]
+                if array.dtype.kind not in kinds or array.ndim != rank:
+                    raise ValueError(f"{name} is {array.dtype} of shape {array.shape}")
+        # NumPy and zipfile answer a damaged file with almost any exception.
+        except Exception as error:
+            raise ValueError(
+                f"Expected an .npz of python -m pa_keras.embed; {path} is none, or is damaged "
+                f"({error}). Embed the gallery again."
+            ) from error
+    return arrays

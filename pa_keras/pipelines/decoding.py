@@ -3,12 +3,17 @@
 Everything here also runs inside an exported SavedModel, so there is no Python in the graph.
 TensorFlow's own `decode_image` is not enough: its JPEG decoding is the fast, inexact one, it
 refuses WebP with alpha, crashes on one that moves, and shows palette BMPs as their indices.
+
+A few bytes can announce an image that fills the memory, so every format is held to the limit that
+TensorFlow sets for JPEGs: the size in the header is checked before anything is decoded, and the
+later frames of an animation are cut off.
 """
 
 import tensorflow as tf
 
-MOST_SAMPLES = 2**29  # height x width x components; TensorFlow decodes JPEGs below it alone
+MOST_SAMPLES = 2**29  # height x width x components must be below; TensorFlow's limit for JPEGs
 _OS2_HEADER = 12  # bytes of a BMP's second header
+_BYTES = tuple(bytes([value]) for value in range(256))
 _WEBP_MOVES = 0x02  # flags in byte 20 of an extended WebP
 _WEBP_ALPHA = 0x10
 
@@ -18,7 +23,8 @@ def decode_image(contents: tf.Tensor, jpeg_ratio: int = 1) -> tf.Tensor:
 
     Greyscale, palette and CMYK become RGB. Alpha is dropped, as by Pillow's `convert("RGB")`;
     16-bit samples keep their high byte; of an animation the first frame is taken; an EXIF
-    orientation is ignored.
+    orientation is ignored. An image of `MOST_SAMPLES` or more, at three components a pixel (179
+    million pixels), is refused by its header.
 
     Args:
         contents: scalar string, the bytes of the file.
@@ -28,7 +34,7 @@ def decode_image(contents: tf.Tensor, jpeg_ratio: int = 1) -> tf.Tensor:
         uint8 (H, W, 3).
 
     Raises:
-        tf.errors.InvalidArgumentError: the bytes cannot be decoded.
+        tf.errors.InvalidArgumentError: the bytes cannot be decoded, or the image is too large.
 
     Example:
         >>> image = decode_image(tf.io.encode_png(tf.zeros((4, 5, 1), tf.uint8)))
@@ -72,8 +78,9 @@ def _decode_no_jpeg(contents: tf.Tensor) -> tf.Tensor:
             (_starts_with(contents, b"RIFF"), lambda: _decode_webp(contents)),
             (_starts_with(contents, b"BM"), lambda: _decode_bmp(contents)),
             (_starts_with(contents, b"GIF8"), lambda: _decode_gif(contents)),
+            (_starts_with(contents, b"\x89PNG"), lambda: _decode_png(contents)),
         ],
-        default=lambda: _decode_other(contents),  # PNG, or nothing that can be read
+        default=lambda: _decode_other(contents),  # an error that lists the formats
     )
 
 
@@ -90,31 +97,63 @@ def _starts_with(contents: tf.Tensor, magic: bytes) -> tf.Tensor:
     return tf.equal(tf.strings.substr(contents, 0, len(magic)), magic)
 
 
+def _within_limit(
+    contents: tf.Tensor, width: tf.Tensor, height: tf.Tensor, samples: int = 3
+) -> tf.Tensor:
+    """The bytes themselves, for a decoder that must wait for the check of the header's size.
+
+    Args:
+        contents: the bytes of the file.
+        width: of the image that would be decoded, any numeric dtype.
+        height: of the same image.
+        samples: numbers that decoding holds for each pixel.
+    """
+    # In float64, since the product of two 32-bit numbers and `samples` may not fit 64 bits. A
+    # negative height of a BMP says that its top row comes first.
+    size = samples * tf.cast(width, tf.float64) * tf.cast(height, tf.float64)
+    check = tf.debugging.assert_less(
+        tf.abs(size),
+        tf.constant(MOST_SAMPLES, tf.float64),
+        f"Expected an image of fewer than {MOST_SAMPLES // samples} pixels; it is too large.",
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(contents)
+
+
 def _decode_other(contents: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_image(contents, channels=3, expand_animations=False)
+
+
+def _decode_png(contents: tf.Tensor) -> tf.Tensor:
+    data = _expect_bytes(tf.strings.substr(contents, 0, 24), 24, "PNG")
+    width, height = (  # big-endian
+        tf.bitcast(tf.reverse(data[start : start + 4], [0]), tf.uint32) for start in (16, 20)
+    )
+    return _decode_other(_within_limit(contents, width, height))
 
 
 def _decode_gif(contents: tf.Tensor) -> tf.Tensor:
     """Decodes the first frame, in its place on black if it is smaller than the canvas."""
     data = _expect_bytes(contents, 24, "GIF")  # the headers of the file and of a frame
-    flags = tf.cast(data[10], tf.int32)
-    palette = tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
-    start = _gif_first_frame(data, 13 + palette)
+    palette_end = 13 + _gif_palette_bytes(data[10])
+    start = _gif_first_frame(data, palette_end)
     left, top, width, height = (_integer(data, start + i, tf.uint16) for i in (1, 3, 5, 7))
-    # TensorFlow takes the frame for the canvas and moves it all the same: it is decoded at
-    # (0, 0). The extensions are left out, for one of them makes a colour black: transparency.
-    frame = _decode_other(_splice(contents, 13 + palette, b",\0\0\0\0", start + 5))
-    frame = frame[:height, :width]  # TensorFlow makes it as large as the largest frame
     canvas_width = tf.maximum(_integer(data, 6, tf.uint16), left + width)
     canvas_height = tf.maximum(_integer(data, 8, tf.uint16), top + height)
-    # The canvas is what the file says, however few bytes it has: a limit, as JPEG's in TensorFlow.
-    samples = 3 * tf.cast(canvas_width, tf.int64) * tf.cast(canvas_height, tf.int64)
-    check = tf.debugging.assert_less(
-        samples, tf.constant(MOST_SAMPLES, tf.int64), "Expected a smaller GIF"
-    )
-    with tf.control_dependencies([check]):
-        frame = tf.identity(frame)
+    contents = _within_limit(contents, canvas_width, canvas_height)
+    # TensorFlow takes the frame for the canvas and moves it all the same: it is decoded at
+    # (0, 0). The extensions are left out, for one of them makes a colour black: transparency.
+    # So are the frames behind it, which TensorFlow would decode, whatever their size.
+    pixels_start = start + 10 + _gif_palette_bytes(data[start + 9])
+    first = tf.strings.substr(contents, 0, _gif_pixels_end(data, pixels_start + 1))
+    frame = _decode_other(_splice(first, palette_end, b",\0\0\0\0", start + 5) + b";")
     return tf.image.pad_to_bounding_box(frame, top, left, canvas_height, canvas_width)
+
+
+def _gif_palette_bytes(flags: tf.Tensor) -> tf.Tensor:
+    """The bytes of the palette that the flags of a file or of a frame announce."""
+    flags = tf.cast(flags, tf.int32)
+    return tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
 
 
 def _gif_first_frame(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
@@ -132,37 +171,100 @@ def _gif_first_frame(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     return tf.while_loop(is_extension, behind_extension, [start])[0]
 
 
+def _gif_pixels_end(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """The offset behind the pixels of a frame: blocks that begin with their length, 0 in the last.
+
+    Walking from block to block takes a loop longer than decoding. So blocks of the full 255 bytes,
+    which are all but the last as a rule, are passed over at once, and for what is left every
+    offset learns where it leads to: after n rounds, how far 2**n blocks go.
+    """
+    start += 256 * tf.argmin(data[start::256] == 255, output_type=tf.int32)
+    lengths = tf.cast(data[start:], tf.int32)
+    here = tf.range(tf.size(lengths))
+    behind = tf.minimum(here + tf.where(lengths > 0, lengths + 1, 0), tf.size(lengths) - 1)
+    _, reached = tf.while_loop(
+        lambda before, reached: before[0] < reached[0],
+        lambda _, reached: (reached, tf.gather(reached, reached)),
+        [here, behind],
+    )
+    return start + reached[0] + 1
+
+
 def _decode_webp(contents: tf.Tensor) -> tf.Tensor:
-    data = _expect_bytes(contents, 21, "WebP")
-    flags = tf.cast(data[20], tf.int32)
-    moves = tf.reduce_all(data[12:16] == tuple(b"VP8X")) & (flags & _WEBP_MOVES > 0)
-    # TensorFlow 2.20 writes four channels of an animation into the room for three, and so
-    # corrupts the memory, unless the header announces alpha. Still images with alpha it refuses
-    # when asked for three.
-    alpha = tf.gather([bytes([value | _WEBP_ALPHA]) for value in range(256)], flags)
+    # A tiny file may be shorter than the longest header.
+    header = _expect_bytes(tf.strings.substr(contents, 0, 30), 21, "WebP")
+    header = tf.pad(header, [(0, 30 - tf.size(header))])
+    flags = tf.cast(header[20], tf.int32)
+    moves = _is_chunk(header, 12, b"VP8X") & (flags & _WEBP_MOVES > 0)
+    width, height = _webp_size(header)
     image = tf.cond(
         moves,
-        lambda: tf.image.decode_webp(_splice(contents, 20, alpha, 21), channels=4),
-        lambda: tf.image.decode_webp(contents),
+        # An animation is drawn on two canvases before the result is made.
+        lambda: _decode_moving_webp(_within_limit(contents, width, height, 12), flags),
+        lambda: tf.image.decode_webp(_within_limit(contents, width, height)),
     )
     return image[0, ..., :3]
 
 
+def _webp_size(header: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Width and height by the header: of the canvas, or of the only image, lossless or lossy."""
+    numbers = tf.cast(header[20:30], tf.int32)
+    canvas = [1 + tf.reduce_sum(numbers[start : start + 3] * (1, 2**8, 2**16)) for start in (4, 7)]
+    packed = _integer(header, 21)  # two numbers of 14 bits
+    lossless = [1 + (packed & 0x3FFF), 1 + (tf.bitwise.right_shift(packed, 14) & 0x3FFF)]
+    lossy = [_integer(header, start, tf.uint16) & 0x3FFF for start in (26, 28)]
+    is_lossless = _is_chunk(header, 12, b"VP8L")
+    size = tf.where(_is_chunk(header, 12, b"VP8X"), canvas, tf.where(is_lossless, lossless, lossy))
+    return size[0], size[1]
+
+
+def _decode_moving_webp(contents: tf.Tensor, flags: tf.Tensor) -> tf.Tensor:
+    """Decodes the first frame of an animation, (1, H, W, 4)."""
+    data = tf.io.decode_raw(contents, tf.uint8)
+
+    def is_before_frame(start: tf.Tensor) -> tf.Tensor:
+        return ~_is_chunk(data, start, b"ANMF")
+
+    def behind_chunk(start: tf.Tensor) -> list[tf.Tensor]:
+        length = _integer(data, start + 4)
+        check = tf.debugging.assert_non_negative(length, "Expected a whole WebP file.")
+        with tf.control_dependencies([check]):
+            return [start + 8 + length + length % 2]
+
+    frame = tf.while_loop(is_before_frame, behind_chunk, [12])[0]
+    # TensorFlow decodes all frames, of a whole canvas each: those behind the first are cut off.
+    end = behind_chunk(frame)[0]
+    length = tf.strings.reduce_join(
+        tf.gather(_BYTES, tf.cast(tf.bitcast(end - 8, tf.uint8), tf.int32))
+    )
+    # TensorFlow 2.20 writes four channels of an animation into the room for three, and so
+    # corrupts the memory, unless the header announces alpha. Still images with alpha it refuses
+    # when asked for three.
+    alpha = tf.gather(_BYTES, flags | _WEBP_ALPHA)
+    first = _splice(_splice(tf.strings.substr(contents, 0, end), 4, length, 8), 20, alpha, 21)
+    return tf.image.decode_webp(first, channels=4)
+
+
+def _is_chunk(data: tf.Tensor, start: int | tf.Tensor, name: bytes) -> tf.Tensor:
+    return tf.reduce_all(data[start : start + 4] == tuple(name))
+
+
 def _decode_bmp(contents: tf.Tensor) -> tf.Tensor:
-    data = _expect_bytes(contents, 26, "BMP")
+    header = _expect_bytes(tf.strings.substr(contents, 0, 26), 26, "BMP")
     return tf.cond(
-        _integer(data, 14) == _OS2_HEADER,
-        lambda: _decode_os2_bmp(data),
+        _integer(header, 14) == _OS2_HEADER,
+        lambda: _decode_os2_bmp(contents),
         lambda: _decode_windows_bmp(contents),
     )
 
 
 def _decode_windows_bmp(contents: tf.Tensor) -> tf.Tensor:
-    data = _expect_bytes(contents, 54, "BMP")
-    bits = _integer(data, 28, tf.uint16)
+    header = _expect_bytes(tf.strings.substr(contents, 0, 54), 54, "BMP")
+    bits = _integer(header, 28, tf.uint16)
+    contents = _within_limit(contents, _integer(header, 18), _integer(header, 22))
     return tf.cond(
         bits <= 8,
-        lambda: _decode_palette_bmp(data, bits),
+        lambda: _decode_palette_bmp(tf.io.decode_raw(contents, tf.uint8), bits),
         lambda: tf.io.decode_bmp(contents)[..., :3],
     )
 
@@ -177,18 +279,20 @@ def _decode_palette_bmp(data: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
     palette_start = 14 + info_bytes
     palette = tf.reshape(data[palette_start : palette_start + 4 * colors], (colors, 4))
     rows = _bmp_rows(data, pixels_start, tf.abs(height), width * bits)
-    image = _through_palette(rows, bits, width, palette)
-    return tf.cond(height > 0, lambda: tf.reverse(image, [0]), lambda: image)
+    rows = tf.cond(height > 0, lambda: tf.reverse(rows, [0]), lambda: rows)
+    return _through_palette(rows, bits, width, palette)
 
 
-def _decode_os2_bmp(data: tf.Tensor) -> tf.Tensor:
+def _decode_os2_bmp(contents: tf.Tensor) -> tf.Tensor:
     """Decodes a BMP with the short header of OS/2, of which TensorFlow reads the wrong bytes."""
-    width, height, _, bits = (_integer(data, offset, tf.uint16) for offset in (18, 20, 22, 24))
+    header = tf.io.decode_raw(tf.strings.substr(contents, 0, 26), tf.uint8)
+    width, height, _, bits = (_integer(header, offset, tf.uint16) for offset in (18, 20, 22, 24))
+    data = tf.io.decode_raw(_within_limit(contents, width, height), tf.uint8)
     known = tf.reduce_any(bits == (1, 4, 8, 24))
     check = tf.debugging.Assert(known, ["Expected a BMP of 1, 4, 8 or 24 bits a pixel.", bits])
     with tf.control_dependencies([check]):
         pixels_start = _integer(data, 10)
-    rows = _bmp_rows(data, pixels_start, height, width * bits)
+    rows = tf.reverse(_bmp_rows(data, pixels_start, height, width * bits), [0])
 
     def by_palette() -> tf.Tensor:
         start = 14 + _OS2_HEADER
@@ -200,7 +304,7 @@ def _decode_os2_bmp(data: tf.Tensor) -> tf.Tensor:
     def direct() -> tf.Tensor:
         return tf.reshape(rows[:, : 3 * width], (height, width, 3))[..., ::-1]
 
-    return tf.reverse(tf.cond(bits <= 8, by_palette, direct), [0])
+    return tf.cond(bits <= 8, by_palette, direct)
 
 
 def _bmp_rows(
@@ -222,10 +326,12 @@ def _through_palette(
 ) -> tf.Tensor:
     """Rows of indices, of 1, 4 or 8 bits each, as RGB (height, width, 3)."""
     shifts = tf.range(8 - bits, -1, -bits)  # the leftmost pixel is in the highest bits
-    indices = tf.bitwise.right_shift(tf.cast(rows[..., tf.newaxis], tf.int32), shifts)
-    indices &= tf.bitwise.left_shift(1, bits) - 1
+    # As bytes to the end, since a byte of the file may hold eight pixels.
+    mask = tf.cast(tf.bitwise.left_shift(1, bits) - 1, tf.uint8)
+    indices = tf.bitwise.right_shift(rows[..., tf.newaxis], tf.cast(shifts, tf.uint8)) & mask
     indices = tf.reshape(indices, (tf.shape(rows)[0], -1))[:, :width]
-    return tf.gather(palette[:, 2::-1], indices)  # stored as blue, green, red, perhaps nothing
+    # Stored as blue, green, red and, in Windows' form, nothing.
+    return tf.gather(palette[:, 2::-1], tf.cast(indices, tf.int32))
 
 
 def _integer(data: tf.Tensor, offset: int | tf.Tensor, dtype: tf.DType = tf.int32) -> tf.Tensor:

@@ -62,10 +62,11 @@ def principal_axes(vectors: np.ndarray, size: int) -> np.ndarray:
 def coded(vectors: np.ndarray, code: Code) -> np.ndarray:
     """What is left of unit vectors once they were stored, float32 (N, D), of one length.
 
-    int8: each vector is scaled so that its largest component becomes 127, and rounded; its length
-    need not be kept, since the cosine ignores it. binary: the signs, 1 or -1, whose inner product
-    is D - 2 h, h being the Hamming distance, so that both give the same neighbours. Many distances
-    are equal; whole numbers keep them so, and the lower index goes first.
+    float32: the vectors themselves, to the last bit. int8: each vector is scaled so that its
+    largest component becomes 127, and rounded; its length need not be kept, since the cosine
+    ignores it. binary: the signs, 1 or -1, whose inner product is D - 2 h, h being the Hamming
+    distance, so that both give the same neighbours. Many distances are equal; whole numbers keep
+    them so, and the lower index goes first.
 
     Args:
         vectors: float32 (N, D).
@@ -76,7 +77,7 @@ def coded(vectors: np.ndarray, code: Code) -> np.ndarray:
         vectors = np.rint(vectors * (127 / np.maximum(largest, 1e-12)))
     elif code == "binary":
         return np.where(vectors < 0, np.float32(-1), np.float32(1))
-    return unit(vectors)
+    return vectors if code == "float32" else unit(vectors)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -95,7 +96,8 @@ def compression_table(
     """Recall@1 by exact search, for each size after PCA and each code.
 
     The axes are fitted to the vectors that are searched, without their labels, as an index would.
-    Queries and gallery are cut, normalised again and coded alike. The whole size is coded as it is.
+    Queries and gallery are cut, normalised again and coded alike. The complete size in float32 is
+    searched as `search` does it, so that its Recall@1 is the one that exact search gives.
 
     Args:
         queries: float32 (Q, D), unit rows.
@@ -116,10 +118,11 @@ def compression_table(
         Compressed(size=2, code='float32', bytes_per_vector=8, recall_at_1=1.0)
     """
     query_labels = class_labels("query_labels", query_labels)
-    answerable = np.flatnonzero(check_answerable(num_relevant(query_labels, gallery_labels)))
-    labels = query_labels[answerable], query_labels if gallery is None else gallery_labels
-    own = answerable if gallery is None else None
-    searched = queries if gallery is None else gallery
+    answerable = check_answerable(num_relevant(query_labels, gallery_labels))
+    leave_one_out = gallery is None
+    labels = query_labels[answerable], query_labels if leave_one_out else gallery_labels
+    own = np.arange(len(queries), dtype=np.int32) if leave_one_out else None
+    searched = queries if leave_one_out else gallery
     sizes = halves(searched.shape[1]) if sizes is None else sizes
     axes = principal_axes(searched, max(sizes))
     rows = []
@@ -129,9 +132,12 @@ def compression_table(
             kept = axes[:, :size] @ _rotation(size)
             small, small_queries = unit(searched @ kept), unit(queries @ kept)
         for code in CODES:
-            pair = coded(small_queries[answerable], code), coded(small, code)
-            indices, _ = exact_neighbours(*pair, 1, own)
-            recall = float(recall_at_k(matches(indices, *labels), 1).mean())
+            codes = coded(small, code)
+            # One array in leave-one-out, and queries without a right answer too: BLAS rounds a
+            # product of other factors otherwise, which decides between neighbours equally near.
+            query_codes = codes if leave_one_out else coded(small_queries, code)
+            indices, _ = exact_neighbours(query_codes, codes, 1, own)
+            recall = float(recall_at_k(matches(indices[answerable], *labels), 1).mean())
             rows.append(Compressed(size, code, -(-size * BITS[code] // 8), recall))
     return rows
 

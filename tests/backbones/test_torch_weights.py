@@ -1,5 +1,8 @@
 """Weights of PyTorch files: each tensor at its place, or named; and where published ones are."""
 
+import hashlib
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -90,18 +93,28 @@ def test_of_another_networks_tensors_twenty_are_named(load, tensors):
         load()
 
 
-@pytest.mark.parametrize("name", sorted(torch_weights.IMAGENET_FILES))
-def test_published_weights_are_taken_from_the_own_folder(name, monkeypatch, tmp_path):
-    file = torch_weights.IMAGENET_FILES[name].rpartition("/")[2]
-    (tmp_path / name).mkdir()
-    (tmp_path / name / file).touch()
+@pytest.fixture
+def published(monkeypatch):
+    """Weights of other contents, published under a name with their hash."""
+    content = b"weights"
+    file = f"bn_inception-{hashlib.sha256(content).hexdigest()[:9]}.pth"
+    address = f"https://publisher/{file}"
+    monkeypatch.setattr(torch_weights, "IMAGENET_FILES", {"bn_inception": address})
+    return file, content
+
+
+def test_published_weights_are_taken_from_the_own_folder(published, monkeypatch, tmp_path):
+    file, content = published
+    (tmp_path / "bn_inception").mkdir()
+    (tmp_path / "bn_inception" / file).write_bytes(content)
     monkeypatch.setenv("PA_KERAS_WEIGHTS", str(tmp_path))
-    assert torch_weights.imagenet_file(name) == tmp_path / name / file
+    assert torch_weights.imagenet_file("bn_inception") == tmp_path / "bn_inception" / file
 
 
-def test_a_download_goes_to_keras_folder(monkeypatch, tmp_path):
-    (tmp_path / "bn_inception-1.pth").write_text("weights")
-    address = (tmp_path / "bn_inception-1.pth").as_uri()
+def test_a_download_goes_to_keras_folder(published, monkeypatch, tmp_path):
+    file, content = published
+    (tmp_path / file).write_bytes(content)
+    address = (tmp_path / file).as_uri()
     (tmp_path / "keras").mkdir()
     monkeypatch.delenv("PA_KERAS_WEIGHTS", raising=False)
     monkeypatch.setattr(torch_weights, "IMAGENET_FILES", {"bn_inception": address})
@@ -109,9 +122,33 @@ def test_a_download_goes_to_keras_folder(monkeypatch, tmp_path):
     monkeypatch.setattr(
         keras.utils, "get_file", lambda *a, **k: fetch(*a, **k, cache_dir=tmp_path / "keras")
     )
-    file = torch_weights.imagenet_file("bn_inception")
-    assert file == tmp_path / "keras" / "models" / "bn_inception-1.pth"
-    assert file.read_text() == "weights"
+    found = torch_weights.imagenet_file("bn_inception")
+    assert found == tmp_path / "keras" / "models" / file
+    assert found.read_bytes() == content
+
+
+@pytest.mark.parametrize("where", ["own folder", "download"])
+@pytest.mark.parametrize("content", [b"weight", b"weights of somebody else", b""])
+def test_a_file_that_was_changed_on_its_way_is_refused(
+    published, monkeypatch, tmp_path, content, where
+):
+    file, _ = published
+    path = tmp_path / "bn_inception" / file
+    path.parent.mkdir()
+    path.write_bytes(content)
+    if where == "own folder":
+        monkeypatch.setenv("PA_KERAS_WEIGHTS", str(tmp_path))
+    else:
+        monkeypatch.delenv("PA_KERAS_WEIGHTS", raising=False)
+        monkeypatch.setattr(keras.utils, "get_file", lambda *args, **options: str(path))
+    digits = file.removesuffix(".pth").partition("-")[2]
+    with pytest.raises(ValueError, match=f"begins with {digits}, as its name says.* Delete it"):
+        backbones.build("bn_inception", (32, 32), "imagenet")
+
+
+def test_every_published_file_comes_by_https_and_names_its_hash():
+    for address in torch_weights.IMAGENET_FILES.values():
+        assert re.fullmatch(r"https://\S+-[0-9a-f]{8,}\.pth", address)
 
 
 @pytest.mark.parametrize("error", [Exception("URL fetch failure on x: 404"), TimeoutError("slow")])

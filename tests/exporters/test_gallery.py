@@ -1,5 +1,7 @@
 """What is searched: ids and labels, and that only the model's own embeddings are taken."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,7 +38,7 @@ def test_reads_what_embed_wrote(tmp_path):
     [
         ({"checksum": "of another"}, "another one made .* checksum differs"),
         ({"crop_fraction": 1.0}, "crop_fraction 0.875; .* was with 1.0"),
-        ({"checksum": None}, "is none .*checksum"),
+        ({"checksum": None}, "is none, .*checksum"),
         ({"labels": np.array([0])}, "an id and a label for each of 3"),
     ],
 )
@@ -93,3 +95,52 @@ def test_ids_say_which_file_below_the_shared_folder(parts):
     shared = {path.removesuffix(each) for path, each in zip(paths, ids, strict=True)}
     assert len(shared) == 1
     assert shared.pop().endswith("/")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": np.array([0.5, 1, 1])},
+        {"labels": np.array(["a", "b", "b"])},
+        {"labels": np.array([[0], [1], [1]])},
+        {"embeddings": np.full((3, 4), "a")},
+        {"embeddings": np.eye(3, 4, dtype=int)},
+        {"paths": np.arange(3)},
+        {"paths": np.full((3, 2), "/a")},
+        {"crop_fraction": np.array([0.8, 0.9])},
+        {"crop_fraction": "big"},
+    ],
+)
+def test_arrays_that_embed_does_not_write(tmp_path, changes):
+    with pytest.raises(ValueError, match=f"is none, or is damaged .{next(iter(changes))} is"):
+        read_gallery(write(tmp_path / "a.npz", **changes), "abc", 0.875)
+
+
+def test_no_paths(tmp_path):
+    path = write(tmp_path / "a.npz", paths=np.array([], str))
+    with pytest.raises(ValueError, match="received 0 ids"):
+        read_gallery(path, "abc", 0.875)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_file_is_read_or_refused(tmp_path, save):
+    rng = np.random.default_rng(0)
+    with np.load(write(tmp_path / "a.npz")) as arrays:
+        save(tmp_path / "b.npz", **arrays)
+    whole, path = (tmp_path / "b.npz").read_bytes(), tmp_path / "c.npz"
+    for number in range(300):
+        content = bytearray(whole)
+        if number % 4:
+            content[rng.integers(len(content))] ^= rng.integers(1, 256)
+        else:
+            content = content[: rng.integers(len(content))]
+        path.write_bytes(content)
+        with contextlib.suppress(ValueError):
+            read_gallery(path, "abc", 0.875)
+
+
+def test_a_file_of_another_kind(tmp_path):
+    np.save(tmp_path / "a.npy", EMBEDDINGS)
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"a\.npz is none, or is damaged"):
+        read_gallery(tmp_path / "a.npz", "abc", 0.875)

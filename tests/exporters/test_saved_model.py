@@ -168,8 +168,14 @@ def test_a_small_gif_that_claims_a_huge_canvas(saved):
     """65,535 x 65,535 would be 12.9 GB."""
     gif = b"GIF89a\xff\xff\xff\xff\x80\0\0" + b"\0\0\0\xff\xff\xff"
     gif += b",\0\0\0\0\1\0\1\0\0\2\2\x44\1\0;"
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected a smaller GIF"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too large"):
         embed_bytes(saved, gif)
+
+
+def test_a_small_png_that_claims_a_huge_image(saved):
+    png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (23_000).to_bytes(4, "big") * 2 + b"\1\0\0\0\0"
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too large"):
+        embed_bytes(saved, png)
 
 
 def test_pixels_that_are_not_finite(saved):

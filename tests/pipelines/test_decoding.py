@@ -2,13 +2,14 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pa_keras.pipelines import decode_image
+from pa_keras.pipelines import decode_image, decoding
 
 HEIGHT, WIDTH = 22, 29
 RAMP = np.add.outer(np.arange(HEIGHT) * 6, np.arange(WIDTH) * 3)[..., None]
@@ -190,7 +191,7 @@ def test_compressed_palette_bmp_is_an_error():
     ("contents", "message"),
     [
         (os2_bmp(7, 6, 24, bytes(5 * 24)), "cut short"),
-        (os2_bmp(65535, 65535, 24, bytes(24)), "cut short"),
+        (os2_bmp(65535, 65535, 24, bytes(24)), "too large"),
         (os2_bmp(7, 6, 16, bytes(6 * 16)), "1, 4, 8 or 24 bits"),
     ],
 )
@@ -207,3 +208,102 @@ def test_in_a_saved_model(tmp_path):
     loaded = tf.saved_model.load(str(tmp_path))
     image = loaded.decode(tf.constant(FILES["gif"])).numpy()
     np.testing.assert_array_equal(image, by_pillow(FILES["gif"]))
+
+
+def png(width, height):
+    """A black PNG of one bit a pixel; a thousandth of its pixels in bytes."""
+
+    def chunk(kind, data):
+        content = kind + data
+        return struct.pack(">I", len(data)) + content + struct.pack(">I", zlib.crc32(content))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(height * (1 + (width + 7) // 8)))
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def webp_canvas(width, height, **options):
+    """An extended WebP whose header announces another canvas."""
+    contents = bytearray(encoded(ALPHA, "WEBP", **options))
+    assert contents[12:16] == b"VP8X"
+    contents[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return bytes(contents)
+
+
+def webp_lossy(width, height):
+    contents = bytearray(FILES["webp lossy"])
+    contents[26:30] = struct.pack("<HH", width, height)
+    return bytes(contents)
+
+
+def webp_lossless(width, height):
+    contents = bytearray(FILES["webp lossless"])
+    size = struct.pack("<I", (width - 1) | (height - 1) << 14)
+    contents[21:25] = size[:3] + bytes([size[3] | contents[24] & 0xF0])
+    return bytes(contents)
+
+
+def gif_canvas(width, height):
+    return FILES["gif"][:6] + struct.pack("<HH", width, height) + FILES["gif"][10:]
+
+
+TOO_LARGE = {  # 179 million pixels, just above the limit
+    "png": png(13378, 13378),
+    "png, 2**32 - 1 on a side": png(8, 8)[:16] + b"\xff" * 8 + png(8, 8)[24:],
+    "webp, lossy": webp_lossy(16383, 10924),
+    "webp, lossless": webp_lossless(16383, 10924),
+    "webp, extended": webp_canvas(16383, 10924),
+    "webp, moving": webp_canvas(8000, 6000, **MOVING),  # fewer pixels, but three canvases
+    "gif": gif_canvas(13378, 13378),
+    "bmp, palette": bmp(13378, 13378, 1, b"", PALETTE[:8]),
+    "bmp, top row first": bmp(13378, -13378, 24, b""),
+    "bmp, the least height": bmp(8, -(2**31), 8, b"", PALETTE),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+@pytest.mark.parametrize("decode", [decode_image, decode_in_graph])
+def test_a_size_that_would_fill_the_memory_is_refused_by_the_header(name, decode):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too large"):
+        decode(TOO_LARGE[name])
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("jpeg")])
+def test_the_size_in_the_header_is_the_images(name, monkeypatch):
+    # The formats' headers are read by us, their pixels by TensorFlow.
+    height, width, _ = by_pillow(FILES[name]).shape
+    samples = height * width * (12 if name == "webp moving" else 3)
+    monkeypatch.setattr(decoding, "MOST_SAMPLES", samples + 1)
+    assert decode_image(FILES[name]).shape == (height, width, 3)
+    monkeypatch.setattr(decoding, "MOST_SAMPLES", samples)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too large"):
+        decode_image(FILES[name])
+
+
+def test_a_webp_shorter_than_the_longest_header():
+    contents = encoded(Image.new("RGB", (1, 1)), "WEBP", lossless=True)
+    np.testing.assert_array_equal(decode_in_graph(contents), by_pillow(contents))
+
+
+@pytest.mark.parametrize("name", ["gif moving", "webp moving"])
+def test_later_frames_are_not_decoded(name):
+    contents = FILES[name]
+    second = contents.rindex(b"ANMF") + 24 if name == "webp moving" else contents.rindex(b"!\xf9")
+    spoilt = contents[:second] + b"spoilt" * 99
+    np.testing.assert_array_equal(decode_in_graph(spoilt), by_pillow(contents))
+
+
+@pytest.mark.parametrize("least", [1, 255])
+def test_the_end_of_a_gifs_blocks(least):
+    def end(data, block):
+        while data[block]:
+            block += 1 + data[block]
+        return block + 1
+
+    for start in (0, 7):
+        lengths = RNG.integers(least, 256, 600)
+        blocks = b"".join(bytes([length]) + RNG.bytes(length) for length in lengths)
+        data = RNG.bytes(start) + blocks + b"\0" + RNG.bytes(3000)
+        found = decoding._gif_pixels_end(tf.io.decode_raw(data, tf.uint8), tf.constant(start))
+        assert found == end(data, start) == start + len(blocks) + 1

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from sklearn.decomposition import TruncatedSVD
 
-from pa_keras.retrieval import compression_table, retrieval_metrics
+from pa_keras.retrieval import (
+    compression_table,
+    per_query_metrics,
+    retrieval_metrics,
+    search,
+)
 from pa_keras.retrieval.compression import as_table, coded, halves, principal_axes, unit
 from pa_keras.retrieval.exact import exact_neighbours
 
@@ -96,3 +101,19 @@ def test_bad_input_is_refused():
         compression_table(vectors, labels, sizes=[64])
     with pytest.raises(ValueError, match="a right answer in the gallery for some query"):
         compression_table(vectors, np.arange(len(vectors)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("leave_one_out", [True, False])
+def test_ties_are_decided_as_in_the_search_that_is_not_compressed(leave_one_out, seed):
+    # Of vectors that are nearly alike the last bit decides, and half of them repeat in another
+    # class. Every 8th query is alone in its class.
+    rng = np.random.default_rng(seed)
+    vectors = unit(1 + 1e-3 * rng.normal(size=(40, 8)))
+    vectors = np.concatenate([vectors, vectors])
+    labels = np.where(np.arange(80) % 8 == 0, np.arange(80) + 100, rng.integers(5, size=80))
+    searched = () if leave_one_out else (vectors[rng.permutation(80)], labels)
+    rows = compression_table(vectors, labels, *searched, sizes=[8])
+    found = search(vectors, searched[0] if searched else vectors, 79, leave_one_out)
+    of_search = per_query_metrics(found.indices, labels, searched[1] if searched else None, (1,))
+    assert rows[0].recall_at_1 == of_search["recall_at_1"].mean()
