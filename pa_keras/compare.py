@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras import command_line, experiments
+from pa_keras import cli
+from pa_keras.cli import shipped_configs
 from pa_keras.config import CompareConfig
 
 if TYPE_CHECKING:
     from pa_keras.comparison import Curve
-    from pa_keras.run_plan import Run
+    from pa_keras.comparison.plan import Run
 
 # Not by __name__, which is __main__ under python -m: its lines would go nowhere.
 logger = logging.getLogger("pa_keras.compare")
@@ -27,8 +28,8 @@ Trained = list[tuple["Run", Path]]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings, trains what is not trained yet, and reports."""
-    folder = experiments.folder() / "compare"
-    command_line.run_from(
+    folder = shipped_configs.folder() / "compare"
+    cli.run_from(
         arguments,
         CompareConfig,
         PROGRAM,
@@ -44,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _compare(config: CompareConfig) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
-    from pa_keras import run_plan
+    from pa_keras.comparison import plan
 
     cache, out = Path(config.cache), Path(config.out)
-    runs = run_plan.plan(config)
+    runs = plan.plan(config)
     _claim(out, config)
     if config.train:
         _trained(runs, cache)  # an error of theirs now, not after the training of others
@@ -63,7 +64,7 @@ def _compare(config: CompareConfig) -> None:
 
 def _trained(runs: list["Run"], cache: Path) -> Trained:
     """The runs that are whole, which have to be of the same images."""
-    from pa_keras import run_cache
+    from pa_keras.comparison import run_cache
 
     found = [(run, run_cache.trained(run.config, cache)) for run in runs]
     trained = [(run, folder) for run, folder in found if folder is not None]
@@ -72,7 +73,7 @@ def _trained(runs: list["Run"], cache: Path) -> Trained:
 
 
 def _train(runs: list["Run"], cache: Path) -> None:
-    from pa_keras import run_cache
+    from pa_keras.comparison import run_cache
 
     busy = []
     try:
@@ -96,7 +97,7 @@ def _claim(out: Path, config: CompareConfig) -> None:
     """
     kept = out / "comparison.yaml"
     if kept.exists():
-        before = command_line.config_from(CompareConfig, [str(kept)], {})
+        before = cli.config_from(CompareConfig, [str(kept)], {})
         if _what(before) != _what(config):
             raise FileExistsError(
                 f"Expected the folder of this comparison; {kept} is of one with other settings. "
@@ -107,7 +108,7 @@ def _claim(out: Path, config: CompareConfig) -> None:
             f"Expected a new folder; {out} has something in it. Give another --out."
         )
     out.mkdir(parents=True, exist_ok=True)
-    kept.write_text(command_line.as_yaml(dataclasses.replace(config, train=True)))
+    kept.write_text(cli.as_yaml(dataclasses.replace(config, train=True)))
 
 
 def _what(config: CompareConfig) -> CompareConfig:
@@ -116,8 +117,9 @@ def _what(config: CompareConfig) -> CompareConfig:
 
 
 def _report(config: CompareConfig, trained: Trained, out: Path, note: str) -> None:
-    from pa_keras import comparison, loss_choice
-    from pa_keras.training.run_folder import RunFolder
+    from pa_keras import comparison
+    from pa_keras.runs.folder import RunFolder
+    from pa_keras.runs.loss import KINDS
 
     curves = [
         comparison.Curve(
@@ -125,7 +127,7 @@ def _report(config: CompareConfig, trained: Trained, out: Path, note: str) -> No
             run.values,
             run.config.seed,
             RunFolder(folder).read_metrics(),
-            cost=loss_choice.KINDS[run.config.loss].cost,
+            cost=KINDS[run.config.loss].cost,
         )
         for run, folder in trained
     ]

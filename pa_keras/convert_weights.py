@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pa_keras import command_line
+from pa_keras import cli
 
 PROGRAM = "python -m pa_keras.convert_weights"
 
@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--to", required=True, metavar="FILE.weights.h5", help="new file; nothing is overwritten"
     )
     asked = parser.parse_args(arguments)
-    command_line.log_to()
-    command_line.run_command(lambda: _convert(asked.backbone, asked.source, asked.to))
+    cli.log_to()
+    cli.run_command(lambda: _convert(asked.backbone, asked.source, asked.to))
 
 
 def _convert(name: str, source: str, target: str) -> None:
@@ -41,7 +41,7 @@ def _convert(name: str, source: str, target: str) -> None:
             f"Expected a new file whose name ends in .weights.h5, as Keras wants it; received "
             f"{target}. Take for example {name}.weights.h5."
         )
-    command_line.expect_new(target)
+    cli.expect_new(target)
     # After the arguments: --help does not wait for TensorFlow.
     from pa_keras import backbones
 

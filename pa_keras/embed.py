@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from pa_keras import command_line
+from pa_keras import cli
 from pa_keras.config import EmbedConfig
 
 PROGRAM = "python -m pa_keras.embed"
@@ -11,7 +11,7 @@ PROGRAM = "python -m pa_keras.embed"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings and embeds."""
-    command_line.run_from(
+    cli.run_from(
         arguments,
         EmbedConfig,
         PROGRAM,
@@ -25,14 +25,14 @@ def _run(config: EmbedConfig) -> None:
     import numpy as np
 
     from pa_keras import datasets
+    from pa_keras.evaluation.evaluate import embed_images
     from pa_keras.models import checksum, in_float32
     from pa_keras.pipelines import check_images
-    from pa_keras.training.evaluation import embed_images
-    from pa_keras.training.trained import crop_fraction_of, load_trained
+    from pa_keras.runs.load import crop_fraction_of, load_trained
 
     if not config.out.endswith(".npz"):
         raise ValueError(f"Expected --out to end with .npz; received {config.out!r}.")
-    command_line.expect_new(config.out)
+    cli.expect_new(config.out)
     trained, settings = load_trained(config.run, config.model)
     model = in_float32(trained)  # as exports compute: a gallery is searched by their embeddings
     crop_fraction = crop_fraction_of(settings, config.crop_fraction)

@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras import command_line, evaluation_pictures
+from pa_keras import cli
 from pa_keras.config import EvaluateConfig
+from pa_keras.runs import figures
 
 if TYPE_CHECKING:
     from pa_keras.datasets import Images
-    from pa_keras.training.evaluation import Evaluation
+    from pa_keras.evaluation.evaluate import Evaluation
 
 PROGRAM = "python -m pa_keras.evaluate"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings and evaluates."""
-    command_line.run_from(
+    cli.run_from(
         arguments,
         EvaluateConfig,
         PROGRAM,
@@ -32,13 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(config: EvaluateConfig) -> None:
     # TensorFlow is imported from here on, so that --help need not wait.
-    from pa_keras.training.duplicates import find_duplicates
-    from pa_keras.training.evaluation import embed_images, evaluate, expect_ks
-    from pa_keras.training.trained import crop_fraction_of, load_data, load_trained
+    from pa_keras.evaluation.duplicates import find_duplicates
+    from pa_keras.evaluation.evaluate import embed_images, evaluate, expect_ks
+    from pa_keras.runs.load import crop_fraction_of, load_data, load_trained
 
     for path in (config.json, config.per_class):
-        command_line.expect_new(path)
-    evaluation_pictures.expect_pictures(config)
+        cli.expect_new(path)
+    figures.expect_pictures(config)
     expect_ks(config.ks)
     model, settings = load_trained(config.run, config.model)
     dataset = load_data(
@@ -54,7 +55,7 @@ def _run(config: EvaluateConfig) -> None:
     if config.duplicates == "drop":
         queries, gallery = duplicates.drop(queries, gallery)
         dataset = dataclasses.replace(dataset, queries=queries, gallery=gallery)
-    chosen, trained = evaluation_pictures.to_draw(config, settings, dataset)
+    chosen, trained = figures.to_draw(config, settings, dataset)
     crop_fraction = crop_fraction_of(settings, config.crop_fraction)
     found = evaluate(
         model,
@@ -77,10 +78,10 @@ def _run(config: EvaluateConfig) -> None:
         _write_classes(found, queries.class_names, Path(config.per_class))
     if config.json:
         Path(config.json).write_text(json.dumps(result, indent=2) + "\n")
-    evaluation_pictures.draw(config, dataset, found, chosen)
+    figures.draw(config, dataset, found, chosen)
     if trained is not None:
         vectors = embed_images(model, trained, crop_fraction, config.batch_size)
-        evaluation_pictures.draw_map(config, dataset, found, trained, vectors)
+        figures.draw_map(config, dataset, found, trained, vectors)
 
 
 def _clustering(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras import command_line
+from pa_keras import cli
 from pa_keras.config import ExportConfig
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ PROGRAM = "python -m pa_keras.export"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings and exports."""
-    command_line.run_from(
+    cli.run_from(
         arguments,
         ExportConfig,
         PROGRAM,
@@ -41,12 +41,7 @@ def _run(config: ExportConfig) -> None:
     from pa_keras.exporters.formats import calibration_images
     from pa_keras.exporters.publishing import ExportPlace, publish, staging
     from pa_keras.models import in_float32
-    from pa_keras.training.trained import (
-        crop_fraction_of,
-        load_data,
-        load_trained,
-        on_bad_image_of,
-    )
+    from pa_keras.runs.load import crop_fraction_of, load_data, load_trained, on_bad_image_of
 
     _expect_settings(config)
     place = ExportPlace(Path(config.out), config.name or _name_of(config), config.version)
@@ -115,10 +110,10 @@ def _load_gallery(
 ) -> "Gallery | None":
     """The gallery of an .npz, or of images that are embedded now."""
     from pa_keras.datasets import images_at
+    from pa_keras.evaluation.evaluate import embed_images
     from pa_keras.exporters.gallery import Gallery, expect_k, ids_of, read_gallery
     from pa_keras.models import checksum
     from pa_keras.pipelines import check_images
-    from pa_keras.training.evaluation import embed_images
 
     if config.gallery is None:
         return None
@@ -181,7 +176,7 @@ def _prove(
     from pa_keras import exporters
     from pa_keras.datasets import sample_classes
     from pa_keras.exporters.formats import path_of
-    from pa_keras.training.trained import model_path
+    from pa_keras.runs.load import model_path
 
     if config.report_images is not None:
         dataset = sample_classes(dataset, config.report_images)
@@ -220,7 +215,7 @@ def _prove(
 
 def _metrics_of(run: str | None) -> dict[str, float]:
     """Of the run's last evaluation, none if it had none."""
-    from pa_keras.training.run_folder import RunFolder
+    from pa_keras.runs.folder import RunFolder
 
     path = RunFolder(Path(run or "")).result
     if not run or not path.exists():

@@ -10,7 +10,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras import command_line, experiments
+from pa_keras import cli
+from pa_keras.cli import shipped_configs
 from pa_keras.config import FitConfig
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from pa_keras.datasets import Dataset
-    from pa_keras.training.run_folder import RunFolder
-    from pa_keras.training.state import State
+    from pa_keras.runs.folder import RunFolder
+    from pa_keras.training.checkpoint import State
 
 # Not by __name__, which is __main__ under python -m: its lines would go nowhere.
 logger = logging.getLogger("pa_keras.fit")
@@ -40,14 +41,14 @@ _OF_THIS_PROCESS = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings, and trains or resumes."""
     started = time.monotonic()
-    parser = command_line.make_parser(
+    parser = cli.make_parser(
         FitConfig,
         PROGRAM,
         "Trains an embedding model, with Proxy-Anchor or another loss, and measures Recall@K on "
         "classes that it never saw. Without any setting it draws its own images and takes a few "
         "minutes. "
         "--config also takes the name of an experiment that ships with the package: "
-        + ", ".join(sorted(path.stem for path in experiments.folder().glob("*.yaml"))),
+        + ", ".join(sorted(path.stem for path in shipped_configs.folder().glob("*.yaml"))),
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in --run-dir, with its settings"
@@ -56,21 +57,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--dry_run", action="store_true", help="check settings, images and model; train nothing"
     )
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    config, flags = command_line.parse(parser, FitConfig, arguments, shipped=True)
-    command_line.log_to()
+    config, flags = cli.parse(parser, FitConfig, arguments, shipped=True)
+    cli.log_to()
     if flags.resume and flags.dry_run:
         parser.exit(2, f"{PROGRAM}: --resume trains, and --dry-run does not. Give one of them.\n")
     if flags.resume:
-        command_line.run_command(lambda: _resume(config.run_dir, arguments, parser, started))
+        cli.run_command(lambda: _resume(config.run_dir, arguments, parser, started))
     else:
-        command_line.run_command(lambda: _start(config, flags.dry_run, started))
+        cli.run_command(lambda: _start(config, flags.dry_run, started))
 
 
 def _start(config: FitConfig, dry_run: bool, started: float) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
-    from pa_keras import assembly, loss_choice, run_checks, run_images, run_training
-    from pa_keras.training import strategies
-    from pa_keras.training.run_folder import RunFolder, expect_new_run, new_run_folder
+    from pa_keras.runs.build import load_data, make_models
+    from pa_keras.runs.checks import check
+    from pa_keras.runs.folder import RunFolder, expect_new_run, new_run_folder
+    from pa_keras.runs.images import fingerprint_of
+    from pa_keras.runs.loss import resolved
+    from pa_keras.runs.train import make_strategy, stoppable, train
+    from pa_keras.training import distribution
 
     if config.training.strategy == "multi_worker" and config.run_dir is None:
         raise ValueError(
@@ -78,38 +83,38 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
             "folder on a disk that every worker sees: to resume they read the state there."
         )
     if dry_run and config.training.strategy == "multi_worker":
-        strategy = run_training.make_strategy(FitConfig())  # it waits for nobody
+        strategy = make_strategy(FitConfig())  # it waits for nobody
     else:
-        strategy = run_training.make_strategy(config)
-    writes = strategies.is_chief(strategy)
+        strategy = make_strategy(config)
+    writes = distribution.is_chief(strategy)
     if writes and not dry_run:
         expect_new_run(config.run_dir)
-    config = loss_choice.resolved(config)
-    with run_training.stoppable(config, started) as requests:
-        dataset, selection, skipped = assembly.load_data(config)
-        with strategies.naming_lost_workers(strategy), strategy.scope():
-            model, embedder = assembly.make_models(config, dataset.train.num_classes)
-            run_checks.check(config, dataset, selection, model)
+    config = resolved(config)
+    with stoppable(config, started) as requests:
+        dataset, selection, skipped = load_data(config)
+        with distribution.naming_lost_workers(strategy), strategy.scope():
+            model, embedder = make_models(config, dataset.train.num_classes)
+            check(config, dataset, selection, model)
         if dry_run:
             sys.stdout.write(_summary(config, dataset, selection, embedder))
             return
         parts = dataset, selection, model, embedder, requests
         if not writes:
-            run_training.train(config, RunFolder(Path(config.run_dir or "")), *parts, state=None)
+            train(config, RunFolder(Path(config.run_dir or "")), *parts, state=None)
             return
-        images = run_images.fingerprint_of(dataset, selection)
+        images = fingerprint_of(dataset, selection)
         # Three states of weights and two moments each, as a new one is written beside two, and four
         # best models.
         folder = new_run_folder(config.run_dir, config.dataset, room=52 * model.count_params())
         with folder.locked():
             _describe(config, folder, images, skipped)
-            run_training.train(config, folder, *parts, state=None)
+            train(config, folder, *parts, state=None)
 
 
 def _describe(config: FitConfig, folder: "RunFolder", images: dict, skipped: dict) -> None:
     """Writes what the run is of; with the last of the files the folder is that of a run."""
-    from pa_keras.disk import save_whole
-    from pa_keras.training.fingerprint import write_fingerprint
+    from pa_keras.files import save_whole
+    from pa_keras.runs.fingerprint import write_fingerprint
 
     write_fingerprint(folder.images, images)
     folder.write_versions()
@@ -117,7 +122,7 @@ def _describe(config: FitConfig, folder: "RunFolder", images: dict, skipped: dic
         "".join(f"{path}: {reason}\n" for path, reason in skipped.items())
     )
     # Without its folder in it, so that --config with this file makes another run.
-    text = command_line.as_yaml(dataclasses.replace(config, run_dir=None))
+    text = cli.as_yaml(dataclasses.replace(config, run_dir=None))
     save_whole(lambda path: Path(path).write_text(text), folder.config)
 
 
@@ -127,17 +132,20 @@ def _resume(
     parser: "jsonargparse.ArgumentParser",
     started: float,
 ) -> None:
-    from pa_keras import assembly, run_checks, run_images, run_training
-    from pa_keras.training import strategies
-    from pa_keras.training.run_folder import existing_run_folder
-    from pa_keras.training.state import newest_state, restore_best
+    from pa_keras.runs.build import load_data, make_models
+    from pa_keras.runs.checks import check_devices
+    from pa_keras.runs.folder import existing_run_folder
+    from pa_keras.runs.images import fingerprint_of
+    from pa_keras.runs.train import make_strategy, stoppable, train
+    from pa_keras.training import distribution
+    from pa_keras.training.checkpoint import newest_state, restore_best
 
     folder = existing_run_folder(run_dir)
     config = _resumed_config(folder, run_dir, arguments, parser)
-    strategy = run_training.make_strategy(config)
-    writes = strategies.is_chief(strategy)
+    strategy = make_strategy(config)
+    writes = distribution.is_chief(strategy)
     with (
-        run_training.stoppable(config, started) as requests,
+        stoppable(config, started) as requests,
         folder.locked() if writes else nullcontext(),
     ):
         state = newest_state(folder.state)
@@ -146,23 +154,23 @@ def _resume(
                 f"Expected the states of the run in {folder.state}; they are gone, but the run has "
                 "ended: there is nothing to go on with."
             )
-        with strategies.naming_lost_workers(strategy):  # before anything is changed
+        with distribution.naming_lost_workers(strategy):  # before anything is changed
             _expect_same_state(folder, state, strategy)
-        dataset, selection, _ = assembly.load_data(config)
-        _expect_same_images(folder, run_images.fingerprint_of(dataset, selection), writes)
+        dataset, selection, _ = load_data(config)
+        _expect_same_images(folder, fingerprint_of(dataset, selection), writes)
         if writes:
             folder.drop_metrics_after(state.epoch if state else 0)
             if config.training.selection != "last":  # whose model is written at the very end
                 restore_best(folder.state, state, folder.best_model)
         # All workers make a model together: none reads the metrics before they are put right.
-        with strategies.naming_lost_workers(strategy), strategy.scope():
-            model, embedder = assembly.make_models(config, dataset.train.num_classes)
-            run_checks.check_devices(config, model)
-        run_training.train(config, folder, dataset, selection, model, embedder, requests, state)
+        with distribution.naming_lost_workers(strategy), strategy.scope():
+            model, embedder = make_models(config, dataset.train.num_classes)
+            check_devices(config, model)
+        train(config, folder, dataset, selection, model, embedder, requests, state)
 
 
 def _expect_same_images(folder: "RunFolder", images: dict, writes: bool) -> None:
-    from pa_keras.training.fingerprint import expect_same, write_fingerprint
+    from pa_keras.runs.fingerprint import expect_same, write_fingerprint
 
     if folder.images.exists():
         expect_same(folder.images, images)
@@ -174,10 +182,10 @@ def _expect_same_images(folder: "RunFolder", images: dict, writes: bool) -> None
 def _expect_same_state(
     folder: "RunFolder", state: "State | None", strategy: "tf.distribute.Strategy"
 ) -> None:
-    from pa_keras.training import strategies
+    from pa_keras.training import distribution
 
     checksum = zlib.crc32(repr(sorted(state.checksums.items())).encode()) if state else 0
-    if not strategies.all_have(checksum, strategy):
+    if not distribution.all_have(checksum, strategy):
         raise ValueError(
             f"Expected every worker to go on from the same state; this one found {state or 'none'} "
             f"in {folder.state}, and others another. Let --run-dir be one folder that all see."
@@ -191,11 +199,11 @@ def _resumed_config(
     parser: "jsonargparse.ArgumentParser",
 ) -> FitConfig:
     """The settings of the run, with how long to go on, when to save and where, as of now."""
-    from pa_keras import loss_choice
+    from pa_keras.runs.loss import resolved
 
     stored = [f"--config={folder.config}"]
-    config, _ = command_line.parse(parser, FitConfig, stored)
-    asked, _ = command_line.parse(parser, FitConfig, stored + arguments, shipped=True)
+    config, _ = cli.parse(parser, FitConfig, stored)
+    asked, _ = cli.parse(parser, FitConfig, stored + arguments, shipped=True)
     config = dataclasses.replace(config, run_dir=run_dir)
     changed = _differences(dataclasses.asdict(config), dataclasses.asdict(asked))
     changed = [name for name in changed if name not in _OF_THIS_PROCESS]
@@ -204,7 +212,7 @@ def _resumed_config(
             "Expected a resumed run to keep its settings; received others for "
             f"{', '.join(changed)}. Leave them out, or start a new run with another --run-dir."
         )
-    return loss_choice.resolved(dataclasses.replace(config, training=asked.training))
+    return resolved(dataclasses.replace(config, training=asked.training))
 
 
 def _summary(
@@ -213,12 +221,12 @@ def _summary(
     """What a dry run found, after one batch was drawn."""
     import tensorflow as tf
 
-    from pa_keras import assembly
+    from pa_keras.runs.build import make_batches
 
     one = tf.distribute.get_strategy()  # of several replicas each would have its part of the batch
-    images, _ = next(iter(assembly.make_batches(config, dataset.train, "none", one)))
+    images, _ = next(iter(make_batches(config, dataset.train, "none", one)))
     lines = [
-        command_line.as_yaml(config),
+        cli.as_yaml(config),
         f"train      {dataset.train}",
         f"selection  {selection.queries if selection else 'the last epoch'}",
         f"test       {dataset.queries}, gallery {dataset.gallery or 'the queries themselves'}",

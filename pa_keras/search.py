@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args, get_origin
 
-from pa_keras import command_line, hints
+from pa_keras import cli
+from pa_keras.cli import suggestions
 from pa_keras.config import (
     SearchAddConfig,
     SearchBuildConfig,
@@ -38,19 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(2)
     config_class, run, description = _COMMANDS[name]
     rest = _with_name_of_values(rest, config_class)
-    command_line.run_from(rest, config_class, f"{PROGRAM} {name}", description, run)
+    cli.run_from(rest, config_class, f"{PROGRAM} {name}", description, run)
 
 
 def _build(config: SearchBuildConfig) -> None:
     # TensorFlow is imported from here on, so that --help need not wait.
-    from pa_keras import search_items
     from pa_keras.index import write_index, writer_lock
+    from pa_keras.index.sources import expect_room, source_to_build
 
     folder = Path(config.index)
-    search_items.expect_room(folder, config.force)
+    expect_room(folder, config.force)
     with writer_lock(folder):
-        search_items.expect_room(folder, config.force)  # another build may just have ended
-        source = search_items.source_to_build(
+        expect_room(folder, config.force)  # another build may just have ended
+        source = source_to_build(
             config.gallery, config.run, config.model, config.crop_fraction, config.prefix
         )
         items = source.items(folder, config.batch_size, config.on_bad_image)
@@ -60,11 +61,12 @@ def _build(config: SearchBuildConfig) -> None:
 
 
 def _query(config: SearchQueryConfig) -> None:
-    from pa_keras import plots, search_model
+    from pa_keras import plots
     from pa_keras.index import as_json_lines, as_table, open_index
+    from pa_keras.index.model import embedding, model_of
     from pa_keras.pipelines import check_images
 
-    command_line.expect_new(config.picture)
+    cli.expect_new(config.picture)
     if config.picture:
         plots.expect_picture(config.picture)
     if config.k < 1 or not config.images:
@@ -77,8 +79,8 @@ def _query(config: SearchQueryConfig) -> None:
     images = [images[i] for i in check_images(images, config.on_bad_image, progress=False).good]
     if config.k > len(index):
         logger.warning("The index has %d items: they are shown, not %d.", len(index), config.k)
-    model = search_model.model_of(index.model, config.run, config.model)
-    queries = search_model.embedding(model, index.model.crop_fraction, config.batch_size)(images)
+    model = model_of(index.model, config.run, config.model)
+    queries = embedding(model, index.model.crop_fraction, config.batch_size)(images)
     rows, similarities = index.search(queries, min(config.k, len(index)))
     show = as_json_lines if config.json else as_table
     sys.stdout.write(show(images, index.items, rows, similarities))
@@ -95,16 +97,14 @@ def _query(config: SearchQueryConfig) -> None:
 
 
 def _add(config: SearchAddConfig) -> None:
-    from pa_keras import search_items
     from pa_keras.index import open_index, write_index, writer_lock
+    from pa_keras.index.sources import source_to_add
 
     folder = Path(config.index)
     open_index(folder)  # an error before a lock is made where there is no index
     with writer_lock(folder):
         index = open_index(folder)
-        source = search_items.source_to_add(
-            config.gallery, index, config.run, config.model, config.prefix
-        )
+        source = source_to_add(config.gallery, index, config.run, config.model, config.prefix)
         added = 0
         if not source.is_empty:
             items = source.items(folder, config.batch_size, config.on_bad_image)
@@ -186,7 +186,7 @@ def _write_summary(folder: str) -> None:
 
 def _with_name_of_values(arguments: Sequence[str], config_class: type) -> list[str]:
     """The arguments with those that belong to no name under that of the one list of settings."""
-    types = dict(hints.types_of(config_class))
+    types = dict(suggestions.types_of(config_class))
     lists = [name for name, kind in types.items() if get_origin(kind) is tuple]
     if not lists:
         return list(arguments)

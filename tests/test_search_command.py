@@ -11,7 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from pa_keras import embed, search, search_items
+from pa_keras import embed, search
+from pa_keras.index import sources
+from pa_keras.index.sources import Chunks, embedding
 from pa_keras.models import embedding_model
 
 
@@ -154,13 +156,13 @@ def test_another_model_is_refused(index, run_folder, other_model, photos):
 def test_add_embeds_what_is_new(index, model, photos, monkeypatch, capsys):
     Image.new("RGB", (24, 20), (250, 10, 10)).save(photos / "class 2" / "new.png")
     embedded = []
-    whole = search_items.embedding
+    whole = embedding
 
     def counted(*arguments):
         embed_paths = whole(*arguments)
         return lambda paths, advance: embedded.extend(paths) or embed_paths(paths, advance)
 
-    monkeypatch.setattr(search_items, "embedding", counted)
+    monkeypatch.setattr(sources, "embedding", counted)
     do("add", "--index", index, "--gallery", photos)
     assert embedded == [str(photos / "class 2" / "new.png")]
     assert "1 added. " in capsys.readouterr().out
@@ -248,7 +250,7 @@ def test_folders_of_others_are_never_deleted(index, run_folder, photos, tmp_path
 def test_a_build_that_was_killed_goes_on(run_folder, photos, tmp_path, monkeypatch, capsys):
     index = tmp_path / "index"
     arguments = ["build", "--run", run_folder, "--gallery", photos, "--index", index]
-    whole, calls = search_items.embedding, []
+    whole, calls = embedding, []
 
     def killed_at_the_third(*arguments):
         embed_paths = whole(*arguments)
@@ -261,9 +263,9 @@ def test_a_build_that_was_killed_goes_on(run_folder, photos, tmp_path, monkeypat
 
         return embed_or_die
 
-    small = search_items.Chunks
-    monkeypatch.setattr(search_items, "Chunks", lambda *a: small(*a, size=16))
-    monkeypatch.setattr(search_items, "embedding", killed_at_the_third)
+    small = Chunks
+    monkeypatch.setattr(sources, "Chunks", lambda *a: small(*a, size=16))
+    monkeypatch.setattr(sources, "embedding", killed_at_the_third)
     assert failure(*arguments) == "130"
     message = failure("query", "--index", index, photos / "class 1" / "1.png")
     assert "an unfinished build" in message

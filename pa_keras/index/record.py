@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pa_keras import disk
+from pa_keras import files
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ def _verify(folder: Path, record: dict[str, Any]) -> None:
     data = folder / record["data"]
     expect_sizes(data, record)
     kept = {name: file["sha256"] for name, file in record["files"].items()}
-    changed = [name for name, checksum in kept.items() if disk.sha256(data / name) != checksum]
+    changed = [name for name, checksum in kept.items() if files.sha256(data / name) != checksum]
     if changed:
         raise ValueError(
             f"Expected the files of {data} as they were written; {', '.join(changed)} changed "

@@ -6,14 +6,14 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import (
+from pa_keras.losses._common import distances, share, unit
+from pa_keras.losses._validation import (
     TensorLike,
     check_embeddings,
     class_ids,
     expect_positive,
     pairs_of,
 )
-from pa_keras.losses.terms import distances, share, unit
 
 
 def lifted_structure(

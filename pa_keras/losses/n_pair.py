@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import TensorLike, check_embeddings, class_ids, pairs_of
-from pa_keras.losses.terms import cross_entropy, share
+from pa_keras.losses._common import cross_entropy, share
+from pa_keras.losses._validation import TensorLike, check_embeddings, class_ids, pairs_of
 
 
 def n_pair(labels: TensorLike, embeddings: TensorLike) -> tf.Tensor:

@@ -6,15 +6,15 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.class_sums import NOTHING, class_log_sums
-from pa_keras.losses.inputs import (
+from pa_keras.losses._class_logsumexp import NOTHING, class_log_sums
+from pa_keras.losses._distributed import log_added
+from pa_keras.losses._validation import (
     TensorLike,
     check_cosines,
     check_label_dtype,
     checked_classes,
     class_ids,
 )
-from pa_keras.losses.replicas import log_added
 
 
 def proxy_anchor(

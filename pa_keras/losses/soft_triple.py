@@ -6,9 +6,15 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.inputs import TensorLike, check_cosines, class_ids, expect_positive, own_class
-from pa_keras.losses.replicas import weighted
-from pa_keras.losses.terms import cross_entropy
+from pa_keras.losses._common import cross_entropy
+from pa_keras.losses._distributed import weighted
+from pa_keras.losses._validation import (
+    TensorLike,
+    check_cosines,
+    class_ids,
+    expect_positive,
+    own_class,
+)
 
 
 def soft_triple(

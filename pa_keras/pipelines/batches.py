@@ -11,7 +11,7 @@ from pa_keras.pipelines.augmentation import make_augmentation
 from pa_keras.pipelines.caching import CacheKind, ImageCache, fill_cache
 from pa_keras.pipelines.decoding import decode_image
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
-from pa_keras.pipelines.shares import WHOLE, Share
+from pa_keras.pipelines.sharding import WHOLE, Share
 
 
 def training_batches(

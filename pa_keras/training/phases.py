@@ -10,10 +10,10 @@ import keras
 import tensorflow as tf
 
 from pa_keras.models import set_trainable
-from pa_keras.training.saving import SaveState
-from pa_keras.training.state import restore_state
-from pa_keras.training.stopping import Stopped
-from pa_keras.training.strategies import any_worker
+from pa_keras.training.callbacks.preemption import Stopped
+from pa_keras.training.callbacks.save_checkpoint import SaveState
+from pa_keras.training.checkpoint import restore_state
+from pa_keras.training.distribution import any_worker
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import threading
 import numpy as np
 import pytest
 
-from pa_keras import disk
+from pa_keras import files
 from pa_keras import index as room
 from pa_keras.index import (
     Items,
     ModelRecord,
-    approximate,
+    candidates,
     expect_searchable,
     open_index,
     verify_index,
@@ -75,7 +75,7 @@ def test_search_equals_a_double_loop(tmp_path):
 
 @pytest.mark.parametrize("tree_above", [100_000, 10_000])
 def test_candidates_of_scann_are_compared_exactly(tmp_path, monkeypatch, tree_above):
-    monkeypatch.setattr(approximate, "_TREE_ABOVE", tree_above)
+    monkeypatch.setattr(candidates, "_TREE_ABOVE", tree_above)
     items = clustered(20_000)
     record = write_index(tmp_path / "a", items, MODEL)
     assert [each["k"] for each in record["search"]] == [10, 100]
@@ -214,17 +214,17 @@ def test_readers_beside_a_writer(tmp_path):
 
 def test_files_are_verified_beside_a_writer(tmp_path, monkeypatch):
     write_index(tmp_path, some(20), MODEL)
-    sha256, calls = disk.sha256, []
+    sha256, calls = files.sha256, []
 
     def while_another_writes(path):
         calls.append(path)
         if len(calls) == 2:
             with monkeypatch.context() as patch:
-                patch.setattr(disk, "sha256", sha256)
+                patch.setattr(files, "sha256", sha256)
                 write_index(tmp_path, some(30), MODEL)
         return sha256(path)
 
-    monkeypatch.setattr(disk, "sha256", while_another_writes)
+    monkeypatch.setattr(files, "sha256", while_another_writes)
     verify_index(tmp_path)
     assert {path.parent.name for path in calls[2:]} == {"data-2"}
 

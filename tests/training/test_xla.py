@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pa_keras import ProxyAnchorLoss, embedding_model, fit, loss_choice, with_proxies
+from pa_keras import ProxyAnchorLoss, embedding_model, fit, with_proxies
 from pa_keras.config import FitConfig
-from pa_keras.training import Embedder, two_rate_adamw
-from pa_keras.training.step import TrainingModel
+from pa_keras.evaluation import Embedder
+from pa_keras.runs.loss import KINDS, make_loss, make_training_model, resolved
+from pa_keras.training import two_rate_adamw
+from pa_keras.training.training_model import TrainingModel
 
 pytestmark = pytest.mark.usefixtures("float32_policy")
 
@@ -16,13 +18,13 @@ CLASSES = 4
 LABELS = np.repeat(range(CLASSES), 3)
 
 
-@pytest.mark.parametrize("name", loss_choice.KINDS)
+@pytest.mark.parametrize("name", KINDS)
 def test_loss_and_proxies_compile(name):
-    config = loss_choice.resolved(FitConfig(loss=name))
-    loss = loss_choice.make_loss(config, CLASSES)
+    config = resolved(FitConfig(loss=name))
+    loss = make_loss(config, CLASSES)
     inputs = keras.Input((8,))
     embedder = keras.Model(inputs, inputs, name="embedding_model")
-    model = loss_choice.make_training_model(config, embedder, CLASSES)
+    model = make_training_model(config, embedder, CLASSES)
     embeddings = tf.constant(np.random.default_rng(0).normal(size=(12, 8)).astype("float32"))
 
     def step():

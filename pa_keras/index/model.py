@@ -1,0 +1,108 @@
+"""The model of a search index: found, known by its checksum, and made to embed."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pa_keras.evaluation.embedder import Embedder
+from pa_keras.index import Items, ModelRecord
+from pa_keras.models import checksum, in_float32
+from pa_keras.pipelines import evaluation_batches
+from pa_keras.runs.load import load_trained
+
+logger = logging.getLogger(__name__)
+
+_COMPARED = 8
+_SAME_COSINE = 0.999  # other machines and an export in fewer bits round otherwise
+
+
+def model_of(record: ModelRecord, run: str | None, model: str | None) -> keras.Model:
+    """The model that an index is of.
+
+    Args:
+        record: of the index.
+        run: where the model is now, if not where the index knows it.
+        model: or its file.
+
+    Raises:
+        ValueError: it is another model, or the index knows no place.
+        FileNotFoundError: there is no model.
+    """
+    if run is None and model is None:
+        run, model = record.run, record.model
+        known = run or model
+        if known is None or not Path(known).exists():
+            raise FileNotFoundError(
+                f"Expected the model of the index in {known or 'a place that it knows'}; it is "
+                "not there. Say where it is now: --run DIR, or --model FILE.keras."
+            )
+    loaded = in_float32(load_trained(run, model)[0])
+    if checksum(loaded) != record.checksum:
+        raise ValueError(
+            f"Expected the model that the index was built by; {run or model} is another one (its "
+            "checksum differs), so that similarities would mean nothing. Give that model by --run "
+            "or --model, or build the index anew."
+        )
+    return loaded
+
+
+def embedding(
+    model: keras.Model, crop_fraction: float, batch_size: int
+) -> Callable[..., np.ndarray]:
+    """The function from image files to embeddings float32 (N, D), compiled once.
+
+    Args:
+        model: of `model_of`.
+        crop_fraction: of the preprocessing.
+        batch_size: images embedded at once.
+
+    Returns:
+        A function of paths and, if wanted, of a function to call with each batch's size.
+    """
+    embedder = Embedder(model)
+
+    def embed(paths: Sequence[str], advance: Callable[[int], object] = int) -> np.ndarray:
+        batches = evaluation_batches(
+            paths,
+            batch_size=batch_size,
+            image_size=model.input_shape[1:3],
+            crop_fraction=crop_fraction,
+        )
+        parts = []
+        for batch in batches:
+            parts.append(embedder.embed_batch(batch))
+            advance(len(parts[-1]))
+        return np.concatenate(parts)
+
+    return embed
+
+
+def expect_made_by(model: keras.Model, record: ModelRecord, items: Items, gallery: str) -> None:
+    """Raises a ValueError unless a model makes embeddings anew of the first few files.
+
+    Args:
+        model: said to have made them.
+        record: of the model.
+        items: unit vectors; those without a path are taken on trust, with a warning.
+        gallery: where they are from.
+    """
+    rows = [row for row, path in enumerate(items.paths) if path][:_COMPARED]
+    if not rows:
+        logger.warning(
+            "%s does not say which model made it, and its ids are no files: that it was this one "
+            "is taken on trust.",
+            gallery,
+        )
+        return
+    embed = embedding(model, record.crop_fraction, len(rows))
+    own = embed([items.paths[row] for row in rows])
+    cosines = np.einsum("nd,nd->n", own, items.embeddings[rows])
+    if not cosines.min() >= _SAME_COSINE:
+        raise ValueError(
+            f"Expected embeddings by this model; those of {len(rows)} files in {gallery} have "
+            f"cosines down to {cosines.min():.4f} with its own. Give the model that made them, "
+            "with its --crop-fraction."
+        )
