@@ -20,9 +20,9 @@ from pa_keras.cli import shipped_configs
 from pa_keras.comparison import plan as plans
 from pa_keras.comparison import run_cache
 from pa_keras.config import CompareConfig
-from pa_keras.runs.build import make_models
 from pa_keras.runs.fingerprint import fingerprint, write_fingerprint
 from pa_keras.runs.loss import resolved
+from pa_keras.runs.models import make_models
 
 BASE = """
 model: {backbone: conv4, weights: null, batch_norm: train, embedding_size: 8}

@@ -15,8 +15,10 @@ import yaml
 
 from pa_keras import fit, models
 from pa_keras.config import FitConfig, ModelConfig
-from pa_keras.runs import build, finish
-from pa_keras.runs.build import load_data, make_models
+from pa_keras.runs import finish
+from pa_keras.runs import models as run_models
+from pa_keras.runs.data import load_run_data
+from pa_keras.runs.models import make_models
 from pa_keras.training.callbacks import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("float32_policy")
@@ -171,7 +173,7 @@ def test_both_sizes_are_built_from_the_same_weights(photos, monkeypatch):
         built.append((image_size, weights))
         return models.embedding_model(backbone, embedding_size, image_size, None, batch_norm)
 
-    monkeypatch.setattr(build, "embedding_model", record)
+    monkeypatch.setattr(run_models, "embedding_model", record)
     config = FitConfig()
     config.model = ModelConfig(backbone="conv4", weights="imagenet", embedding_size=8)
     config.data.image_size, config.augmentation.image_size = 24, 16
@@ -301,15 +303,15 @@ def test_a_loss_of_pairs_with_shuffled_batches_of_singletons(arguments, tmp_path
 def test_label_noise_is_for_the_training_images_alone(arguments, monkeypatch):
     def load(**data):
         config = FitConfig(dataset="folder", data_dir=arguments[-1])
-        return load_data(dataclasses.replace(config, data=dataclasses.replace(config.data, **data)))
+        data = dataclasses.replace(config.data, **data)
+        return load_run_data(dataclasses.replace(config, data=data))
 
     clean, noisy = load(), load(label_noise=0.5)
-    assert (clean[0].train.labels != noisy[0].train.labels).sum() == round(
-        0.5 * len(clean[0].train)
-    )
-    assert (clean[0].queries.labels == noisy[0].queries.labels).all()
-    assert (clean[1].queries.labels == noisy[1].queries.labels).all(), "held out"
-    assert clean[1].queries.paths == noisy[1].queries.paths
+    train = clean.dataset.train
+    assert (train.labels != noisy.dataset.train.labels).sum() == round(0.5 * len(train))
+    assert (clean.dataset.queries.labels == noisy.dataset.queries.labels).all()
+    assert (clean.selection.queries.labels == noisy.selection.queries.labels).all(), "held out"
+    assert clean.selection.queries.paths == noisy.selection.queries.paths
 
 
 def test_outliers_come_from_a_folder(arguments, photos, tmp_path):
@@ -319,11 +321,11 @@ def test_outliers_come_from_a_folder(arguments, photos, tmp_path):
     assert "--data.outliers_dir DIR" in message
     config = FitConfig(dataset="folder", data_dir=arguments[-1])
     data = dataclasses.replace(config.data, outliers=0.3, outliers_dir=str(foreign))
-    train = load_data(dataclasses.replace(config, data=data))[0].train
+    train = load_run_data(dataclasses.replace(config, data=data)).dataset.train
     assert sum(path.startswith(str(foreign)) for path in train.paths) == round(0.3 * len(train))
     (foreign / "broken.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"broken\.png"):
-        load_data(dataclasses.replace(config, data=data))
+        load_run_data(dataclasses.replace(config, data=data))
 
 
 def test_a_class_with_fewer_images_than_the_sampler_asks(arguments, photos, tmp_path, capsys):

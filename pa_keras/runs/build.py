@@ -1,185 +1,129 @@
-"""From the settings of a run to its parts: here alone the config becomes plain arguments."""
+"""Building a run: every part once, so that a bad setting is found before a folder exists."""
 
-import dataclasses
 import logging
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
-from keras.optimizers import schedules
 
-from pa_keras import datasets
 from pa_keras.config import FitConfig
-from pa_keras.datasets import Dataset, Images
-from pa_keras.models import embedding_model
-from pa_keras.pipelines import (
-    ImageCache,
-    Share,
-    check_images,
-    evaluation_batches,
-    training_batches,
-)
-from pa_keras.runs.data import load_checked
-from pa_keras.runs.loss import check_pairs, make_optimizer, make_training_model
-from pa_keras.training import decayed, reference_optimizers
+from pa_keras.evaluation.evaluate import expect_ks
+from pa_keras.pipelines import ImageCache, repeats, steps_per_epoch
+from pa_keras.pipelines.sampling import expect_counts
+from pa_keras.runs.batches import both, make_batches, make_evaluation_batches
+from pa_keras.runs.data import RunData, load_run_data
+from pa_keras.runs.loss import make_loss
+from pa_keras.runs.models import make_models
+from pa_keras.runs.optimizers import make_optimizers
+from pa_keras.training import RecallAtK, distribution
 from pa_keras.training.callbacks.recall_at_k import Batches
-from pa_keras.training.distribution import distributed, share_batch_statistics
-from pa_keras.training.training_model import TrainingModel
+from pa_keras.training.callbacks.save_checkpoint import SavePolicy
+from pa_keras.training.gradient_cache import expect_chunks
+from pa_keras.training.phases import Phase, Setup, phases
+from pa_keras.training.profiling import profiled_steps
 
-# Not by __name__: what is said of a run stands under the name of its command.
-logger = logging.getLogger("pa_keras.fit")
-
-
-def load_data(config: FitConfig) -> tuple[Dataset, Dataset | None, dict[str, str]]:
-    """The data set, the one to select the best epoch by, and the files that are left out."""
-    dataset, skipped = load_checked(
-        config.dataset,
-        config.data_dir,
-        on_bad_image=config.data.on_bad_image,
-        test_fraction=config.data.test_fraction,
-        crop_to_boxes=config.data.crop_to_boxes,
-    )
-    selection = dataset if config.training.selection == "reference_protocol" else None
-    train = dataset.train
-    if config.training.selection == "held_out":
-        train, held_out = datasets.hold_out_classes(
-            train, config.training.held_out_fraction, seed=config.seed
-        )
-        selection = datasets.Dataset("held out", train, held_out)
-    train = _corrupted(config, train)
-    check_pairs(config, train.labels)
-    return dataclasses.replace(dataset, train=train), selection, skipped
+logger = logging.getLogger("pa_keras.fit")  # the log of the command
 
 
-def _corrupted(config: FitConfig, train: Images) -> Images:
-    """The training images with the noise that was asked for; what is measured on stays clean."""
-    data = config.data
-    if data.outliers:
-        if data.outliers_dir is None:
-            raise ValueError(
-                "Expected a folder of foreign images for data.outliers; add "
-                "--data.outliers_dir DIR."
-            )
-        foreign = datasets.images_at(data.outliers_dir)
-        foreign = foreign.take(check_images(foreign.paths, data.on_bad_image).good).paths
-        train = datasets.replace_by_outliers(train, foreign, data.outliers, config.seed)
-    return datasets.flip_labels(train, data.label_noise, config.seed)
+@dataclass(frozen=True)
+class Run:
+    """The parts of one run of `fit`.
 
-
-def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras.Model]:
-    """The model to train, and the embedding model at the size of the evaluation.
-
-    Where both sizes are the same, the second is a part of the first. Both are for the strategy in
-    scope.
+    Attributes:
+        config: The resolved settings.
+        data: The images.
+        model: The model to train, made in the scope of its strategy.
+        embedder: The embedding model at the size of the evaluation; a part of `model` where both
+            sizes are the same.
+        setup: Phases with their optimizers, loss, and how the training step is compiled.
+        batches: Makes the endless training batches from a cache, an epoch and a step of it.
+        recall: The callback that measures each epoch. None: the last epoch is kept.
+        saving: When checkpoints are saved.
+        profile: First and last step of the trace, or 0.
     """
-    keras.utils.set_random_seed(config.seed)
-    if config.training.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    keras.config.set_dtype_policy(config.training.precision)
-    settings = config.model
-    evaluation_size = both(config.data.image_size)
-    training_size = _training_size(config)
 
-    def embedder(size: tuple[int, int], weights: str | None) -> keras.Model:
-        return embedding_model(
-            settings.backbone, settings.embedding_size, size, weights, settings.batch_norm
+    config: FitConfig
+    data: RunData
+    model: keras.Model
+    embedder: keras.Model
+    setup: Setup
+    batches: Callable[[str | ImageCache, int, int], Batches]
+    recall: RecallAtK | None
+    saving: SavePolicy
+    profile: tuple[int, int] | int
+
+    @property
+    def strategy(self) -> tf.distribute.Strategy:
+        """The devices that share each batch."""
+        return self.model.distribute_strategy
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes the run folder."""
+        return distribution.is_chief(self.strategy)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps in an epoch."""
+        return steps_per_epoch(len(self.data.dataset.train), self.config.batches.batch_size)
+
+
+def make_strategy(config: FitConfig) -> tf.distribute.Strategy:
+    """The devices of a run. Make it before TensorFlow does anything else.
+
+    A worker other than the chief logs warnings only.
+    """
+    strategy = distribution.make_strategy(config.training.strategy, config.training.cluster)
+    if not distribution.is_chief(strategy):
+        logging.getLogger("pa_keras").setLevel(logging.WARNING)
+    return strategy
+
+
+def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
+    """Makes every part of a run, and thereby checks its settings; nothing is written.
+
+    Args:
+        config: Resolved settings, as of `pa_keras.runs.loss.resolved`.
+        strategy: The devices, as of `make_strategy`.
+
+    Raises:
+        ValueError: A setting out of its range, or images that do not fit the settings.
+        FileNotFoundError: Image files that are not there.
+        ImportError: A package that a setting needs is not installed.
+    """
+    expect_ks(config.evaluation.ks)
+    _expect_repeatable(config)
+    _expect_wandb(config)
+    data = load_run_data(config)
+    train = data.dataset.train
+    with distribution.naming_lost_workers(strategy), strategy.scope():
+        model, embedder = make_models(config, train.num_classes)
+        _expect_divisible(config, strategy.num_replicas_in_sync)
+        steps = steps_per_epoch(len(train), config.batches.batch_size)
+        setup = Setup(
+            _phases(config, model, steps),
+            make_loss(config, train.num_classes),
+            config.model.batch_norm,
+            jit_compile(config.training.jit_compile),
+            config.training.steps_per_execution,
+            statistics_in_warmup=config.recipe == "reference",
         )
-
-    trained = embedder(training_size, settings.weights)
-    model = make_training_model(config, trained, num_classes)
-    share_batch_statistics(model)
-    chunks = config.training.batch_chunks
-    model = TrainingModel(model.input, model.output, name=model.name, chunks=chunks)
-    if training_size == evaluation_size:
-        return model, trained
-    # Built from the same weights: some networks scale pixels otherwise without them.
-    evaluated = embedder(evaluation_size, settings.weights)
-    evaluated.set_weights(trained.get_weights())
-    return model, evaluated
-
-
-def make_batches(
-    config: FitConfig,
-    images: Images,
-    cache: str | ImageCache,
-    strategy: tf.distribute.Strategy,
-    first_epoch: int = 0,
-    first_step: int = 0,
-) -> Batches:
-    """The endless training batches from that step of that epoch on."""
-
-    def batches(share: Share) -> tf.data.Dataset:
-        return training_batches(
-            images.paths,
-            images.labels,
-            batch_size=config.batches.batch_size,
-            image_size=_training_size(config),
-            seed=config.seed,
-            classes_per_batch=config.batches.classes_per_batch,
-            images_per_class=config.batches.images_per_class,
-            area=config.augmentation.area,
-            ratio=config.augmentation.ratio,
-            flip=config.augmentation.flip,
-            augmentation=config.augmentation.extra,
-            cache=cache,
-            first_epoch=first_epoch,
-            first_step=first_step,
-            share=share,
+        run = Run(
+            config,
+            data,
+            model,
+            embedder,
+            setup,
+            lambda cache, epoch, step: make_batches(config, train, cache, strategy, (epoch, step)),
+            None if data.selection is None else _recall(config, data, embedder),
+            SavePolicy(config.training.save_minutes),
+            profiled_steps(config.training.profile, steps, config.training.steps_per_execution),
         )
-
-    return distributed(batches, strategy)
-
-
-def make_optimizers(
-    config: FitConfig, model: keras.Model, steps_per_epoch: int
-) -> Callable[[int], keras.optimizers.Optimizer]:
-    """The optimizers of the phases, each by its first epoch."""
-    settings = config.optimizer
-    reference = config.recipe == "reference"
-
-    def rate(peak: float, first_epoch: int) -> float | schedules.LearningRateSchedule:
-        warming_up = first_epoch < config.training.warmup_epochs
-        return decayed(
-            peak,
-            "constant" if warming_up and not reference else settings.decay,
-            steps_per_epoch,
-            config.training.epochs,
-            first_epoch,
-            settings.decay_epochs,
-            settings.decay_factor,
-        )
-
-    def own_rate(first_epoch: int) -> float | schedules.LearningRateSchedule:
-        return rate(settings.learning_rate, first_epoch)
-
-    def proxies_rate(first_epoch: int) -> float | schedules.LearningRateSchedule:
-        return rate(settings.learning_rate * settings.proxies_multiplier, first_epoch)
-
-    if reference:
-        return reference_optimizers(
-            model, own_rate, proxies_rate, settings.weight_decay, settings.clip_value
-        )
-    return lambda first_epoch: make_optimizer(
-        config, model, own_rate(first_epoch), proxies_rate(first_epoch)
-    )
-
-
-def make_evaluation_batches(
-    config: FitConfig, images: Images, strategy: tf.distribute.Strategy, keep: bool = False
-) -> Batches:
-    """The images as the evaluation sees them, in order; kept in memory by the first pass or not."""
-
-    def batches(share: Share) -> tf.data.Dataset:
-        return evaluation_batches(
-            images.paths,
-            batch_size=config.evaluation.batch_size,
-            image_size=both(config.data.image_size),
-            crop_fraction=config.data.crop_fraction,
-            share=share,
-            keep=keep,
-        )
-
-    return distributed(batches, strategy)
+        run.batches("none", 0, 0)
+        make_evaluation_batches(config, data.dataset.queries, strategy)
+    return run
 
 
 def jit_compile(choice: str | bool) -> bool:
@@ -187,10 +131,81 @@ def jit_compile(choice: str | bool) -> bool:
     return bool(tf.config.list_physical_devices("GPU")) if choice == "auto" else choice
 
 
-def _training_size(config: FitConfig) -> tuple[int, int]:
-    return both(config.augmentation.image_size or config.data.image_size)
+def _phases(
+    config: FitConfig, model: keras.Model, steps_per_epoch: int
+) -> list[tuple[Phase, keras.optimizers.Optimizer]]:
+    optimizer = make_optimizers(config, model, steps_per_epoch)
+    plan = phases(config.training.epochs, config.training.warmup_epochs)
+    return [(phase, optimizer(phase.first_epoch)) for phase in plan]
 
 
-def both(size: int | tuple[int, int]) -> tuple[int, int]:
-    """A size in pixels as (height, width)."""
-    return (size, size) if isinstance(size, int) else tuple(size)
+def _recall(config: FitConfig, data: RunData, embedder: keras.Model) -> RecallAtK:
+    keep = _keeps_pixels(config, data)
+
+    def labelled(images):
+        if images is None:
+            return None
+        strategy = embedder.distribute_strategy
+        return make_evaluation_batches(config, images, strategy, keep), images.labels
+
+    return RecallAtK(
+        labelled(data.selection.queries),
+        labelled(data.selection.gallery),
+        ks=sorted({1, *config.evaluation.ks}),
+        every=config.evaluation.every,
+        method=config.evaluation.search,
+        embedding_model=embedder,
+        map_at_r=config.evaluation.map_at_r,
+        jit_compile=jit_compile(config.training.jit_compile),
+    )
+
+
+def _keeps_pixels(config: FitConfig, data: RunData) -> bool:
+    """Whether the pixels that every epoch is measured on may stay in memory."""
+    number = len(data.selection.queries) + len(data.selection.gallery or ())
+    gigabytes = number * math.prod(both(config.data.image_size)) * 3 * 4 / 1e9
+    keep = gigabytes <= config.evaluation.cache_gigabytes
+    logger.info(
+        "The pixels of %d images that each epoch is measured on %s in memory: %.1f GB, of "
+        "evaluation.cache_gigabytes = %g.",
+        number,
+        "stay" if keep else "do not stay",
+        gigabytes,
+        config.evaluation.cache_gigabytes,
+    )
+    return keep
+
+
+def _expect_repeatable(config: FitConfig) -> None:
+    extra = config.augmentation.extra
+    if config.training.deterministic and extra is not None and not repeats(extra):
+        raise ValueError(
+            "Expected an augmentation that repeats, for training.deterministic; received "
+            f"{extra} of keras_cv, which draws new random numbers in each run. Take a layer of "
+            "keras.layers."
+        )
+
+
+def _expect_wandb(config: FitConfig) -> None:
+    if config.logging.wandb_project is None:
+        return
+    try:
+        import wandb  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "Expected the package wandb for logging.wandb_project; install it: pip install "
+            '"pa_keras[wandb]".'
+        ) from error
+
+
+def _expect_divisible(config: FitConfig, replicas: int) -> None:
+    """Checks the settings that depend on the devices."""
+    training = config.training
+    expect_counts(steps_per_execution=training.steps_per_execution)
+    if training.strategy == "multi_worker" and training.steps_per_execution > 1:
+        raise ValueError(
+            "Expected steps_per_execution=1 for training.strategy=multi_worker, as Keras takes one "
+            f"step at a time there; received {training.steps_per_execution}. Leave it out, or, "
+            "to resume, take another strategy."
+        )
+    expect_chunks(training.batch_chunks, config.batches.batch_size, replicas)

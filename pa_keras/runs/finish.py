@@ -3,36 +3,24 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pa_keras.config import FitConfig
+import keras
 
-if TYPE_CHECKING:
-    import keras
+from pa_keras import plots
+from pa_keras.evaluation.evaluate import evaluate
+from pa_keras.files import save_whole
+from pa_keras.runs.build import Run
+from pa_keras.runs.folder import RunFolder
 
-    from pa_keras.datasets import Dataset
-    from pa_keras.runs.folder import RunFolder
 
-
-def finish(
-    config: FitConfig,
-    folder: "RunFolder",
-    dataset: "Dataset",
-    model: "keras.Model",
-    embedder: "keras.Model",
-) -> None:
+def finish(run: Run, folder: RunFolder) -> None:
     """Saves the last model if none was selected; evaluates the kept one from disk; draws."""
-    import keras
-
-    from pa_keras import plots
-    from pa_keras.evaluation.evaluate import evaluate
-    from pa_keras.files import save_whole
-
+    config, dataset = run.config, run.data.dataset
     rows = folder.read_metrics()
     epoch = len(rows)
     if config.training.selection == "last":
-        embedder.set_weights(model.get_layer("embedding_model").get_weights())
-        save_whole(embedder.save, folder.best_model)
+        run.embedder.set_weights(run.model.get_layer("embedding_model").get_weights())
+        save_whole(run.embedder.save, folder.best_model)
     else:
         epoch = int(max(rows, key=lambda row: row["recall_at_1"])["epoch"])
     found = evaluate(

@@ -57,8 +57,6 @@ class RecallAtK(keras.callbacks.Callback):
             model before its `Proxies` layer, or the whole model if it has none.
         map_at_r: whether to write `map_at_r` too, for which as many neighbours are searched as the
             largest class has images. Default False.
-        values: the last values that a run which is resumed has measured, to repeat until its next
-            measurement is due. Default None: the first epoch is measured.
         jit_compile: as of `Embedder`. Default False.
 
     Attributes:
@@ -87,7 +85,6 @@ class RecallAtK(keras.callbacks.Callback):
         prefix: str = "",
         embedding_model: keras.Model | None = None,
         map_at_r: bool = False,
-        values: Mapping[str, float] | None = None,
         jit_compile: bool = False,
     ) -> None:
         super().__init__()
@@ -108,7 +105,7 @@ class RecallAtK(keras.callbacks.Callback):
         self.note = ""
         self.indices: np.ndarray | None = None
         self._embedder = None
-        self._values = dict(values or {})
+        self._values: dict[str, float] = {}
         gallery_labels = None if self.gallery is None else self.gallery.labels
         self._relevant = num_relevant(self.queries.labels, gallery_labels)
         self._answerable = self._relevant > 0
@@ -117,6 +114,15 @@ class RecallAtK(keras.callbacks.Callback):
                 "Expected queries with a right answer in the gallery; received "
                 f"{len(self._answerable)} without any; check the class ids of both."
             )
+
+    def resume_from(self, logs: Mapping[str, float]) -> None:
+        """Repeats the last values of an interrupted training until a measurement is due.
+
+        Args:
+            logs: The logs of its last epoch.
+        """
+        names = (f"{self.prefix}recall_at_", f"{self.prefix}map_at_r")
+        self._values = {name: value for name, value in logs.items() if name.startswith(names)}
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         started = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,19 +19,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class SavePolicy:
+    """When a state is saved within an epoch.
+
+    Args:
+        minutes: From one save to the next, > 0. Default 10.
+        share: Of the time, at most, for saving. Default 0.02.
+
+    Raises:
+        ValueError: `minutes` is not above 0.
+    """
+
+    minutes: float = 10.0
+    share: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0:
+            raise ValueError(f"Expected save_minutes above 0; received {self.minutes}.")
+
+
 class SaveState(keras.callbacks.Callback):
     """Saves the state at the end of each epoch and every so many minutes, and keeps the last two.
 
-    A save is left out if all of them would then have taken more than `share` of the time; the one
-    at the end of `fit` and that of a stop are always made. It stands last, so that a finished epoch
-    is one that every other callback has recorded.
+    A save is left out if all of them would then have taken more than `policy.share` of the time;
+    the one at the end of `fit` and that of a stop are always made. It is the last callback, so that
+    a finished epoch is one that every other callback has recorded.
 
     Args:
         folder: of the states.
         progress: stands first in `fit`.
         requests: they wait while a state is written.
-        minutes: from one save to the next within an epoch, > 0. Default 10.
-        share: of the time, at most, for saving. Default 0.02.
+        policy: when it saves within an epoch. Default: every 10 minutes, in 2 % of the time.
         best: the callback that keeps the best model, whose file belongs to a state. Default None.
         last: the state that an earlier part of the run ended with. Default None.
         writes: whether this process is the one of the workers that writes. Default True.
@@ -49,20 +69,16 @@ class SaveState(keras.callbacks.Callback):
         folder: Path,
         progress: Progress,
         requests: StopRequests,
-        minutes: float = 10.0,
-        share: float = 0.02,
+        policy: SavePolicy = SavePolicy(),
         best: "SaveBest | None" = None,
         last: State | None = None,
         writes: bool = True,
     ):
         super().__init__()
-        if minutes <= 0:
-            raise ValueError(f"Expected save_minutes above 0; received {minutes}.")
         self.folder = folder
         self.progress = progress
         self.requests = requests
-        self.minutes = minutes
-        self.share = share
+        self.policy = policy
         self.best = best
         self.last = last
         self.writes = writes
@@ -83,7 +99,7 @@ class SaveState(keras.callbacks.Callback):
             self._began = self._saved_at = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        due = time.monotonic() - self._saved_at >= 60 * self.minutes
+        due = time.monotonic() - self._saved_at >= 60 * self.policy.minutes
         # After the last step the evaluation follows, and the save of the whole epoch.
         if due and not self.progress.epoch_is_trained and self._can_afford_it():
             self.save()
@@ -121,7 +137,7 @@ class SaveState(keras.callbacks.Callback):
         logger.debug("Saved %s in %.2f s.", self.last, self._latest)
 
     def _can_afford_it(self) -> bool:
-        return self.spent + self._latest <= self.share * (time.monotonic() - self._began)
+        return self.spent + self._latest <= self.policy.share * (time.monotonic() - self._began)
 
 
 def diverged(what: str, progress: Progress, saver: SaveState | None) -> FloatingPointError:

@@ -13,7 +13,7 @@ from pa_keras.training.callbacks import save_checkpoint
 from pa_keras.training.callbacks.metrics_csv import StopAtNaN
 from pa_keras.training.callbacks.preemption import Stopped, Stopping, StopRequests
 from pa_keras.training.callbacks.progress import Progress
-from pa_keras.training.callbacks.save_checkpoint import SaveState
+from pa_keras.training.callbacks.save_checkpoint import SavePolicy, SaveState
 from pa_keras.training.checkpoint import newest_state
 
 STEPS = 5
@@ -57,17 +57,19 @@ def trained(folder, ask_at=None, **options):
     saver = SaveState(folder, progress, requests, last=newest_state(folder), **options)
     callbacks = [progress, StopAtNaN(progress, saver), Stopping(requests, progress)]
     schedule = keras.optimizers.schedules.CosineDecay(0.01, 20)
+    setup = phases.Setup(
+        [(phase, keras.optimizers.Adam(schedule)) for phase in phases.phases(4, 1)],
+        keras.losses.MeanSquaredError(),
+        "train",
+        jit_compile=False,
+    )
     with contextlib.suppress(Stopped):
         phases.train(
             model,
             batches,
-            phases.phases(4, 1),
-            lambda phase: keras.optimizers.Adam(schedule),
-            keras.losses.MeanSquaredError(),
+            setup,
             [*callbacks, recorder, saver],
             saver,
-            "train",
-            jit_compile=False,
             verbose=0,
         )
     return model, recorder, saver
@@ -142,9 +144,9 @@ class Clock:
         monkeypatch.setattr(save_checkpoint, "keep_only", lambda folder, states: None)
 
 
-def run_by_the_clock(clock, epochs, steps, **options):
+def run_by_the_clock(clock, epochs, steps, minutes):
     progress = Progress(steps, 1)
-    saver = SaveState(None, progress, StopRequests(), **options)
+    saver = SaveState(None, progress, StopRequests(), SavePolicy(minutes))
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", jit_compile=False)
     every = keras.callbacks.CallbackList([progress, saver], model=model, epochs=epochs)
@@ -184,7 +186,7 @@ def test_saving_takes_no_more_than_its_share(monkeypatch, epochs, steps, minutes
 
 def test_no_minutes():
     with pytest.raises(ValueError, match="save_minutes above 0; received 0"):
-        SaveState(None, Progress(1, 1), StopRequests(), minutes=0)
+        SavePolicy(minutes=0)
 
 
 def test_after_a_nan_nothing_is_saved_and_the_state_before_is_named(
@@ -194,7 +196,7 @@ def test_after_a_nan_nothing_is_saved_and_the_state_before_is_named(
     spoilt[2 * (STEPS + 2)] = np.nan  # in the third step of the second epoch
     monkeypatch.setitem(globals(), "X", spoilt)
     with pytest.raises(FloatingPointError) as stopped:
-        trained(tmp_path / "state", minutes=1e-9, share=1e9)
+        trained(tmp_path / "state", policy=SavePolicy(minutes=1e-9, share=1e9))
     message = str(stopped.value)
     assert "The loss became nan in step 3 of epoch 2; training stopped" in message
     name = tmp_path / "state" / "epoch-0002-step-000002.npz"
