@@ -15,8 +15,8 @@ import yaml
 
 from pa_keras import fit, models
 from pa_keras.config import FitConfig, ModelConfig
-from pa_keras.runs import finish
 from pa_keras.runs import models as run_models
+from pa_keras.runs import train
 from pa_keras.runs.data import load_run_data
 from pa_keras.runs.models import make_models
 from pa_keras.training.callbacks import save_checkpoint
@@ -84,7 +84,7 @@ def test_a_run_that_is_resumed_keeps_its_last_model_until_it_is_written_anew(
 ):
     folder, seen = tmp_path / "run", []
     run(arguments, "--run-dir", folder, "--training.selection=last")
-    monkeypatch.setattr(finish, "finish", lambda config, of, *_: seen.append(of.best_model))
+    monkeypatch.setattr(train, "finish", lambda run, of: seen.append(of.best_model))
     run(arguments, "--run-dir", folder, "--training.selection=last", "--resume")
     assert seen == [folder / "best.keras"] and seen[0].exists()
 
