@@ -92,7 +92,7 @@ def distributed(
 
     Example:
         >>> batches = distributed(lambda share: tf.data.Dataset.range(3), make_strategy("none"))
-        >>> next(iter(batches)).numpy()
+        >>> int(next(iter(batches)))
         0
     """
     if strategy.num_replicas_in_sync == 1:
