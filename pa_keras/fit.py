@@ -15,7 +15,6 @@ from pa_keras.cli import shipped_configs
 from pa_keras.config import FitConfig
 
 if TYPE_CHECKING:
-    import jsonargparse
     import keras
     import tensorflow as tf
 
@@ -50,17 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--config also takes the name of an experiment that ships with the package: "
         + ", ".join(sorted(path.stem for path in shipped_configs.folder().glob("*.yaml"))),
     )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in --run-dir, with its settings"
-    )
-    parser.add_argument(
-        "--dry_run", action="store_true", help="check settings, images and model; train nothing"
-    )
+    switch = {"action": "store_true"}
+    cli.add_option(parser, "resume", "continue the run in --run_dir, with its settings", **switch)
+    cli.add_option(parser, "dry_run", "check settings, images and model; train nothing", **switch)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     config, flags = cli.parse(parser, FitConfig, arguments, shipped=True)
     cli.log_to()
     if flags.resume and flags.dry_run:
-        parser.exit(2, f"{PROGRAM}: --resume trains, and --dry-run does not. Give one of them.\n")
+        parser.error("--resume trains, and --dry-run does not. Give one of them.")
     if flags.resume:
         cli.run_command(lambda: _resume(config.run_dir, arguments, parser, started))
     else:
@@ -129,7 +125,7 @@ def _describe(config: FitConfig, folder: "RunFolder", images: dict, skipped: dic
 def _resume(
     run_dir: str | None,
     arguments: list[str],
-    parser: "jsonargparse.ArgumentParser",
+    parser: cli.Parser,
     started: float,
 ) -> None:
     from pa_keras.runs.build import load_data, make_models
@@ -196,7 +192,7 @@ def _resumed_config(
     folder: "RunFolder",
     run_dir: str | None,
     arguments: list[str],
-    parser: "jsonargparse.ArgumentParser",
+    parser: cli.Parser,
 ) -> FitConfig:
     """The settings of the run, with how long to go on, when to save and where, as of now."""
     from pa_keras.runs.loss import resolved
