@@ -4,7 +4,7 @@
 `shipped_configs` reads files and recipes, `checks` makes the config with the types of jsonargparse.
 """
 
-from pa_keras.cli.command import expect_new, log_to, run_command
+from pa_keras.cli.command import expect_new, log_to, run_command, run_from
 from pa_keras.cli.parser import (
     Parser,
     add_option,
@@ -14,7 +14,6 @@ from pa_keras.cli.parser import (
     config_of,
     make_parser,
     parse,
-    run_from,
 )
 
 __all__ = [

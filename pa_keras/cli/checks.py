@@ -3,12 +3,9 @@
 import argparse
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from pa_keras.cli.settings import Config, Setting, build, dotted, entries_of, settings_of
-
-if TYPE_CHECKING:
-    import jsonargparse
 
 
 def make_config(config_class: type[Config], layers: Sequence[dict[str, Any]]) -> Config:
@@ -32,18 +29,19 @@ def make_config(config_class: type[Config], layers: Sequence[dict[str, Any]]) ->
     """
     own = {setting.name: setting for setting in settings_of(config_class)}
     entries = {setting.name: setting for setting in entries_of(config_class)}
+    known = own | entries
     dictionaries = frozenset(name for name, each in own.items() if isinstance(each.default, dict))
     given: dict[str, Any] = {}
     for layer in layers:
         given |= dotted(layer, keep=dictionaries)
-    unknown = unknown_settings(given, own | entries)
+    unknown = unknown_settings(given, known)
     if unknown:
         raise ValueError(unknown)
-    values = _converted(given, own | entries)
+    values = {name: _converted(known[name], value) for name, value in given.items()}
     missing = [name for name, setting in own.items() if setting.is_required and name not in given]
     if missing:
         raise ValueError(f"Expected --{' and --'.join(missing)}; received none.")
-    for name in entries.keys() & values.keys():
+    for name in [name for name in values if name in entries]:
         dictionary, _, entry = name.partition(".")
         values[dictionary] = {**values.get(dictionary, {}), entry: values[name]}
     return build(config_class, values)
@@ -64,19 +62,15 @@ def unknown_settings(names: Iterable[str], known: Iterable[str]) -> str:
     return " ".join(sentences)
 
 
-def _converted(given: dict[str, Any], settings: dict[str, Setting]) -> dict[str, Any]:
-    """The values in the types of their settings."""
+def _converted(setting: Setting, value: Any) -> Any:
+    """The value in the type of its setting."""
     import jsonargparse  # here, so that --help does not wait for it
 
+    # One parser for each setting: to a common one `settings.seed` would be a part of `settings`.
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    for name in given:
-        parser.add_argument(f"--{name}", type=settings[name].type)
-    return {name: _value(parser, settings[name], value) for name, value in given.items()}
-
-
-def _value(parser: "jsonargparse.ArgumentParser", setting: Setting, value: Any) -> Any:
+    parser.add_argument("--value", type=setting.type)
     try:
-        converted = parser.parse_object({setting.name: value}, defaults=False)[setting.name]
+        converted = parser.parse_object({"value": value}, defaults=False)["value"]
     except argparse.ArgumentError:
         raise ValueError(_wrong_value(setting, value)) from None
     if converted is None and type(None) not in get_args(setting.type):

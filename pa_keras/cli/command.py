@@ -3,14 +3,42 @@
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from pa_keras.cli.parser import make_parser, parse
+from pa_keras.cli.settings import Config
 
 logger = logging.getLogger(__name__)
 
 
+def run_from(
+    arguments: Sequence[str] | None,
+    config_class: type[Config],
+    program: str,
+    description: str,
+    run: Callable[[Config], None],
+    shipped: bool = False,
+) -> None:
+    """Runs a command that needs nothing but its config.
+
+    Args:
+        arguments: The command line. None: that of the process.
+        config_class: As in `make_parser`.
+        program: As in `make_parser`.
+        description: As in `make_parser`.
+        run: Function that does the work.
+        shipped: As in `config_of`. Default False.
+    """
+    parser = make_parser(config_class, program, description)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    config, _ = parse(parser, config_class, arguments, shipped)
+    log_to()
+    run_command(lambda: run(config))
+
+
 def run_command(command: Callable[[], None]) -> None:
-    """Runs a command; what the user can mend ends it with a message, not a traceback."""
+    """Runs a command; an error that the user can fix ends it with a message, not a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before anything imports TensorFlow
     try:
         command()

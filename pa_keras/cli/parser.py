@@ -10,14 +10,14 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import yaml
 
 from pa_keras.cli import shipped_configs
+from pa_keras.cli.actions import ListAction, SwitchBeforeValues
 from pa_keras.cli.checks import make_config, unknown_settings
-from pa_keras.cli.command import log_to, run_command
 from pa_keras.cli.settings import Config, Setting, entries_of, nested, settings_of
 
 
@@ -36,44 +36,6 @@ class Parser(argparse.ArgumentParser):
             message += "".join(f". Did you mean {each}?" for each in close)
         end = "" if message.endswith((".", "?")) else "."
         self.exit(2, f"{self.prog}: {message}{end} See {self.prog} --help.\n")
-
-
-class _List(argparse.Action):
-    """Keeps the words of `--name a b` as a list, and `--name "[a, b]"` as YAML text."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        is_yaml = len(values) == 1 and values[0].startswith(("[", "("))
-        setattr(namespace, self.dest, values[0] if is_yaml else values)
-
-
-class _SwitchBeforeValues(argparse.Action):
-    """A switch of a command with positional values: leaves them a word that is not a boolean.
-
-    Without it, argparse takes the file of `query --json new.jpg` for the value of --json.
-    """
-
-    def __init__(self, positional: str, **options: Any) -> None:
-        super().__init__(**options)
-        self.positional = positional
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        is_value = values is True or values.lower() in ("true", "false")
-        if not is_value:
-            others = getattr(namespace, self.positional, [])
-            setattr(namespace, self.positional, [*others, values])
-        setattr(namespace, self.dest, values if is_value else True)
 
 
 def make_parser(config_class: type, program: str, description: str) -> Parser:
@@ -231,31 +193,6 @@ def as_yaml(config: Config) -> str:
     return yaml.safe_dump(plain, sort_keys=False)
 
 
-def run_from(
-    arguments: Sequence[str] | None,
-    config_class: type[Config],
-    program: str,
-    description: str,
-    run: Callable[[Config], None],
-    shipped: bool = False,
-) -> None:
-    """Runs a command that needs nothing but its config.
-
-    Args:
-        arguments: The command line. None: that of the process.
-        config_class: As in `make_parser`.
-        program: As in `make_parser`.
-        description: As in `make_parser`.
-        run: Function that does the work.
-        shipped: As in `config_of`. Default False.
-    """
-    parser = make_parser(config_class, program, description)
-    arguments = sys.argv[1:] if arguments is None else arguments
-    config, _ = parse(parser, config_class, arguments, shipped)
-    log_to()
-    run_command(lambda: run(config))
-
-
 def _positional(config_class: type) -> str | None:
     """The setting whose values may be given without an option, if there is one."""
     return next((each.name for each in settings_of(config_class) if each.is_positional), None)
@@ -270,9 +207,9 @@ def _add_setting(section: Any, setting: Setting, text: str, positional: str | No
     if setting.is_switch:
         options |= {"nargs": "?", "const": True}
     if setting.is_switch and positional:
-        options |= {"action": _SwitchBeforeValues, "positional": positional}
+        options |= {"action": SwitchBeforeValues, "positional": positional}
     if setting.is_list:
-        options |= {"nargs": "+", "action": "extend" if setting.is_positional else _List}
+        options |= {"nargs": "+", "action": "extend" if setting.is_positional else ListAction}
     add_option(section, setting.name, text, **options)
     short = setting.field.metadata.get("short")
     if short and text is not argparse.SUPPRESS:

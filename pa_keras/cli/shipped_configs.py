@@ -58,7 +58,7 @@ def read(file: str) -> dict[str, Any]:
     import yaml
 
     try:
-        text = file if file.lstrip().startswith("{") else _text_of(file)
+        text = file if "\n" in file or file.startswith("{") else _text_of(file)
         settings = jsonargparse.get_loader("yaml")(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())

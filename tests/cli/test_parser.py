@@ -357,3 +357,13 @@ def test_the_help_needs_neither_jsonargparse_nor_tensorflow():
         "except SystemExit: sys.exit(len({'jsonargparse', 'tensorflow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_an_entry_of_a_dictionary_is_added_to_that_of_the_file():
+    file = "{out: o, runs: [{name: a}], settings: {data: {outliers: 0.2}, seed: 1}}"
+    parser = cli.make_parser(CompareConfig, "compare", "")
+    arguments = ["--config", file, "--settings.data.outliers-dir", "d", "--settings.seed=2"]
+    config, _ = cli.parse(parser, CompareConfig, arguments)
+    assert config.settings == {"data": {"outliers": 0.2}, "data.outliers_dir": "d", "seed": 2}
+    with pytest.raises(ValueError, match="settings: Expected dict"):
+        cli.config_from(CompareConfig, [file], {"settings": 3})
