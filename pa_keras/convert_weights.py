@@ -1,6 +1,5 @@
 """`python -m pa_keras.convert_weights`: weights of a PyTorch file for a Keras backbone."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -11,8 +10,8 @@ PROGRAM = "python -m pa_keras.convert_weights"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and converts."""
-    parser = argparse.ArgumentParser(
-        PROGRAM,
+    parser = cli.Parser(
+        prog=PROGRAM,
         description="Reads a PyTorch state dict, without PyTorch and without running anything in "
         "it, and writes the same weights for Keras. Each tensor must have its place; the "
         "classifier is left out. (A .pth file may also be given as --model.weights of fit.)",

@@ -33,11 +33,11 @@ def _run(config: EmbedConfig) -> None:
     if not config.out.endswith(".npz"):
         raise ValueError(f"Expected --out to end with .npz; received {config.out!r}.")
     cli.expect_new(config.out)
-    trained, settings = load_trained(config.run, config.model)
+    trained, settings = load_trained(config.source.run, config.source.model)
     model = in_float32(trained)  # as exports compute: a gallery is searched by their embeddings
-    crop_fraction = crop_fraction_of(settings, config.crop_fraction)
+    crop_fraction = crop_fraction_of(settings, config.source.crop_fraction)
     images = datasets.images_at(config.images)
-    images = images.take(check_images(images.paths, config.on_bad_image).good)
+    images = images.take(check_images(images.paths, config.source.on_bad_image or "error").good)
     embeddings = embed_images(model, images, crop_fraction, config.batch_size)
     np.savez(
         config.out,

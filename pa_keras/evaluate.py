@@ -41,14 +41,14 @@ def _run(config: EvaluateConfig) -> None:
         cli.expect_new(path)
     figures.expect_pictures(config)
     expect_ks(config.ks)
-    model, settings = load_trained(config.run, config.model)
+    model, settings = load_trained(config.source.run, config.source.model)
     dataset = load_data(
         settings,
-        dataset=config.dataset,
-        data_dir=config.data_dir,
-        on_bad_image=config.on_bad_image,
-        test_fraction=config.test_fraction,
-        crop_to_boxes=config.crop_to_boxes,
+        dataset=config.data.dataset,
+        data_dir=config.data.data_dir,
+        on_bad_image=config.source.on_bad_image,
+        test_fraction=config.data.test_fraction,
+        crop_to_boxes=config.data.crop_to_boxes,
     )
     queries, gallery = dataset.queries, dataset.gallery
     duplicates = find_duplicates(queries, gallery)
@@ -56,7 +56,7 @@ def _run(config: EvaluateConfig) -> None:
         queries, gallery = duplicates.drop(queries, gallery)
         dataset = dataclasses.replace(dataset, queries=queries, gallery=gallery)
     chosen, trained = figures.to_draw(config, settings, dataset)
-    crop_fraction = crop_fraction_of(settings, config.crop_fraction)
+    crop_fraction = crop_fraction_of(settings, config.source.crop_fraction)
     found = evaluate(
         model,
         queries,

@@ -4,14 +4,10 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 from pa_keras import cli
 from pa_keras.cli import shipped_configs
 from pa_keras.config import FitConfig
-
-if TYPE_CHECKING:
-    import jsonargparse
 
 PROGRAM = "python -m pa_keras.fit"
 
@@ -28,17 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--config also takes the name of an experiment that ships with the package: "
         + ", ".join(sorted(path.stem for path in shipped_configs.folder().glob("*.yaml"))),
     )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in --run-dir, with its settings"
-    )
-    parser.add_argument(
-        "--dry_run", action="store_true", help="check settings, images and model; train nothing"
-    )
+    switch = {"action": "store_true"}
+    cli.add_option(parser, "resume", "continue the run in --run_dir, with its settings", **switch)
+    cli.add_option(parser, "dry_run", "check settings, images and model; train nothing", **switch)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     config, flags = cli.parse(parser, FitConfig, arguments, shipped=True)
     cli.log_to()
     if flags.resume and flags.dry_run:
-        parser.exit(2, f"{PROGRAM}: --resume trains, and --dry-run does not. Give one of them.\n")
+        parser.error("--resume trains, and --dry-run does not. Give one of them.")
     if flags.resume:
         cli.run_command(lambda: _resume(config, arguments, parser, started))
     else:
@@ -69,9 +62,7 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
             train(run, folder, requests)
 
 
-def _resume(
-    asked: FitConfig, arguments: list[str], parser: "jsonargparse.ArgumentParser", started: float
-) -> None:
+def _resume(asked: FitConfig, arguments: list[str], parser: cli.Parser, started: float) -> None:
     from pa_keras.runs.build import build, make_strategy
     from pa_keras.runs.folder import existing_run_folder
     from pa_keras.runs.loss import resolved

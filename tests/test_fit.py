@@ -257,9 +257,9 @@ def test_weights_and_biases_without_its_package(arguments, tmp_path, monkeypatch
 def test_every_shipped_config_parses():
     configs = sorted(Path(__file__).parent.parent.glob("configs/*.yaml"))
     assert configs
-    parser = fit.command_line.make_parser(fit.FitConfig, "fit", "")
+    parser = fit.cli.make_parser(fit.FitConfig, "fit", "")
     for config in configs:
-        fit.command_line.parse(parser, fit.FitConfig, ["--config", str(config)], shipped=True)
+        fit.cli.parse(parser, fit.FitConfig, ["--config", str(config)], shipped=True)
 
 
 @pytest.mark.parametrize("loss", ["triplet", "soft_triple", "multi_similarity"])

@@ -148,6 +148,9 @@ def test_another_model_is_refused(index, run_folder, other_model, photos):
     query = photos / "class 1" / "1.png"
     message = failure("query", "--index", index, query, "--model", other_model)
     assert "its checksum differs" in message
+    for command in (["query", query], ["add", "--gallery", photos]):
+        message = failure(*command, "--index", index, "--crop-fraction", 0.5)
+        assert "Expected crop_fraction 1.0, as in the index; received 0.5" in message
     shutil.move(run_folder, run_folder.with_name("moved"))
     assert "Say where it is now" in failure("query", "--index", index, query)
     do("query", "--index", index, query, "--run", run_folder.with_name("moved"))

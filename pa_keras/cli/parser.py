@@ -1,236 +1,236 @@
-"""What the commands share: reading settings, logging, and errors a user can act on."""
+"""The command line of a config: argparse reads the words, `checks` makes settings of them.
+
+The options are generated from the config dataclass: `--data.image_size` and `--data.image-size`,
+`--name a b` for a list, `--name` or `--name=false` for a switch.
+"""
 
 import argparse
-import contextlib
-import dataclasses
-import io
+import difflib
 import itertools
 import json
-import logging
-import os
+import re
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TypeVar, get_args, get_origin
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
-import jsonargparse
 import yaml
 
-from pa_keras.cli import shipped_configs, suggestions
-
-logger = logging.getLogger(__name__)
-
-Config = TypeVar("Config")
-
-# Settings of training that may be given without their group, as far as the config has them.
-_SHORT = (
-    "strategy",
-    "batch_chunks",
-    "steps_per_execution",
-    "deterministic",
-    "max_hours",
-    "profile",
-)
+from pa_keras.cli import shipped_configs
+from pa_keras.cli.actions import ListAction, SwitchBeforeValues
+from pa_keras.cli.checks import make_config, unknown_settings
+from pa_keras.cli.settings import Config, Setting, entries_of, nested, settings_of
 
 
-def make_parser(config_class: type, program: str, description: str) -> jsonargparse.ArgumentParser:
-    """A parser of a config dataclass: YAML files by --config, and every setting by dotted name.
+class Parser(argparse.ArgumentParser):
+    """A parser that reports an error in one line and exits with code 2."""
+
+    def __init__(self, **options: Any) -> None:
+        # Without abbreviations: `--recip` is a misspelt `--recipe`, not a short one.
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Writes the message and exits, as argparse calls it."""
+        found = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if found:
+            close = difflib.get_close_matches(found[1], re.findall(r"\w+", found[2]), n=1)
+            message += "".join(f". Did you mean {each}?" for each in close)
+        end = "" if message.endswith((".", "?")) else "."
+        self.exit(2, f"{self.prog}: {message}{end} See {self.prog} --help.\n")
+
+
+def make_parser(config_class: type, program: str, description: str) -> Parser:
+    """Makes the parser of a config: --config for YAML files, and an option for each setting.
 
     Args:
-        config_class: dataclass whose fields have docstrings, which become the help.
-        program: such as "python -m pa_keras.fit".
-        description: stands at the head of --help.
+        config_class: Dataclass whose fields have docstrings, which become the help.
+        program: Name of the command, such as "python -m pa_keras.fit".
+        description: First paragraph of --help.
+
+    Returns:
+        The parser, to which more options may be added.
     """
-    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    short = _short_names(config_class)
-    if short:
-        description += " Short for --training.NAME: " + ", ".join(f"--{name}" for name in short)
-    # No `--recip` for `--recipe`: an abbreviation would pass by what looks for the whole name.
-    parser = jsonargparse.ArgumentParser(
-        prog=program, description=description, exit_on_error=False, allow_abbrev=False
-    )
-    parser.add_argument(
-        "--config",
-        action="config",
-        help="YAML file of settings",
-    )
-    parser.add_class_arguments(config_class)
+    parser = Parser(prog=program, description=description.replace("%", "%%"))
+    add_settings(parser, config_class)
     return parser
 
 
-def parse(
-    parser: jsonargparse.ArgumentParser,
-    config_class: type[Config],
-    arguments: Sequence[str],
-    shipped: bool = False,
-) -> tuple[Config, jsonargparse.Namespace]:
-    """Reads the command line; settings on it stand above those of --config.
-
-    Dashes and underscores in names are the same, and some settings of training need not name their
-    group. A list is `--name a b`, a switch `--name`. A recipe stands for the settings in its file,
-    as `shipped_configs.with_recipes` puts them.
+def add_settings(parser: argparse.ArgumentParser, config_class: type) -> None:
+    """Adds the options of a config to a parser.
 
     Args:
-        parser: of `make_parser`.
-        config_class: what the parser was made of.
-        arguments: the command line.
-        shipped: whether --config may also name an experiment of `shipped_configs.folder()`; without
-            --config, the one that has the dataset's name is then the base, if there is one.
+        parser: Parser of a command or of a sub-command.
+        config_class: As in `make_parser`.
+    """
+    from docstring_parser import parse_from_object
+
+    files = {"action": "append", "default": [], "metavar": "FILE"}
+    add_option(parser, "config", "YAML file of settings", **files)
+    add_option(parser, "print_config", "print the settings as YAML and exit", action="store_true")
+    positional = _positional(config_class)
+    for group, settings in itertools.groupby(settings_of(config_class), lambda each: each.group):
+        docs = parse_from_object(group)
+        title = str(docs.description).rstrip(".")
+        section = parser if group is config_class else parser.add_argument_group(title)
+        help_of = {each.arg_name: each.description for each in docs.params}
+        for setting in settings:
+            text = _help(setting, help_of[setting.field.name])
+            _add_setting(section, setting, text, positional)
+    for entry in entries_of(config_class):
+        _add_setting(parser, entry, argparse.SUPPRESS, positional)
+    parser.usage = "%(prog)s [--help] [--config FILE] [--SETTING VALUE ...]"
+    if positional:
+        word = positional.upper()
+        parser.usage += f" {word} ..."
+        values = {"nargs": "*", "action": "extend", "default": argparse.SUPPRESS}
+        parser.add_argument(positional, metavar=word, help=f"as --{positional}", **values)
+
+
+def add_option(section: Any, name: str, help: str, **options: Any) -> None:
+    """Adds an option that may be spelt with dashes in place of underscores.
+
+    Args:
+        section: A parser, or a group of its options.
+        name: Name with underscores, without the leading dashes.
+        help: Explanation in --help, which shows the first spelling only.
+        **options: As in `argparse.ArgumentParser.add_argument`.
+    """
+    first, *others = map("".join, itertools.product(*("_-" if c == "_" else c for c in name)))
+    options.setdefault("dest", name)
+    section.add_argument(f"--{first}", **options, help=help)
+    if others:
+        section.add_argument(*(f"--{each}" for each in others), **options, help=argparse.SUPPRESS)
+
+
+def parse(
+    parser: Parser, config_class: type[Config], arguments: Sequence[str], shipped: bool = False
+) -> tuple[Config, argparse.Namespace]:
+    """Reads the command line; its settings override those of --config.
+
+    Args:
+        parser: Made by `make_parser`.
+        config_class: The dataclass that the parser was made for.
+        arguments: The command line.
+        shipped: As in `config_of`. Default False.
 
     Returns:
-        The config, and the namespace with the parser's other arguments.
+        The config, and a namespace with the parser's other options.
 
     Raises:
-        SystemExit: with code 2 and a message, for a setting that is unknown or of a wrong type.
+        SystemExit: With code 2 and a message, if a setting is unknown or has a wrong type.
     """
-    short = _short_names(config_class)
-    arguments = [_normal(argument, short) for argument in arguments]
-    arguments = _with_values(arguments, config_class)
-    if shipped:
-        arguments = shipped_configs.with_paths(arguments)
+    flags, rest = parser.parse_known_args(arguments)
+    return config_of(parser, config_class, flags, rest, shipped), flags
+
+
+def config_of(
+    parser: argparse.ArgumentParser,
+    config_class: type[Config],
+    flags: argparse.Namespace,
+    rest: Sequence[str],
+    shipped: bool = False,
+) -> Config:
+    """Makes the config of a command line that argparse has read.
+
+    Args:
+        parser: Parser with the options of the config, which reports errors.
+        config_class: The dataclass to make.
+        flags: Result of `parse_known_args`.
+        rest: Arguments that it did not recognize.
+        shipped: Whether to start from the experiment with the dataset's name if there is no
+            --config. Default False.
+
+    Raises:
+        SystemExit: As in `parse`.
+    """
+    settings = {each.name: each for each in (*settings_of(config_class), *entries_of(config_class))}
+    given = {name: value for name, value in vars(flags).items() if name in settings}
+    positional = _positional(config_class)
+    options = [word.lstrip("-").partition("=")[0] for word in rest if word.startswith("-")]
+    options = [option.replace("-", "_") for option in options]
+    unknown = unknown_settings(options, [*settings, *vars(flags), "help"])
     try:
-        parsed = parser.parse_args(shipped_configs.with_recipes(arguments))
-        base = shipped_configs.folder() / f"{parsed.get('dataset')}.yaml"
-        if shipped and not shipped_configs.split(arguments)[0] and base.exists():
-            arguments = [f"--config={base}", *arguments]
-            parsed = parser.parse_args(shipped_configs.with_recipes(arguments))
-    except argparse.ArgumentError as error:
-        hint = suggestions.unknown_settings(parser, config_class, arguments)
-        hint += suggestions.misspelt_choices(config_class, arguments)
-        sys.stderr.write(f"{parser.prog}: {error}\n{hint}See {parser.prog} --help.\n")
-        raise SystemExit(2) from None
-    values = parser.instantiate(parsed)
-    names = config_class.__dataclass_fields__
-    return config_class(**{name: values[name] for name in names}), parsed
+        if unknown:
+            raise ValueError(unknown)
+        if rest and not positional:
+            raise ValueError(f"Expected options; received {' '.join(rest)}.")
+        if rest and positional:  # values after other values and options
+            given[positional] = [*given.get(positional, []), *rest]
+        files = flags.config
+        if shipped and not files and "dataset" in settings:
+            files = shipped_configs.files_of(given.get("dataset", settings["dataset"].default))
+        config = make_config(config_class, shipped_configs.layers(files, given))
+    except ValueError as error:
+        parser.error(str(error))
+    if flags.print_config:
+        sys.stdout.write(as_yaml(config))
+        parser.exit()
+    return config
 
 
 def config_from(config_class: type[Config], files: Sequence[str], settings: dict) -> Config:
-    """A config of YAML files and of nested settings that stand above them.
+    """Makes a config from YAML files and from settings that override them.
 
     Args:
-        config_class: as of `make_parser`.
-        files: paths, or names of shipped experiments, the later above the earlier.
-        settings: as a YAML file would hold them; dotted names are allowed.
+        config_class: The dataclass to make.
+        files: Paths, or names of experiments that ship with the package; a later one overrides the
+            earlier ones.
+        settings: Nested settings, as in a YAML file; dotted names are allowed.
 
     Raises:
-        ValueError: an unknown setting, a wrong type, or a file that is not there.
+        ValueError: An unknown setting, a wrong type, or a missing file.
+
+    Example:
+        >>> from pa_keras.config import FitConfig
+        >>> config_from(FitConfig, ["sop"], {"seed": 3}).evaluation.ks
+        (1, 10, 100, 1000)
     """
-    parser = make_parser(config_class, "settings", "")
-    arguments = [f"--config={file}" for file in files]
-    for name, value in suggestions.dotted(settings).items():
-        arguments.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
-    messages = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(messages):
-            return parse(parser, config_class, shipped_configs.with_paths(arguments))[0]
-    except SystemExit:
-        raise ValueError(messages.getvalue().removesuffix("See settings --help.\n")) from None
+    return make_config(config_class, shipped_configs.layers(files, settings))
 
 
 def as_yaml(config: Config) -> str:
-    """A config as the YAML that --config reads."""
-    plain = json.loads(json.dumps(dataclasses.asdict(config)))  # YAML knows lists, not tuples
+    """Returns a config as YAML that --config reads."""
+    plain = json.loads(json.dumps(nested(config)))  # YAML knows lists, not tuples
     return yaml.safe_dump(plain, sort_keys=False)
 
 
-def run_from(
-    arguments: Sequence[str] | None,
-    config_class: type[Config],
-    program: str,
-    description: str,
-    run: Callable[[Config], None],
-    shipped: bool = False,
-) -> None:
-    """The whole of a command that needs nothing but its config.
-
-    Args:
-        arguments: the command line. None: that of the process.
-        config_class: as of `make_parser`, as are program and description.
-        program: such as "python -m pa_keras.embed".
-        description: stands at the head of --help.
-        run: does the work.
-        shipped: as of `parse`. Default False.
-    """
-    parser = make_parser(config_class, program, description)
-    arguments = sys.argv[1:] if arguments is None else arguments
-    config, _ = parse(parser, config_class, arguments, shipped)
-    log_to()
-    run_command(lambda: run(config))
+def _positional(config_class: type) -> str | None:
+    """The setting whose values may be given without an option, if there is one."""
+    return next((each.name for each in settings_of(config_class) if each.is_positional), None)
 
 
-def run_command(command: Callable[[], None]) -> None:
-    """Runs a command; what the user can mend ends it with a message, not a traceback."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before anything imports TensorFlow
-    try:
-        command()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        logger.debug("The command failed.", exc_info=True)
-        sys.exit(f"error: {error}")
+def _add_setting(section: Any, setting: Setting, text: str, positional: str | None) -> None:
+    """Adds the option of a setting, which leaves no value in the namespace if it is not given."""
+    leaf = setting.name.rpartition(".")[2].upper()
+    words = [] if setting.is_list else setting.words
+    metavar = "{" + ",".join(words) + "}" if words else leaf
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "metavar": metavar}
+    if setting.is_switch:
+        options |= {"nargs": "?", "const": True}
+    if setting.is_switch and positional:
+        options |= {"action": SwitchBeforeValues, "positional": positional}
+    if setting.is_list:
+        options |= {"nargs": "+", "action": "extend" if setting.is_positional else ListAction}
+    add_option(section, setting.name, text, **options)
+    short = setting.field.metadata.get("short")
+    if short and text is not argparse.SUPPRESS:
+        options["dest"] = setting.name
+        if short.startswith("--"):
+            add_option(section, short[2:], argparse.SUPPRESS, **options)
+        else:
+            section.add_argument(short, help=argparse.SUPPRESS, **options)
 
 
-def expect_new(path: str | None) -> None:
-    """Raises FileExistsError if there is a file already, before any work is done for it."""
-    if path is not None and Path(path).exists():
-        raise FileExistsError(
-            f"Expected a new file; {path} is there already, and nothing is overwritten. Give "
-            "another name, or delete it."
-        )
-    if path is not None and not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(f"Expected a folder to write {path} to; make it first.")
-
-
-def log_to(path: Path | None = None) -> None:
-    """Shows the package's log on stderr and, once its folder is known, in a file too."""
-    package = logging.getLogger("pa_keras")
-    package.setLevel(logging.DEBUG)
-    if path is None:
-        handler: logging.Handler = logging.StreamHandler()
-        handler.setLevel(logging.INFO)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        # Without a handler at the root, the first package that logs there installs one, which
-        # would show our lines again, the debugging ones too.
-        others = logging.StreamHandler()
-        others.setLevel(logging.WARNING)
-        others.addFilter(lambda record: not record.name.startswith("pa_keras."))
-        logging.getLogger().addHandler(others)
-    else:
-        handler = logging.FileHandler(path)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    package.addHandler(handler)
-
-
-def _short_names(config_class: type) -> list[str]:
-    """Names of `_SHORT` that are settings of training in this config."""
-    settings = dict(suggestions.types_of(config_class))
-    return [name for name in _SHORT if f"training.{name}" in settings and name not in settings]
-
-
-def _normal(argument: str, short: Sequence[str]) -> str:
-    """The argument with underscores in its name, and the group that a short name leaves out."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    name = name[2:].replace("-", "_")
-    return f"--{'training.' * (name in short)}{name}{equals}{value}"
-
-
-def _with_values(arguments: Sequence[str], config_class: type) -> list[str]:
-    """The arguments with `--name a b` as `--name=[a, b]` where that setting is a list, and a
-    switch without a value as `--name=true`.
-    """
-    types = dict(suggestions.types_of(config_class))
-    result: list[str] = []
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        kind = types.get(argument[2:])
-        values = list(itertools.takewhile(lambda value: not value.startswith("--"), rest))
-        if get_origin(kind) is tuple and values and not values[0].startswith(("[", "(")):
-            rest = rest[len(values) :]
-            argument = f"{argument}=[{', '.join(values)}]"
-        elif (kind is bool or bool in get_args(kind)) and not values:
-            argument = f"{argument}=true"
-        result.append(argument)
-    return result
+def _help(setting: Setting, text: str | None) -> str:
+    """The explanation of a setting, with its other name, type and default."""
+    short = setting.field.metadata.get("short")
+    default = setting.default
+    if isinstance(default, tuple):
+        default = " ".join(map(str, default)) or "none"
+    elif default is None or isinstance(default, bool):
+        default = json.dumps(default)  # as YAML writes it
+    facts = [
+        *([f"also {short}"] if short else []),
+        f"type: {setting.type_text}",
+        "required" if setting.is_required else f"default: {default}",
+    ]
+    return f"{text} ({', '.join(facts)})".replace("%", "%%")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pa_keras import cli
-from pa_keras.cli import suggestions
+from pa_keras.cli.settings import dotted
 from pa_keras.config import CompareConfig, FitConfig
 from pa_keras.runs.loss import LossOptions, resolved
 
@@ -96,7 +96,7 @@ def _fit_config(
     data_dir = {} if config.data_dir is None else {"data_dir": config.data_dir}
     merged: dict[str, Any] = {}
     for layer in (_MEASURED, config.settings, data_dir, own, varied):
-        merged |= suggestions.dotted(layer)
+        merged |= dotted(layer)
     if "seed" in merged:
         raise ValueError("Expected the seeds in seeds; received seed among other settings.")
     if merged.get("loss", base.loss) != base.loss:
@@ -118,7 +118,7 @@ def _expect_comparable(runs: list[Run]) -> None:
         return str((run.values, run.config.seed))
 
     for _, group in itertools.groupby(sorted(runs, key=place), key=place):
-        settings = {run.name: suggestions.dotted(dataclasses.asdict(run.config)) for run in group}
+        settings = {run.name: dotted(dataclasses.asdict(run.config)) for run in group}
         for setting in _EQUAL:
             values = {name: each[setting] for name, each in settings.items()}
             if len(set(map(str, values.values()))) > 1:

@@ -1,6 +1,5 @@
 """`python -m pa_keras.plots losses`: the picture of what each loss pulls on."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,8 @@ from pa_keras import cli
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and draws."""
-    parser = argparse.ArgumentParser(
-        "python -m pa_keras.plots", description="Draws what needs no training."
+    parser = cli.Parser(
+        prog="python -m pa_keras.plots", description="Draws what needs no training."
     )
     parser.add_argument(
         "what",

@@ -46,10 +46,10 @@ def to_draw(
         expect_sprite(min(config.projector_images, len(dataset.queries)))
     if not config.map:
         return chosen, None
-    train = trained_classes({} if config.dataset else settings, dataset.train)
+    train = trained_classes({} if config.data.dataset else settings, dataset.train)
     train = train.take(_sample(len(train), config.map_images, config.seed))
     # The training images were not checked with the others.
-    on_bad_image = on_bad_image_of(settings, config.on_bad_image)
+    on_bad_image = on_bad_image_of(settings, config.source.on_bad_image)
     train = train.take(check_images(train.paths, on_bad_image).good)
     number = len(train) + min(len(dataset.queries), config.map_images)
     plots.expect_map(number, config.map_method, config.map_neighbours)

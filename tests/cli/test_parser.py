@@ -1,5 +1,6 @@
 """Settings: where they come from, which stands above which, and what a slip of the finger says."""
 
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,17 @@ import yaml
 
 from pa_keras import cli
 from pa_keras.cli import shipped_configs
-from pa_keras.config import CompareConfig, FitConfig
+from pa_keras.config import (
+    CompareConfig,
+    EmbedConfig,
+    EvaluateConfig,
+    ExportConfig,
+    FitConfig,
+    ModelSource,
+    SearchAddConfig,
+    SearchBuildConfig,
+    SearchQueryConfig,
+)
 
 
 def parse(*arguments):
@@ -78,12 +89,13 @@ def test_some_settings_of_training_need_no_group(no_shipped_configs, capsys):
 
 
 def test_short_names_are_those_that_the_config_has():
-    known = cli._short_names(FitConfig)
+    def help_of(config_class):
+        return " ".join(cli.make_parser(config_class, "fit", "Trains.").format_help().split())
+
+    known = re.findall(r"\(also --(\w+),", help_of(FitConfig))
     assert {"deterministic", "max_hours"} <= set(known)
     assert all(hasattr(FitConfig().training, name) for name in known)
-    assert cli._short_names(CompareConfig) == []
-    text = cli.make_parser(FitConfig, "fit", "Trains.").format_help()
-    assert "--max_hours" in " ".join(text.split())
+    assert "(also" not in help_of(CompareConfig)
 
 
 def test_a_shipped_config_goes_by_its_name_or_by_its_dataset(no_shipped_configs):
@@ -223,3 +235,135 @@ def test_the_last_of_two_files_counts(no_shipped_configs, tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.parse(cli.make_parser(FitConfig, "fit", ""), FitConfig, files)
     assert "Did you mean triplet?" in capsys.readouterr().err
+
+
+def query_config(*arguments):
+    parser = cli.make_parser(SearchQueryConfig, "query", "")
+    return cli.parse(parser, SearchQueryConfig, ["--index", "i", *arguments])[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a", "b", "--json", "-k", "2"],
+        ["--json", "a", "b", "-k2"],  # a is no value of --json
+        ["--json=true", "a", "-k=2", "b"],  # values on both sides of an option
+        ["--images", "a", "b", "--json", "true", "--k=2"],
+        ["a", "--json", "b", "--k", "2"],
+    ],
+)
+def test_values_without_an_option_in_any_place(arguments):
+    config = query_config(*arguments)
+    assert (config.images, config.k, config.json) == (("a", "b"), 2, True)
+
+
+def test_a_value_that_looks_like_yaml_is_a_file_name():
+    assert query_config("[1].jpg").images == ("[1].jpg",)
+    assert query_config("1", "null").images == ("1", "null")
+    assert query_config("--json", "false", "a").json is False
+
+
+@pytest.mark.parametrize(
+    "name", ["data.crop_to_boxes", "data.crop-to-boxes", "data.crop-to_boxes", "data.crop_to-boxes"]
+)
+def test_dashes_and_underscores_in_any_mixture(no_shipped_configs, name):
+    assert parse(f"--{name}").data.crop_to_boxes is True
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--margin=0.2"], ["--loss=tripplet"], ["--seed=a"], ["--seed", "null"], ["--seed"],
+        ["--config", "missing.yaml"], ["--config", "a: ["], ["--augmentation.area", "0.2"],
+        ["--evaluation.ks", "1", "b"], ["stray"], ["-x"], ["--data", "3"],
+        ["--data.image_size=[1, 2, 3]"], ["--model.weights=[", "--training.jit_compile=x"],
+    ],
+)  # fmt: skip
+def test_an_error_is_one_line_and_code_2(no_shipped_configs, capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        parse(*arguments)
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("fit: ") and message.endswith(" See fit --help.\n")
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data=3"], "There is no setting data. Did you mean data.image_size?"),
+        (["--seed=null"], "seed: Expected int; received null."),
+        (["--training.jit_compile=maybe"], "Expected one of auto, true, false; received maybe."),
+        (["--data.image_size=x"], "data.image_size: Expected int | [int, int]; received x."),
+        (["--config=nowhere"], "or the name of an experiment; received nowhere."),
+        (["--determinstic"], "Did you mean training.deterministic?"),
+        (["--settings.loss=a"], "There is no setting settings.loss. Did you mean loss?"),
+    ],
+)
+def test_what_an_error_says(no_shipped_configs, capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        parse(*arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_setting_is_named(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.parse(cli.make_parser(EmbedConfig, "embed", ""), EmbedConfig, [])
+    assert "Expected --images and --out; received none." in capsys.readouterr().err
+
+
+def test_the_command_line_stands_above_a_file_that_follows_it(no_shipped_configs, tmp_path):
+    (tmp_path / "a.yaml").write_text("seed: 1\n")
+    assert parse("--seed=2", "--config", str(tmp_path / "a.yaml")).seed == 2
+
+
+def test_printed_settings_can_be_read_back(no_shipped_configs, tmp_path, capsys):
+    def printed(config_class, *arguments):
+        with pytest.raises(SystemExit) as stopped:
+            cli.parse(cli.make_parser(config_class, "x", ""), config_class, arguments)
+        assert not stopped.value.code
+        return capsys.readouterr().out
+
+    given = ["--run=r", "--ks", "1", "5", "--dataset", "cub200", "--queries", "a.jpg", "7"]
+    text = printed(EvaluateConfig, *given, "--print-config")
+    assert yaml.safe_load(text)["run"] == "r" and yaml.safe_load(text)["queries"] == ["a.jpg", 7]
+    (tmp_path / "a.yaml").write_text(text)
+    assert printed(EvaluateConfig, "--config", str(tmp_path / "a.yaml"), "--print_config") == text
+
+
+@pytest.mark.parametrize(
+    ("config_class", "required"),
+    [
+        (EvaluateConfig, []),
+        (EmbedConfig, ["--images=i", "--out=o"]),
+        (ExportConfig, ["--out=o"]),
+        (SearchBuildConfig, ["--gallery=g", "--index=i"]),
+        (SearchAddConfig, ["--gallery=g", "--index=i"]),
+        (SearchQueryConfig, ["--index=i", "a.jpg"]),
+    ],
+)
+def test_commands_for_trained_models_share_one_source(config_class, required):
+    parser = cli.make_parser(config_class, "x", "")
+    given = ["--run=r", "--model=m", "--crop-fraction=0.5", "--on-bad-image", "skip"]
+    config, _ = cli.parse(parser, config_class, [*required, *given])
+    assert config.source == ModelSource("r", "m", 0.5, "skip")
+    assert cli.parse(parser, config_class, required)[0].source == ModelSource()
+
+
+def test_the_help_needs_neither_jsonargparse_nor_tensorflow():
+    code = (
+        "import sys; from pa_keras import fit\n"
+        "try: fit.main(['--help'])\n"
+        "except SystemExit: sys.exit(len({'jsonargparse', 'tensorflow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_an_entry_of_a_dictionary_is_added_to_that_of_the_file():
+    file = "{out: o, runs: [{name: a}], settings: {data: {outliers: 0.2}, seed: 1}}"
+    parser = cli.make_parser(CompareConfig, "compare", "")
+    arguments = ["--config", file, "--settings.data.outliers-dir", "d", "--settings.seed=2"]
+    config, _ = cli.parse(parser, CompareConfig, arguments)
+    assert config.settings == {"data": {"outliers": 0.2}, "data.outliers_dir": "d", "seed": 2}
+    with pytest.raises(ValueError, match="settings: Expected dict"):
+        cli.config_from(CompareConfig, [file], {"settings": 3})
