@@ -16,13 +16,15 @@ from pa_keras.datasets import Dataset, Images
 from pa_keras.runs.build import both, jit_compile, make_evaluation_batches
 from pa_keras.runs.folder import RunFolder
 from pa_keras.training import RecallAtK
-from pa_keras.training.callbacks import metrics_csv
+from pa_keras.training.callbacks.metrics_csv import AppendMetrics
 from pa_keras.training.callbacks.neighbour_images import NeighbourPictures
 from pa_keras.training.callbacks.preemption import Stopping, StopRequests
 from pa_keras.training.callbacks.progress import Progress
 from pa_keras.training.callbacks.recall_at_k import Batches
+from pa_keras.training.callbacks.save_best import SaveBest
 from pa_keras.training.callbacks.save_checkpoint import SaveState
 from pa_keras.training.callbacks.steps_per_execution import WholeEpochs
+from pa_keras.training.callbacks.stop_at_nan import StopAtNaN
 from pa_keras.training.checkpoint import State
 from pa_keras.training.distribution import any_worker, is_chief, several_processes
 from pa_keras.training.profiling import profiled_steps
@@ -65,7 +67,7 @@ def make_callbacks(
     )
     result = [
         progress,
-        metrics_csv.StopAtNaN(progress, saver),
+        StopAtNaN(progress, saver),
         Stopping(requests, progress, agreed),
     ]
     if config.training.steps_per_execution > 1:
@@ -86,7 +88,7 @@ def make_callbacks(
             result.append(_pictures(recall, selection, folder))
     if not writes:
         return [*result, saver], saver
-    result.append(metrics_csv.AppendMetrics(folder.metrics))
+    result.append(AppendMetrics(folder.metrics))
     result.append(_tensorboard(config, folder, steps_per_epoch))
     if config.logging.wandb_project:
         result.append(_wandb(config, folder))
@@ -95,12 +97,10 @@ def make_callbacks(
 
 def _best(
     folder: RunFolder, embedder: keras.Model, rows: list[dict[str, float]], state: State | None
-) -> metrics_csv.SaveBest:
+) -> SaveBest:
     highest = max((row["recall_at_1"] for row in rows), default=-1.0)
     kept = folder.state / state.best if state and state.best else None
-    return metrics_csv.SaveBest(
-        folder.best_model, embedder, best=highest, states=folder.state, kept=kept
-    )
+    return SaveBest(folder.best_model, embedder, best=highest, states=folder.state, kept=kept)
 
 
 def make_recall(
