@@ -111,8 +111,9 @@ def _load_gallery(
 ) -> "Gallery | None":
     """The gallery of an .npz, or of images that are embedded now."""
     from pa_keras.datasets import images_at
+    from pa_keras.evaluation.embeddings_file import ids_of
     from pa_keras.evaluation.evaluate import embed_images
-    from pa_keras.exporters.gallery import Gallery, expect_k, ids_of, read_gallery
+    from pa_keras.exporters.gallery import Gallery, expect_k, read_gallery
     from pa_keras.models import checksum
     from pa_keras.pipelines import check_images
 

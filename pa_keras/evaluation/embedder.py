@@ -1,6 +1,6 @@
 """Images to embeddings, with one compiled step for batches of every size."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
@@ -8,6 +8,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pa_keras.models.batch_norm_folding import folded
+from pa_keras.pipelines import evaluation_batches
 
 # Images, or a tuple which starts with them.
 Batch = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
@@ -54,7 +55,11 @@ class Embedder:
         self._shared_step = tf.function(embed_shared, autograph=False)
 
     def __call__(
-        self, batches: Iterable[Batch], total: int | None = None, progress: bool = False
+        self,
+        batches: Iterable[Batch],
+        total: int | None = None,
+        progress: bool = False,
+        advance: Callable[[int], object] = int,
     ) -> np.ndarray:
         """Embed every batch, in order.
 
@@ -66,6 +71,7 @@ class Embedder:
                 a tf.data.Dataset.
             total: number of images, for the progress bar. Default None: unknown.
             progress: show a progress bar. Default False.
+            advance: called with the number of images of each batch. Default: nothing is.
 
         Returns:
             float32 (N, D).
@@ -78,6 +84,7 @@ class Embedder:
             for batch in batches:
                 parts.append(self.embed_batch(batch, len(parts[0]) if parts else 0))
                 bar.update(len(parts[-1]))
+                advance(len(parts[-1]))
         return _stacked(parts)
 
     def embed_batch(self, batch: Batch, size: int = 0) -> np.ndarray:
@@ -115,6 +122,33 @@ def embed(
         progress: show a progress bar. Default False.
     """
     return Embedder(model)(batches, total=total, progress=progress)
+
+
+def embed_files(
+    embedder: Embedder,
+    paths: Sequence[str],
+    crop_fraction: float,
+    batch_size: int,
+    progress: bool = False,
+    advance: Callable[[int], object] = int,
+) -> np.ndarray:
+    """Embeddings of image files by the evaluation preprocessing, float32 (N, D), in order.
+
+    Args:
+        embedder: Embeds the images; its model says at which size they are read.
+        paths: N image files.
+        crop_fraction: Share of the shorter side that is kept, in (0, 1].
+        batch_size: Number of images embedded at once.
+        progress: Whether to show a progress bar. Default False.
+        advance: Called with the number of images of each batch. Default: nothing is.
+    """
+    batches = evaluation_batches(
+        paths,
+        batch_size=batch_size,
+        image_size=embedder.model.input_shape[1:3],
+        crop_fraction=crop_fraction,
+    )
+    return embedder(batches, len(paths), progress, advance)
 
 
 def _stacked(parts: list[np.ndarray]) -> np.ndarray:

@@ -7,8 +7,7 @@ import keras
 import numpy as np
 
 from pa_keras.datasets import Images
-from pa_keras.evaluation.embedder import embed
-from pa_keras.pipelines import evaluation_batches
+from pa_keras.evaluation.embedder import Embedder, embed_files
 from pa_keras.retrieval import (
     Neighbours,
     bootstrap_interval,
@@ -177,13 +176,7 @@ def embed_images(
         batch_size: images embedded at once.
         progress: whether to show a progress bar.
     """
-    batches = evaluation_batches(
-        images.paths,
-        batch_size=batch_size,
-        image_size=model.input_shape[1:3],
-        crop_fraction=crop_fraction,
-    )
-    return embed(model, batches, total=len(images), progress=progress)
+    return embed_files(Embedder(model), images.paths, crop_fraction, batch_size, progress)
 
 
 def expect_ks(ks: Sequence[int]) -> None:

@@ -3,7 +3,6 @@
 from pa_keras.index.embedding_cache import Chunks
 from pa_keras.index.items import Items, expect_searchable
 from pa_keras.index.lock import writer_lock
-from pa_keras.index.npz import new_ids, read_npz
 from pa_keras.index.output import as_json_lines, as_table
 from pa_keras.index.parquet import read_parquet, write_parquet
 from pa_keras.index.read import Index, open_index
@@ -19,9 +18,7 @@ __all__ = [
     "as_table",
     "expect_searchable",
     "is_data",
-    "new_ids",
     "open_index",
-    "read_npz",
     "read_parquet",
     "read_record",
     "verify_index",

@@ -15,13 +15,12 @@ from pa_keras.retrieval.scann_index import (
     ScannUnusableError,
     load_scann,
 )
+from pa_keras.retrieval.scann_tuning import least_effort
 
 logger = logging.getLogger(__name__)
 
 # A few queries at a time need no tree below so many vectors.
 _TREE_ABOVE = 100_000
-# Each further effort looks at twice the candidates and leaves; past the last, exact search pays.
-_EFFORTS = (1, 2, 4, 8)
 _KS = (10, 100)  # measured; past the last, exact search costs no more
 _SAMPLE_SIZE = 1000
 _MOST_MISSED = 0.01
@@ -117,13 +116,16 @@ def _tuned(searcher: Any, embeddings: np.ndarray, k: int, leaves: int) -> dict[s
     queries = np.ascontiguousarray(embeddings[sample])
     # With itself, which is found in any case: one more than the neighbours that count.
     truth = search(queries, embeddings, k + 1, method="exact").similarities
-    for factor in _EFFORTS:
-        effort = {"k": k, "candidates": max(100, 2 * k) * factor, "leaves": leaves * factor}
-        found = _nearest_candidates(searcher, queries, embeddings, k + 1, effort)[1]
-        missed = float((found[:, 1:] < truth[:, -1:] - _TOLERANCE).mean())
-        if missed <= _MOST_MISSED:
-            break
-    return {**effort, "missed": missed}
+
+    def settings(effort: int) -> dict[str, int]:
+        return {"k": k, "candidates": max(100, 2 * k) * effort, "leaves": leaves * effort}
+
+    def missed(effort: int) -> float:
+        found = _nearest_candidates(searcher, queries, embeddings, k + 1, settings(effort))[1]
+        return float((found[:, 1:] < truth[:, -1:] - _TOLERANCE).mean())
+
+    effort, share = least_effort(missed, lambda share: share <= _MOST_MISSED)
+    return {**settings(effort), "missed": share}
 
 
 def _nearest_candidates(

@@ -7,10 +7,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pa_keras.evaluation.embedder import Embedder
+from pa_keras.evaluation.embedder import Embedder, embed_files
 from pa_keras.index import Items, ModelRecord
 from pa_keras.models import checksum, in_float32
-from pa_keras.pipelines import evaluation_batches
 from pa_keras.runs.load import load_trained
 
 logger = logging.getLogger(__name__)
@@ -65,17 +64,7 @@ def embedding(
     embedder = Embedder(model)
 
     def embed(paths: Sequence[str], advance: Callable[[int], object] = int) -> np.ndarray:
-        batches = evaluation_batches(
-            paths,
-            batch_size=batch_size,
-            image_size=model.input_shape[1:3],
-            crop_fraction=crop_fraction,
-        )
-        parts = []
-        for batch in batches:
-            parts.append(embedder.embed_batch(batch))
-            advance(len(parts[-1]))
-        return np.concatenate(parts)
+        return embed_files(embedder, paths, crop_fraction, batch_size, advance=advance)
 
     return embed
 

@@ -10,14 +10,13 @@ import numpy as np
 
 from pa_keras import datasets
 from pa_keras.datasets import Images
+from pa_keras.evaluation.embeddings_file import ids_of, read_embeddings
 from pa_keras.index import (
     Chunks,
     Index,
     Items,
     ModelRecord,
     is_data,
-    new_ids,
-    read_npz,
     read_parquet,
 )
 from pa_keras.index.model import embedding, expect_made_by, model_of
@@ -158,8 +157,10 @@ def _embeddings_at(gallery: str, prefix: str) -> tuple[Items | None, ModelRecord
     """The items of a gallery that has embeddings, and their model where it is known."""
     path = Path(gallery).expanduser()
     if path.suffix == ".npz":
-        items, made_by, crop_fraction = read_npz(path, prefix)
-        return items, ModelRecord(made_by, crop_fraction)
+        read = read_embeddings(path)
+        ids = ids_of(read.paths, prefix=prefix)
+        items = Items(read.embeddings, ids, read.paths, read.labels, read.class_names)
+        return items, ModelRecord(read.checksum, read.crop_fraction)
     if path.is_dir() and any(path.glob("*.parquet")):
         items, record = read_parquet(path, prefix)
         return items, None if record is None else ModelRecord(**record)
@@ -169,7 +170,7 @@ def _embeddings_at(gallery: str, prefix: str) -> tuple[Items | None, ModelRecord
 def _images_at(gallery: str, prefix: str) -> tuple[Images, list[str]]:
     images = datasets.images_at(gallery)
     root = Path(_absolute(gallery))
-    return images, new_ids(images.paths, root if root.is_dir() else root.parent, prefix)
+    return images, ids_of(images.paths, root if root.is_dir() else root.parent, prefix)
 
 
 def _new(index: Index, ids: Sequence[str], paths: Sequence[str]) -> np.ndarray:

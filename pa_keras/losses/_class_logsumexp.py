@@ -6,6 +6,8 @@ array is kept between the two ways, where automatic differentiation keeps one an
 
 import tensorflow as tf
 
+from pa_keras.compat import is_compiled_by_xla
+
 # Log of a sum without members. Finite, since -inf less itself would be NaN.
 NOTHING = float(tf.float32.min)
 
@@ -56,7 +58,7 @@ def class_log_sums(
 
 def _add_at(places: tf.Tensor, values: tf.Tensor, array: tf.Tensor) -> tf.Tensor:
     """The array with values added at places, in its own memory when nothing else needs it."""
-    if tf.__internal__.get_enclosing_xla_context() is None:
-        return tf.raw_ops.ScatterNdNonAliasingAdd(input=array, indices=places, updates=values)
-    # The general op, which XLA knows, would copy the B x C numbers on a CPU.
-    return tf.tensor_scatter_nd_add(array, places, values)
+    if is_compiled_by_xla():
+        return tf.tensor_scatter_nd_add(array, places, values)
+    # The operation above copies the B x C numbers on a CPU; XLA lacks this one.
+    return tf.raw_ops.ScatterNdNonAliasingAdd(input=array, indices=places, updates=values)

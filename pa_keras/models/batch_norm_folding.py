@@ -7,8 +7,15 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 from keras import Layer, layers, ops
-from keras.src.models.functional import Functional, operation_fn, unpack_singleton
 
+from pa_keras.compat import log_fallback
+
+try:
+    from keras.src.models import functional
+except ImportError:
+    functional = None
+
+_OF_A_MODEL = ("_run_through_graph", "_standardize_inputs", "_nodes_by_depth")
 Merged = Sequence[tf.Tensor | tf.Variable]  # kernel and bias
 
 
@@ -81,11 +88,11 @@ def _function(
                 return lambda x, **options: run(
                     layer, x, options.get("training") if training is None else training
                 )
-            return operation_fn(layer, training=training)
+            return functional.operation_fn(layer, training=training)
 
         with tf.name_scope(part.name):
             outputs = part._run_through_graph(part._standardize_inputs(inputs), called)
-        return unpack_singleton(outputs)
+        return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
 
     @tf.autograph.experimental.do_not_convert  # as Keras calls models in its own functions
     def call(images: tf.Tensor, training: bool | None = False) -> tf.Tensor:
@@ -124,7 +131,7 @@ def _convolved(layer: Layer, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tens
 
 def _norms(model: keras.Model) -> dict[Layer, Layer]:
     """Each convolution that can be folded, and its batch norm."""
-    if model.compute_dtype != "float32":
+    if model.compute_dtype != "float32" or not _has_graph(model):
         return {}
     calls, takers, plain = Counter(), defaultdict(list), set()
     for part in _functional_parts(model):
@@ -151,6 +158,22 @@ def _norms(model: keras.Model) -> dict[Layer, Layer]:
     }
 
 
+def _has_graph(model: keras.Model) -> bool:
+    """Whether the model has a graph to fold in, and Keras still has the means to walk it."""
+    needed = [(functional, "Functional"), (functional, "operation_fn")]
+    if _is_functional(model):
+        needed += [(model, name) for name in _OF_A_MODEL]
+        needed += [(tensor, "_keras_history") for tensor in model.outputs]
+    missing = [name for owner, name in needed if not hasattr(owner, name)]
+    if missing:
+        log_fallback(
+            f"keras.src.models.functional with {', '.join(dict.fromkeys(missing))}",
+            "Batch normalization is not folded into convolutions: results are the same, and a CPU "
+            "is slower.",
+        )
+    return not missing and _is_functional(model)
+
+
 def _functional_parts(model: keras.Model) -> list[keras.Model]:
     """The model and the models within it whose graphs say all that they compute, each once."""
     if not _is_functional(model):
@@ -160,7 +183,8 @@ def _functional_parts(model: keras.Model) -> list[keras.Model]:
 
 
 def _is_functional(layer: keras.Operation) -> bool:
-    return isinstance(layer, Functional) and type(layer).call is Functional.call
+    kind = getattr(functional, "Functional", ())
+    return isinstance(layer, kind) and type(layer).call is kind.call
 
 
 def _is_convolution(layer: keras.Operation) -> bool:

@@ -3,10 +3,10 @@
 from pa_keras.plots.comparisons import convergence, heat_maps, study
 from pa_keras.plots.embedding_map import embedding_map, expect_map
 from pa_keras.plots.failures import failures
-from pa_keras.plots.found import found
 from pa_keras.plots.loss_gradients import pair_weights, proxy_weights, pulls
 from pa_keras.plots.neighbours import (
     find_queries,
+    found,
     neighbours_figure,
     random_queries,
     retrieved,

@@ -1,7 +1,9 @@
 """Approximate search by ScaNN, used only as far as it was measured against exact search."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -9,6 +11,8 @@ from pa_keras.retrieval.exact import exact_neighbours, without_own
 from pa_keras.retrieval.relevance import matches, num_relevant
 from pa_keras.retrieval.scann_error import SearchError, measure_error
 from pa_keras.retrieval.scann_index import ScannIndex, ScannUnusableError, build_index
+
+T = TypeVar("T")
 
 # Queries that are also searched exactly: a sixth of them, between these. Fewer than 4,400 cannot
 # bound the error of the best of four efforts by 0.1 %, even where nothing was missed.
@@ -94,6 +98,24 @@ def scann_neighbours(
     return indices, similarities, Tuning(index.settings(effort), error, *seconds)
 
 
+def least_effort(measure: Callable[[int], T], is_enough: Callable[[T], bool]) -> tuple[int, T]:
+    """The first of `EFFORTS` whose measured error is small enough, or the last; and this error.
+
+    Args:
+        measure: Measures the error of the search at an effort.
+        is_enough: Whether an error is small enough.
+
+    Example:
+        >>> least_effort(lambda effort: 1 / effort, lambda error: error <= 0.25)
+        (4, 0.25)
+    """
+    for effort in EFFORTS:
+        error = measure(effort)
+        if is_enough(error):
+            break
+    return effort, error
+
+
 def _tune(
     index: ScannIndex,
     queries: np.ndarray,
@@ -116,19 +138,23 @@ def _tune(
     sample = np.sort(np.random.default_rng(seed).choice(countable, size, replace=False))
     sample_own = None if own is None else own[sample]
     truth, exact_similarities = exact_neighbours(queries[sample], gallery, k, sample_own)
-    right = exact_right = None
+    exact_right = None
     if labels is not None:
         exact_right = matches(truth, labels[0][sample], labels[1])
-    for effort in EFFORTS:
+
+    def measure(effort: int) -> SearchError:
         indices, similarities = _answers(index, queries[sample], effort, sample_own)
+        right = None
         if labels is not None:
             right = matches(indices, labels[0][sample], labels[1]) & (indices >= 0)
         whole = size == len(countable)
-        error = measure_error(
+        return measure_error(
             similarities, exact_similarities, right, exact_right, len(EFFORTS), whole
         )
-        if error.bound <= max_error:
-            return effort, error
+
+    effort, error = least_effort(measure, lambda error: error.bound <= max_error)
+    if error.bound <= max_error:
+        return effort, error
     raise ScannUnusableError(f"ScaNN {error}, more than the {max_error:.2%} allowed")
 
 

@@ -15,12 +15,14 @@ from pa_keras.datasets import Dataset
 from pa_keras.runs.build import Run
 from pa_keras.runs.folder import RunFolder
 from pa_keras.training import RecallAtK
-from pa_keras.training.callbacks import metrics_csv
+from pa_keras.training.callbacks.metrics_csv import AppendMetrics
 from pa_keras.training.callbacks.neighbour_images import NeighbourPictures
 from pa_keras.training.callbacks.preemption import Stopping, StopRequests
 from pa_keras.training.callbacks.progress import Progress
+from pa_keras.training.callbacks.save_best import SaveBest
 from pa_keras.training.callbacks.save_checkpoint import SaveState
 from pa_keras.training.callbacks.steps_per_execution import WholeEpochs
+from pa_keras.training.callbacks.stop_at_nan import StopAtNaN
 from pa_keras.training.checkpoint import State
 from pa_keras.training.distribution import any_worker, several_processes
 
@@ -42,7 +44,7 @@ def make_callbacks(
     saver = SaveState(folder.state, progress, requests, run.saving, best, state, run.writes)
     result = [
         progress,
-        metrics_csv.StopAtNaN(progress, saver),
+        StopAtNaN(progress, saver),
         Stopping(requests, progress, _agreement(run.strategy)),
     ]
     if run.config.training.steps_per_execution > 1:
@@ -68,16 +70,14 @@ def _agreement(strategy: tf.distribute.Strategy) -> Callable[[bool], bool] | Non
     return (lambda flag: any_worker(flag, strategy)) if several_processes(strategy) else None
 
 
-def _writers(
-    run: Run, folder: RunFolder, best: metrics_csv.SaveBest | None
-) -> list[keras.callbacks.Callback]:
+def _writers(run: Run, folder: RunFolder, best: SaveBest | None) -> list[keras.callbacks.Callback]:
     """The callbacks that write into the run folder, or to a service."""
     result = []
     if best is not None:
         result.append(best)
         if run.config.logging.pictures:
             result.append(_pictures(run.recall, run.data.selection, folder))
-    result.append(metrics_csv.AppendMetrics(folder.metrics))
+    result.append(AppendMetrics(folder.metrics))
     result.append(_tensorboard(run.profile, folder))
     if run.config.logging.wandb_project:
         result.append(_wandb(run.config, folder))
@@ -86,12 +86,10 @@ def _writers(
 
 def _best(
     folder: RunFolder, embedder: keras.Model, rows: list[dict[str, float]], state: State | None
-) -> metrics_csv.SaveBest:
+) -> SaveBest:
     highest = max((row["recall_at_1"] for row in rows), default=-1.0)
     kept = folder.state / state.best if state and state.best else None
-    return metrics_csv.SaveBest(
-        folder.best_model, embedder, best=highest, states=folder.state, kept=kept
-    )
+    return SaveBest(folder.best_model, embedder, best=highest, states=folder.state, kept=kept)
 
 
 def _pictures(recall: RecallAtK, selection: Dataset, folder: RunFolder) -> NeighbourPictures:

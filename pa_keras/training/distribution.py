@@ -9,6 +9,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from pa_keras.models import all_layers
 from pa_keras.pipelines import Share
 from pa_keras.training import cluster_resolvers
 
@@ -114,7 +115,7 @@ def share_batch_statistics(model: keras.Model) -> None:
     """
     if model.distribute_strategy.num_replicas_in_sync == 1:
         return
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
 

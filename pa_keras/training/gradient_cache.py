@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
+from pa_keras.models import all_layers
+
 
 def expect_chunks(chunks: int, batch_size: int | None = None, replicas: int = 1) -> None:
     """Raises a ValueError unless each replica's part of a batch is as many chunks of one size.
@@ -77,7 +79,7 @@ def random_states(model: keras.Model) -> list[keras.Variable]:
 
 def batch_statistics(model: keras.Model) -> list[keras.Variable]:
     """Means and variances of the batch norm that trains."""
-    norms = [v for v in model._flatten_layers() if isinstance(v, keras.layers.BatchNormalization)]
+    norms = [v for v in all_layers(model) if isinstance(v, keras.layers.BatchNormalization)]
     return [v for norm in norms if norm.trainable for v in (norm.moving_mean, norm.moving_variance)]
 
 

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from pa_keras.compat import log_fallback
 from pa_keras.models.batch_norm_folding import folded
 from pa_keras.training.distribution import several_processes
 from pa_keras.training.gradient_cache import (
@@ -71,6 +72,19 @@ class TrainingModel(keras.Model):
 
     def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         """One step of `fit`, and its logs."""
+        return self._reducible(self._step(data))
+
+    def test_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+        """One step of `evaluate`, and its logs."""
+        return self._reducible(super().test_step(data))
+
+    def _reducible(self, logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The logs, which Keras averages over their first axis where there are several workers."""
+        if not several_processes(self.distribute_strategy):
+            return logs
+        return {name: keras.ops.reshape(value, (1,)) for name, value in logs.items()}
+
+    def _step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         embedder = self.get_layer("embedding_model") if self.chunks > 1 else None
         if embedder is None or not embedder.trainable_weights:
             return super().train_step(data)
@@ -97,7 +111,8 @@ class TrainingModel(keras.Model):
             loss = self.compute_loss(None, labels, outputs, weights, training=True)
             # Keras divides the loss by the replicas, since their gradients are added up.
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            self._loss_tracker.update_state(loss * replicas, tf.shape(embeddings)[0])
+            tracker = next(metric for metric in self.metrics if metric.name == "loss")
+            tracker.update_state(loss * replicas, tf.shape(embeddings)[0])
             loss = self.optimizer.scale_loss(loss)
         # Of all weights: those of the embedding model may have regularizers, counted here once.
         gradients = tape.gradient(loss, [embeddings, *self.trainable_weights])
@@ -123,20 +138,18 @@ class TrainingModel(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Keras would reduce the first batch over the replicas, with all its labels. Without a
         # strategy it builds nothing, and needs no batch.
-        if iterator is not None and self._distribute_strategy is not None:
+        stock = getattr(super(), "_maybe_symbolic_build", None)
+        strategy = getattr(self, "_distribute_strategy", None)
+        if stock is None:
+            log_fallback(
+                "keras.Model._maybe_symbolic_build",
+                "Models are built in their first step: training on several workers may fail.",
+            )
+            return
+        if iterator is not None and strategy is not None:
             for _, _, batches in iterator:
-                data_batch = keras.tree.map_structure(self._of_first_replica, next(batches))
+                data_batch = keras.tree.map_structure(
+                    lambda values: strategy.experimental_local_results(values)[0], next(batches)
+                )
                 break
-        super()._maybe_symbolic_build(data_batch=data_batch)
-
-    def _make_function(self, step_function):
-        # Keras takes the mean of the logs of several workers over their first axis.
-        several = several_processes(self.distribute_strategy)
-
-        def step(data):
-            return {name: keras.ops.reshape(v, (1,)) for name, v in step_function(data).items()}
-
-        return super()._make_function(step if several else step_function)
-
-    def _of_first_replica(self, values):
-        return self.distribute_strategy.experimental_local_results(values)[0]
+        stock(data_batch=data_batch)

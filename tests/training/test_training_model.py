@@ -205,7 +205,7 @@ def test_a_batch_that_the_chunks_do_not_divide(images):
 
 @pytest.mark.large
 def test_chunks_on_two_replicas():
-    script = Path(__file__).with_name("chunks_on_replicas.py")
+    script = Path(__file__).with_name("gradient_cache_on_replicas.py")
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, check=False
     )

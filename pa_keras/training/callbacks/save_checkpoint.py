@@ -4,17 +4,14 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from pa_keras.training.callbacks.preemption import StopRequests
 from pa_keras.training.callbacks.progress import Progress
+from pa_keras.training.callbacks.save_best import SaveBest
 from pa_keras.training.checkpoint import State, keep_only, write_state
-
-if TYPE_CHECKING:
-    from pa_keras.training.callbacks.metrics_csv import SaveBest
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +67,7 @@ class SaveState(keras.callbacks.Callback):
         progress: Progress,
         requests: StopRequests,
         policy: SavePolicy = SavePolicy(),
-        best: "SaveBest | None" = None,
+        best: SaveBest | None = None,
         last: State | None = None,
         writes: bool = True,
     ):

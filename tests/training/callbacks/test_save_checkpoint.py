@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from pa_keras.training import phases
 from pa_keras.training.callbacks import save_checkpoint
-from pa_keras.training.callbacks.metrics_csv import StopAtNaN
 from pa_keras.training.callbacks.preemption import Stopped, Stopping, StopRequests
 from pa_keras.training.callbacks.progress import Progress
 from pa_keras.training.callbacks.save_checkpoint import SavePolicy, SaveState
+from pa_keras.training.callbacks.stop_at_nan import StopAtNaN
 from pa_keras.training.checkpoint import newest_state
 
 STEPS = 5
