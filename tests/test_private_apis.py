@@ -31,6 +31,11 @@ def name_of(path):
     return path.relative_to(PACKAGE).as_posix()
 
 
+def is_private(name):
+    """Whether a name begins with an underscore and is none of Python's own, such as __name__."""
+    return name == "__internal__" or (name.startswith("_") and not name.endswith("__"))
+
+
 def private_names(source):
     """Private modules that a file imports, and private attributes that it does not define."""
     tree = ast.parse(source)
@@ -62,10 +67,9 @@ def private_names(source):
     for node in nodes:
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("getattr", "hasattr"):
             name = getattr(node.args[1], "value", "")
-            found.update({name} if isinstance(name, str) and name.startswith("_") else ())
+            found.update({name} if isinstance(name, str) and is_private(name) else ())
     for node in attributes:
-        is_private = node.attr.startswith("_") and not node.attr.endswith("__")
-        if node.attr == "__internal__" or (is_private and node.attr not in own):
+        if is_private(node.attr) and node.attr not in own:
             found.add(node.attr)
         if node.attr in ("src", "python") and getattr(node.value, "id", "") in ("keras", "tf"):
             found.add(f"{node.value.id}.{node.attr}")
