@@ -41,7 +41,8 @@ setup(
         "numpy>=2.0,<3",
         # scann is built against one TensorFlow release, and for this platform alone.
         "scann==1.4.2; platform_system == 'Linux' and platform_machine == 'x86_64'",
-        "jsonargparse[signatures]>=4.50,<5",
+        "docstring-parser>=0.16,<1",
+        "jsonargparse>=4.50,<5",
         "PyYAML>=6.0,<7",
         "matplotlib>=3.9,<4",
         "pillow>=11,<14",

@@ -72,7 +72,7 @@ def measure(options, chunks):
 
     from pa_keras import ProxyAnchorLoss, embedding_model, with_proxies
     from pa_keras.training import two_rate_adamw
-    from pa_keras.training.step import TrainingModel
+    from pa_keras.training.training_model import TrainingModel
 
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(options.precision)

@@ -44,9 +44,9 @@ def of_pairs(batch, size, replicas):
 
 def count(loss_name, classes, size, batch):
     """In one of two processes: (kind, bytes) of every collective of a step, and the parameters."""
-    from pa_keras.training import strategies
+    from pa_keras.training import distribution
 
-    strategy = strategies.make_strategy("multi_worker")
+    strategy = distribution.make_strategy("multi_worker")
     import keras
     import numpy as np
     import tensorflow as tf

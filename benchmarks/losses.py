@@ -11,8 +11,9 @@ import time
 
 import numpy as np
 
-from pa_keras import embedding_model, loss_choice
+from pa_keras import embedding_model
 from pa_keras.config import BatchConfig, FitConfig
+from pa_keras.runs.loss import KINDS, make_loss, make_optimizer, make_training_model, resolved
 
 
 def main():
@@ -21,20 +22,20 @@ def main():
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--classes", type=int, default=98)
     parser.add_argument("--turns", type=int, default=20)
-    parser.add_argument("--losses", nargs="+", default=list(loss_choice.KINDS))
+    parser.add_argument("--losses", nargs="+", default=list(KINDS))
     options = parser.parse_args()
     size = (options.image_size, options.image_size)
     images = np.random.default_rng(0).uniform(0, 255, (90, *size, 3)).astype("float32")
     labels = np.repeat(np.arange(18), 5)
     models = {}
     for name in dict.fromkeys(["proxy_anchor", *options.losses]):
-        config = loss_choice.resolved(FitConfig(loss=name, batches=BatchConfig(batch_size=90)))
+        config = resolved(FitConfig(loss=name, batches=BatchConfig(batch_size=90)))
         embedder = embedding_model(
             "efficientnet_lite0", image_size=size, weights=None, batch_norm="frozen"
         )
-        model = loss_choice.make_training_model(config, embedder, options.classes)
-        optimizer = loss_choice.make_optimizer(config, model, 1e-4, 1e-2)
-        loss = loss_choice.make_loss(config, options.classes)
+        model = make_training_model(config, embedder, options.classes)
+        optimizer = make_optimizer(config, model, 1e-4, 1e-2)
+        loss = make_loss(config, options.classes)
         model.compile(optimizer, loss, jit_compile=False)
         model.train_on_batch(images, labels)  # traces
         models[name] = model

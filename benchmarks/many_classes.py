@@ -64,20 +64,20 @@ def measure(options, classes):
     import keras
     import tensorflow as tf
 
-    from pa_keras import loss_choice
     from pa_keras.config import FitConfig
+    from pa_keras.runs.loss import make_loss, make_optimizer, make_training_model, resolved
 
     keras.utils.set_random_seed(0)
-    config = loss_choice.resolved(FitConfig(loss=options.loss))
+    config = resolved(FitConfig(loss=options.loss))
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(options.batch_size, options.embedding_size)).astype("float32")
     labels = rng.integers(0, classes, options.batch_size)
     before = memory("VmRSS")
     inputs = keras.Input((options.embedding_size,))
     given = keras.Model(inputs, inputs, name="embedding_model")
-    model = loss_choice.make_training_model(config, given, classes)
-    optimizer = loss_choice.make_optimizer(config, model, 1e-4, 1e-2)
-    model.compile(optimizer, loss_choice.make_loss(config, classes), jit_compile=False)
+    model = make_training_model(config, given, classes)
+    optimizer = make_optimizer(config, model, 1e-4, 1e-2)
+    model.compile(optimizer, make_loss(config, classes), jit_compile=False)
     batches = tf.data.Dataset.from_tensors((embeddings, labels)).repeat()
     seconds = []
     started = time.perf_counter()

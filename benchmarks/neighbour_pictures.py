@@ -16,7 +16,7 @@ from pa_keras import datasets
 from pa_keras.models import embedding_model
 from pa_keras.pipelines import evaluation_batches
 from pa_keras.training import RecallAtK
-from pa_keras.training.neighbour_pictures import NeighbourPictures
+from pa_keras.training.callbacks.neighbour_images import NeighbourPictures
 
 
 def main(images=3000, epochs=5):

@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks.memory import forget_peak, memory
 from pa_keras.datasets.glyphs import load_glyphs
+from pa_keras.evaluation.evaluate import embed_images
 from pa_keras.retrieval import matches, recall_at_k, search
 from pa_keras.retrieval.exact import exact_neighbours
-from pa_keras.training.evaluation import embed_images
 
 NUMBER = 60_502
 # The characters are 279; so many images of each are just enough.

@@ -36,9 +36,12 @@ _HOMES = {
 # Imported at first use too, so that `pa_keras.losses.TripletLoss` needs no import of its own.
 _MODULES = (
     "backbones",
+    "cli",
     "comparison",
+    "compat",
     "config",
     "datasets",
+    "evaluation",
     "exporters",
     "index",
     "layers",
@@ -47,6 +50,7 @@ _MODULES = (
     "pipelines",
     "plots",
     "retrieval",
+    "runs",
     "training",
 )
 

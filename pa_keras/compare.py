@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras import command_line, experiments
+from pa_keras import cli
+from pa_keras.cli import shipped_configs
 from pa_keras.config import CompareConfig
 
 if TYPE_CHECKING:
     from pa_keras.comparison import Curve
-    from pa_keras.run_plan import Run
+    from pa_keras.comparison.plan import Run
 
 # Not by __name__, which is __main__ under python -m: its lines would go nowhere.
 logger = logging.getLogger("pa_keras.compare")
@@ -30,8 +31,8 @@ _HEAD = "# Written by pa_keras.compare, which replaces the results in this folde
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings, trains what is not trained yet, and reports."""
-    folder = experiments.folder() / "compare"
-    command_line.run_from(
+    folder = shipped_configs.folder() / "compare"
+    cli.run_from(
         arguments,
         CompareConfig,
         PROGRAM,
@@ -47,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _compare(config: CompareConfig) -> None:
     # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
-    from pa_keras import run_plan
+    from pa_keras.comparison import plan
 
     cache, out = Path(config.cache), Path(config.out)
-    runs = run_plan.plan(config)
+    runs = plan.plan(config)
     _claim(out, config)
     if config.train:
         _trained(runs, cache)  # an error of theirs now, not after the training of others
@@ -66,7 +67,7 @@ def _compare(config: CompareConfig) -> None:
 
 def _trained(runs: list["Run"], cache: Path) -> Trained:
     """The runs that are whole, which have to be of the same images."""
-    from pa_keras import run_cache
+    from pa_keras.comparison import run_cache
 
     found = [(run, run_cache.trained(run.config, cache)) for run in runs]
     trained = [(run, folder) for run, folder in found if folder is not None]
@@ -75,7 +76,7 @@ def _trained(runs: list["Run"], cache: Path) -> Trained:
 
 
 def _train(runs: list["Run"], cache: Path) -> None:
-    from pa_keras import run_cache
+    from pa_keras.comparison import run_cache
 
     busy = []
     try:
@@ -99,7 +100,7 @@ def _claim(out: Path, config: CompareConfig) -> None:
     """
     kept = out / "comparison.yaml"
     if kept.exists() and kept.read_text().startswith(_HEAD):
-        before = command_line.config_from(CompareConfig, [str(kept)], {})
+        before = cli.config_from(CompareConfig, [str(kept)], {})
         if _what(before) != _what(config):
             raise FileExistsError(
                 f"Expected the folder of this comparison; {kept} is of one with other settings. "
@@ -111,11 +112,11 @@ def _claim(out: Path, config: CompareConfig) -> None:
             "nothing is overwritten. Give another --out."
         )
     out.mkdir(parents=True, exist_ok=True)
-    _write(_HEAD + command_line.as_yaml(dataclasses.replace(config, train=True)), kept)
+    _write(_HEAD + cli.as_yaml(dataclasses.replace(config, train=True)), kept)
 
 
 def _write(text: str, path: Path) -> None:
-    from pa_keras.disk import START_AGAIN, save_whole
+    from pa_keras.files import START_AGAIN, save_whole
 
     save_whole(lambda partial: Path(partial).write_text(text), path, START_AGAIN)
 
@@ -126,8 +127,9 @@ def _what(config: CompareConfig) -> CompareConfig:
 
 
 def _report(config: CompareConfig, trained: Trained, out: Path, note: str) -> None:
-    from pa_keras import comparison, loss_choice
-    from pa_keras.training.run_folder import RunFolder
+    from pa_keras import comparison
+    from pa_keras.runs.folder import RunFolder
+    from pa_keras.runs.loss import KINDS
 
     curves = [
         comparison.Curve(
@@ -135,7 +137,7 @@ def _report(config: CompareConfig, trained: Trained, out: Path, note: str) -> No
             run.values,
             run.config.seed,
             RunFolder(folder).read_metrics(),
-            cost=loss_choice.KINDS[run.config.loss].cost,
+            cost=KINDS[run.config.loss].cost,
         )
         for run, folder in trained
     ]

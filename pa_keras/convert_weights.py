@@ -1,19 +1,18 @@
 """`python -m pa_keras.convert_weights`: weights of a PyTorch file for a Keras backbone."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pa_keras import command_line, disk
+from pa_keras import cli, files
 
 PROGRAM = "python -m pa_keras.convert_weights"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and converts."""
-    parser = argparse.ArgumentParser(
-        PROGRAM,
+    parser = cli.Parser(
+        prog=PROGRAM,
         description="Reads a PyTorch state dict, without PyTorch and without running anything in "
         "it, and writes the same weights for Keras. Each tensor must have its place; the "
         "classifier is left out. (A .pth file may also be given as --model.weights of fit.)",
@@ -32,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--to", required=True, metavar="FILE.weights.h5", help="new file; nothing is overwritten"
     )
     asked = parser.parse_args(arguments)
-    command_line.log_to()
-    command_line.run_command(lambda: _convert(asked.backbone, asked.source, asked.to))
+    cli.log_to()
+    cli.run_command(lambda: _convert(asked.backbone, asked.source, asked.to))
 
 
 def _convert(name: str, source: str, target: str) -> None:
@@ -42,7 +41,7 @@ def _convert(name: str, source: str, target: str) -> None:
             f"Expected a new file whose name ends in .weights.h5, as Keras wants it; received "
             f"{target}. Take for example {name}.weights.h5."
         )
-    command_line.expect_new(target)
+    cli.expect_new(target)
     # After the arguments: --help does not wait for TensorFlow.
     from pa_keras import backbones
 
@@ -61,10 +60,10 @@ def _convert(name: str, source: str, target: str) -> None:
     def save(partial: str) -> None:
         # Where the disk is full, HDF5 crashes the process. Each tensor has a header of its own.
         size = sum(weight.numpy().nbytes + 4096 for weight in backbone.weights)
-        disk.expect_space(Path(partial), size)
+        files.expect_space(Path(partial), size)
         backbone.save_weights(partial)
 
-    disk.save_whole(save, Path(target), disk.START_AGAIN)
+    files.save_whole(save, Path(target), files.START_AGAIN)
     sys.stdout.write(
         f"{target}: {len(backbone.weights)} tensors, {backbone.count_params():,} numbers. Next: "
         f"python -m pa_keras.fit --model.backbone {name} --model.weights {target}\n"

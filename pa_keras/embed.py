@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras import command_line
+from pa_keras import cli
 from pa_keras.config import EmbedConfig
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ PROGRAM = "python -m pa_keras.embed"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings and embeds."""
-    command_line.run_from(
+    cli.run_from(
         arguments,
         EmbedConfig,
         PROGRAM,
@@ -31,28 +31,30 @@ def _run(config: EmbedConfig) -> None:
     # TensorFlow is imported from here on, so that --help need not wait.
     import numpy as np
 
-    from pa_keras import datasets, disk, search_model
+    from pa_keras import datasets, files
     from pa_keras.index import Chunks
+    from pa_keras.index.model import embedding
     from pa_keras.models import checksum, in_float32
     from pa_keras.pipelines import check_images
-    from pa_keras.training.trained import crop_fraction_of, load_trained
+    from pa_keras.runs.load import crop_fraction_of, load_trained
 
     if not config.out.endswith(".npz"):
         raise ValueError(f"Expected --out to end with .npz; received {config.out!r}.")
-    command_line.expect_new(config.out)
+    cli.expect_new(config.out)
     out = Path(config.out)
     unfinished = out.with_name(f"{out.name}.unfinished")
-    trained, settings = load_trained(config.run, config.model)
+    trained, settings = load_trained(config.source.run, config.source.model)
     model = in_float32(trained)  # as exports compute: a gallery is searched by their embeddings
-    crop_fraction = crop_fraction_of(settings, config.crop_fraction)
+    crop_fraction = crop_fraction_of(settings, config.source.crop_fraction)
     images = datasets.images_at(config.images)
-    key = f"{checksum(model)} {crop_fraction} {config.on_bad_image}"
+    on_bad_image = config.source.on_bad_image or "error"
+    key = f"{checksum(model)} {crop_fraction} {on_bad_image}"
     unfinished.mkdir(exist_ok=True)
-    with disk.locked(unfinished / "lock", f"writes {out}", "Wait until it has ended."):
-        command_line.expect_new(config.out)  # another process may just have written it
+    with files.locked(unfinished / "lock", f"writes {out}", "Wait until it has ended."):
+        cli.expect_new(config.out)  # another process may just have written it
         chunks = Chunks(unfinished, images.paths, key)
-        good = chunks.checked(lambda paths: check_images(paths, config.on_bad_image).good)
-        embed = search_model.embedding(model, crop_fraction, config.batch_size)
+        good = chunks.checked(lambda paths: check_images(paths, on_bad_image).good)
+        embed = embedding(model, crop_fraction, config.batch_size)
         embeddings = chunks.embedded(good, embed)
         arrays = {
             "embeddings": embeddings,
@@ -61,10 +63,10 @@ def _run(config: EmbedConfig) -> None:
             "checksum": checksum(model),
             "crop_fraction": crop_fraction,
         }
-        then = f"{disk.START_AGAIN}: it continues"
-        disk.save_whole(lambda path: np.savez(path, **arrays), out, then)
+        then = f"{files.START_AGAIN}: it continues"
+        files.save_whole(lambda path: np.savez(path, **arrays), out, then)
         chunks.discard()
-        disk.delete([unfinished / "lock"], unfinished)
+        files.delete([unfinished / "lock"], unfinished)
     sys.stdout.write(f"{out}: {len(good)} embeddings of {embeddings.shape[1]} numbers\n")
 
 

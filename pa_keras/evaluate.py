@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras import command_line, disk, evaluation_pictures
+from pa_keras import cli, files
 from pa_keras.config import EvaluateConfig
+from pa_keras.runs import figures
 
 if TYPE_CHECKING:
     from pa_keras.datasets import Images
-    from pa_keras.training.evaluation import Evaluation
+    from pa_keras.evaluation.evaluate import Evaluation
 
 PROGRAM = "python -m pa_keras.evaluate"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings and evaluates."""
-    command_line.run_from(
+    cli.run_from(
         arguments,
         EvaluateConfig,
         PROGRAM,
@@ -32,31 +33,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(config: EvaluateConfig) -> None:
     # TensorFlow is imported from here on, so that --help need not wait.
+    from pa_keras.evaluation.duplicates import find_duplicates
+    from pa_keras.evaluation.evaluate import embed_images, evaluate
     from pa_keras.retrieval.metrics import as_ks
-    from pa_keras.training.duplicates import find_duplicates
-    from pa_keras.training.evaluation import embed_images, evaluate
-    from pa_keras.training.trained import crop_fraction_of, load_data, load_trained
+    from pa_keras.runs.load import crop_fraction_of, load_data, load_trained
 
     for path in (config.json, config.per_class):
-        command_line.expect_new(path)
-    evaluation_pictures.expect_pictures(config)
+        cli.expect_new(path)
+    figures.expect_pictures(config)
     as_ks(config.ks)
-    model, settings = load_trained(config.run, config.model)
+    model, settings = load_trained(config.source.run, config.source.model)
     dataset = load_data(
         settings,
-        dataset=config.dataset,
-        data_dir=config.data_dir,
-        on_bad_image=config.on_bad_image,
-        test_fraction=config.test_fraction,
-        crop_to_boxes=config.crop_to_boxes,
+        dataset=config.data.dataset,
+        data_dir=config.data.data_dir,
+        on_bad_image=config.source.on_bad_image,
+        test_fraction=config.data.test_fraction,
+        crop_to_boxes=config.data.crop_to_boxes,
     )
     queries, gallery = dataset.queries, dataset.gallery
     duplicates = find_duplicates(queries, gallery)
     if config.duplicates == "drop":
         queries, gallery = duplicates.drop(queries, gallery)
         dataset = dataclasses.replace(dataset, queries=queries, gallery=gallery)
-    chosen, trained = evaluation_pictures.to_draw(config, settings, dataset)
-    crop_fraction = crop_fraction_of(settings, config.crop_fraction)
+    chosen, trained = figures.to_draw(config, settings, dataset)
+    crop_fraction = crop_fraction_of(settings, config.source.crop_fraction)
     found = evaluate(
         model,
         queries,
@@ -78,13 +79,13 @@ def _run(config: EvaluateConfig) -> None:
         _write_classes(found, queries.class_names, Path(config.per_class))
     if config.json:
         content = json.dumps(result, indent=2) + "\n"
-        disk.save_whole(
-            lambda path: Path(path).write_text(content), Path(config.json), disk.START_AGAIN
+        files.save_whole(
+            lambda path: Path(path).write_text(content), Path(config.json), files.START_AGAIN
         )
-    evaluation_pictures.draw(config, dataset, found, chosen)
+    figures.draw(config, dataset, found, chosen)
     if trained is not None:
         vectors = embed_images(model, trained, crop_fraction, config.batch_size)
-        evaluation_pictures.draw_map(config, dataset, found, trained, vectors)
+        figures.draw_map(config, dataset, found, trained, vectors)
 
 
 def _clustering(
@@ -129,7 +130,7 @@ def _write_classes(found: "Evaluation", class_names: Sequence[str], path: Path) 
             table.writerow(("class_name", *columns))
             table.writerows(sorted(rows, key=lambda row: (row[2:], row[0])))
 
-    disk.save_whole(write, path, disk.START_AGAIN)
+    files.save_whole(write, path, files.START_AGAIN)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pa_keras import command_line
-from pa_keras.config import ExportConfig
+from pa_keras import cli
+from pa_keras.config import ExportConfig, ModelSource
 
 if TYPE_CHECKING:
     import keras
@@ -26,7 +26,7 @@ PROGRAM = "python -m pa_keras.export"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings and exports."""
-    command_line.run_from(
+    cli.run_from(
         arguments,
         ExportConfig,
         PROGRAM,
@@ -41,30 +41,26 @@ def _run(config: ExportConfig) -> None:
     from pa_keras.exporters.formats import calibration_images
     from pa_keras.exporters.publishing import ExportPlace, publish, staging
     from pa_keras.models import in_float32
-    from pa_keras.training.trained import (
-        crop_fraction_of,
-        load_data,
-        load_trained,
-        on_bad_image_of,
-    )
+    from pa_keras.runs.load import crop_fraction_of, load_data, load_trained, on_bad_image_of
 
     _expect_settings(config)
-    place = ExportPlace(Path(config.out), config.name or _name_of(config), config.version)
+    source = config.source
+    place = ExportPlace(Path(config.out), config.name or _name_of(source), config.version)
     place.expect_new(config.force)
-    metrics = _metrics_of(config.run)
-    trained, settings = load_trained(config.run, config.model)
+    metrics = _metrics_of(source.run)
+    trained, settings = load_trained(source.run, source.model)
     model = in_float32(trained)
     if model is not trained:
         logger.info("The model computes in mixed precision; a float32 copy of it is exported.")
-    crop_fraction = crop_fraction_of(settings, config.crop_fraction)
-    on_bad_image = on_bad_image_of(settings, config.on_bad_image)
+    crop_fraction = crop_fraction_of(settings, source.crop_fraction)
+    on_bad_image = on_bad_image_of(settings, source.on_bad_image)
     dataset = load_data(
         settings,
-        dataset=config.dataset,
-        data_dir=config.data_dir,
+        dataset=config.data.dataset,
+        data_dir=config.data.data_dir,
         on_bad_image=on_bad_image,
-        test_fraction=config.test_fraction,
-        crop_to_boxes=config.crop_to_boxes,
+        test_fraction=config.data.test_fraction,
+        crop_to_boxes=config.data.crop_to_boxes,
     )
     gallery = _load_gallery(config, model, crop_fraction, on_bad_image)
     with staging(place) as staged:
@@ -106,8 +102,8 @@ def _expect_settings(config: ExportConfig) -> None:
     expect_installed(config.formats)
 
 
-def _name_of(config: ExportConfig) -> str:
-    return Path(config.run).resolve().name if config.run else Path(config.model or "model").stem
+def _name_of(source: ModelSource) -> str:
+    return Path(source.run).resolve().name if source.run else Path(source.model or "model").stem
 
 
 def _load_gallery(
@@ -115,10 +111,11 @@ def _load_gallery(
 ) -> "Gallery | None":
     """The gallery of an .npz, or of images that are embedded now."""
     from pa_keras.datasets import images_at
-    from pa_keras.exporters.gallery import Gallery, expect_k, ids_of, read_gallery
+    from pa_keras.evaluation.embeddings_file import ids_of
+    from pa_keras.evaluation.evaluate import embed_images
+    from pa_keras.exporters.gallery import Gallery, expect_k, read_gallery
     from pa_keras.models import checksum
     from pa_keras.pipelines import check_images
-    from pa_keras.training.evaluation import embed_images
 
     if config.gallery is None:
         return None
@@ -181,13 +178,14 @@ def _prove(
     from pa_keras import exporters
     from pa_keras.datasets import sample_classes
     from pa_keras.exporters.formats import path_of
-    from pa_keras.training.trained import model_path
+    from pa_keras.runs.load import model_path
 
+    source = config.source
     if config.report_images is not None:
         dataset = sample_classes(dataset, config.report_images)
     logger.info("Comparing with Keras on %d test images.", len(dataset.queries))
     agreements = exporters.measure_agreement(
-        exporters.keras_artefact(model, model_path(config.run, config.model).stat().st_size),
+        exporters.keras_artefact(model, model_path(source.run, source.model).stat().st_size),
         [exporters.load_artefact(path_of(staged, kind), kind) for kind in config.formats],
         dataset.queries,
         dataset.gallery,
@@ -209,7 +207,7 @@ def _prove(
         name=staged.name,
         version=staged.version,
         crop_fraction=crop_fraction,
-        run=config.run and Path(config.run).resolve().name,
+        run=source.run and Path(source.run).resolve().name,
         metrics=metrics,
         agreements=agreements,
         num_images=len(dataset.queries),
@@ -220,7 +218,7 @@ def _prove(
 
 def _metrics_of(run: str | None) -> dict[str, float]:
     """Of the run's last evaluation, none if it had none."""
-    from pa_keras.training.run_folder import RunFolder
+    from pa_keras.runs.folder import RunFolder
 
     path = RunFolder(Path(run or "")).result
     if not run or not path.exists():

@@ -1,15 +1,13 @@
 """`python -m pa_keras.search`: an index of images on disk, and queries of it by image files."""
 
 import difflib
-import json
 import logging
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import TYPE_CHECKING
 
-from pa_keras import command_line, hints
+from pa_keras import cli
 from pa_keras.config import (
     SearchAddConfig,
     SearchBuildConfig,
@@ -19,6 +17,9 @@ from pa_keras.config import (
     SearchRemoveConfig,
 )
 
+if TYPE_CHECKING:
+    from pa_keras.index import Index
+
 # Not by __name__, which is __main__ under python -m: its lines would go nowhere.
 logger = logging.getLogger("pa_keras.search")
 
@@ -27,44 +28,52 @@ PROGRAM = "python -m pa_keras.search"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the sub-command and its settings, and runs it."""
-    name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
-    if name in ("-h", "--help"):
-        sys.stdout.write(_help())
+    parser = cli.Parser(
+        prog=PROGRAM,
+        description="Builds an index of image embeddings on disk, and searches it by image files.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (config_class, _, description) in _COMMANDS.items():
+        command = commands.add_parser(name, help=description, description=description)
+        cli.add_settings(command, config_class)
+        command.set_defaults(parser=command)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments:
+        parser.print_help()
         return
-    if name not in _COMMANDS:
-        close = difflib.get_close_matches(name, _COMMANDS, n=1)
-        hint = f"Did you mean {close[0]}?\n" if close else ""
-        sys.stderr.write(f"{PROGRAM}: there is no {name}. {hint}{_help()}")
-        raise SystemExit(2)
-    config_class, run, description = _COMMANDS[name]
-    rest = _with_name_of_values(rest, config_class)
-    command_line.run_from(rest, config_class, f"{PROGRAM} {name}", description, run)
+    flags, rest = parser.parse_known_args(arguments)
+    config_class, run, _ = _COMMANDS[flags.command]
+    config = cli.config_of(flags.parser, config_class, flags, rest)
+    cli.log_to()
+    cli.run_command(lambda: run(config))
 
 
 def _build(config: SearchBuildConfig) -> None:
     # TensorFlow is imported from here on, so that --help need not wait.
-    from pa_keras import search_items
     from pa_keras.index import write_index, writer_lock
+    from pa_keras.index.sources import expect_room, source_to_build
 
     folder = Path(config.index)
-    search_items.expect_room(folder, config.force)
+    expect_room(folder, config.force)
     with writer_lock(folder):
-        search_items.expect_room(folder, config.force)  # another build may just have ended
-        source = search_items.source_to_build(
-            config.gallery, config.run, config.model, config.crop_fraction, config.prefix
+        expect_room(folder, config.force)  # another build may just have ended
+        trained = config.source
+        source = source_to_build(
+            config.gallery, trained.run, trained.model, trained.crop_fraction, config.prefix
         )
-        items = source.items(folder, config.batch_size, config.on_bad_image)
+        items = source.items(folder, config.batch_size, trained.on_bad_image or "error")
         write_index(folder, items, source.record)
         source.discard_chunks()
     _write_summary(config.index)
 
 
 def _query(config: SearchQueryConfig) -> None:
-    from pa_keras import plots, search_model
+    from pa_keras import plots
     from pa_keras.index import as_json_lines, as_table, open_index
+    from pa_keras.index.model import embedding, model_of
     from pa_keras.pipelines import check_images
 
-    command_line.expect_new(config.picture)
+    cli.expect_new(config.picture)
     if config.picture:
         plots.expect_picture(config.picture)
     if config.k < 1 or not config.images:
@@ -80,11 +89,14 @@ def _query(config: SearchQueryConfig) -> None:
                 f"it, such as {path}/*.jpg."
             )
     index = open_index(config.index)
-    images = [images[i] for i in check_images(images, config.on_bad_image, progress=False).good]
+    trained = config.source
+    _expect_crop_fraction(index, trained.crop_fraction)
+    on_bad_image = trained.on_bad_image or "error"
+    images = [images[i] for i in check_images(images, on_bad_image, progress=False).good]
     if config.k > len(index):
         logger.warning("The index has %d items: they are shown, not %d.", len(index), config.k)
-    model = search_model.model_of(index.model, config.run, config.model)
-    queries = search_model.embedding(model, index.model.crop_fraction, config.batch_size)(images)
+    model = model_of(index.model, trained.run, trained.model)
+    queries = embedding(model, index.model.crop_fraction, config.batch_size)(images)
     rows, similarities = index.search(queries, min(config.k, len(index)))
     show = as_json_lines if config.json else as_table
     sys.stdout.write(show(images, index.items, rows, similarities))
@@ -101,19 +113,19 @@ def _query(config: SearchQueryConfig) -> None:
 
 
 def _add(config: SearchAddConfig) -> None:
-    from pa_keras import search_items
     from pa_keras.index import open_index, write_index, writer_lock
+    from pa_keras.index.sources import source_to_add
 
     folder = Path(config.index)
     open_index(folder)  # an error before a lock is made where there is no index
     with writer_lock(folder):
         index = open_index(folder)
-        source = search_items.source_to_add(
-            config.gallery, index, config.run, config.model, config.prefix
-        )
+        trained = config.source
+        _expect_crop_fraction(index, trained.crop_fraction)
+        source = source_to_add(config.gallery, index, trained.run, trained.model, config.prefix)
         added = 0
         if not source.is_empty:
-            items = source.items(folder, config.batch_size, config.on_bad_image)
+            items = source.items(folder, config.batch_size, trained.on_bad_image or "error")
             write_index(folder, index.items.joined(items), index.model)
             source.discard_chunks()
             added = len(items)
@@ -176,6 +188,16 @@ def _export(config: SearchExportConfig) -> None:
     sys.stdout.write(f"{config.to}: {len(index)} items in {shards} Parquet files\n")
 
 
+def _expect_crop_fraction(index: "Index", given: float | None) -> None:
+    """Raises a ValueError if images would be cropped in another way than those of the index."""
+    expected = index.model.crop_fraction
+    if given not in (None, expected):
+        raise ValueError(
+            f"Expected crop_fraction {expected}, as in the index; received {given}. Leave "
+            "--crop-fraction out."
+        )
+
+
 def _write_summary(folder: str) -> None:
     from pa_keras.index import read_record
 
@@ -190,53 +212,12 @@ def _write_summary(folder: str) -> None:
     )
 
 
-def _with_name_of_values(arguments: Sequence[str], config_class: type) -> list[str]:
-    """The arguments with those that belong to no name under that of the one list of settings."""
-    types = dict(hints.types_of(config_class))
-    lists = [name for name, kind in types.items() if get_origin(kind) is tuple]
-    if not lists:
-        return list(arguments)
-    named, values = [], []
-    # -k 4, -k4 and -k=4 are --k 4.
-    rest = [re.sub(r"^-k(?==|$)", "--k", re.sub(r"^-k(\d)", r"--k=\1", a)) for a in arguments]
-    while rest:
-        argument = rest.pop(0)
-        name = argument[2:].replace("-", "_")
-        if argument.startswith("--") and name in lists:
-            continue
-        if not argument.startswith("-"):
-            values.append(argument)
-            continue
-        named.append(argument)
-        kind = types.get(name, str if name == "config" else None)
-        is_switch = kind is bool or bool in get_args(kind)
-        if rest and (rest[0].lower() in ("true", "false") if is_switch else kind is not None):
-            named.append(rest.pop(0))
-    return [*named, f"--{lists[0]}={json.dumps(values)}"] if values else named
-
-
-def _help() -> str:
-    lines = [f"  {name:<8}{description}" for name, (_, _, description) in _COMMANDS.items()]
-    return "\n".join(
-        [
-            f"usage: {PROGRAM} COMMAND --index DIR ...",
-            "",
-            "An index of image embeddings on disk, and queries of it by image files.",
-            "",
-            *lines,
-            "",
-            f"See {PROGRAM} COMMAND --help for the settings of each.",
-            "",
-        ]
-    )
-
-
 _COMMANDS: dict[str, tuple[type, Callable, str]] = {
-    "build": (SearchBuildConfig, _build, "Embeds a gallery, or takes its embeddings: a new index."),
+    "build": (SearchBuildConfig, _build, "Builds an index of a gallery, or of its embeddings."),
     "query": (SearchQueryConfig, _query, "Finds the nearest items of image files."),
     "add": (SearchAddConfig, _add, "Adds the items of another gallery."),
     "remove": (SearchRemoveConfig, _remove, "Removes items by their ids."),
-    "info": (SearchInfoConfig, _info, "Says what an index holds, and verifies its files."),
+    "info": (SearchInfoConfig, _info, "Shows what an index holds, and verifies its files."),
     "export": (SearchExportConfig, _export, "Writes an index as Parquet, for other programs."),
 }
 

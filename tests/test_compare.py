@@ -15,18 +15,14 @@ import keras
 import pytest
 import yaml
 
-from pa_keras import (
-    assembly,
-    command_line,
-    compare,
-    datasets,
-    experiments,
-    loss_choice,
-    run_cache,
-    run_plan,
-)
+from pa_keras import cli, compare, datasets
+from pa_keras.cli import shipped_configs
+from pa_keras.comparison import plan as plans
+from pa_keras.comparison import run_cache
 from pa_keras.config import CompareConfig
-from pa_keras.training.fingerprint import fingerprint, write_fingerprint
+from pa_keras.runs.fingerprint import fingerprint, write_fingerprint
+from pa_keras.runs.loss import resolved
+from pa_keras.runs.models import make_models
 
 BASE = """
 model: {backbone: conv4, weights: null, batch_norm: train, embedding_size: 8}
@@ -49,7 +45,7 @@ def comparison(photos, tmp_path):
 
 
 def plan(settings):
-    return run_plan.plan(CompareConfig(**settings))
+    return plans.plan(CompareConfig(**settings))
 
 
 def main(settings, tmp_path, *more):
@@ -66,7 +62,7 @@ def trained(monkeypatch):
     def fake(config, folder, lock):
         names.append(f"{config.loss} {config.seed}")
         folder.mkdir(exist_ok=True)
-        (folder / "config.yaml").write_text(command_line.as_yaml(config))
+        (folder / "config.yaml").write_text(cli.as_yaml(config))
         (folder / "versions.json").write_text('{"tensorflow": "2.20.0"}')
         (folder / "metrics.csv").write_text(
             "epoch,seconds,recall_at_1,recall_at_2,map_at_r\n1,5.0,0.2,0.3,0.1\n2,5.0,0.4,0.5,0.2\n"
@@ -194,7 +190,7 @@ def test_a_run_goes_on_under_its_lock_when_compare_is_killed(comparison, tmp_pat
 def test_a_run_that_is_interrupted_may_save_first(comparison, tmp_path, to_group):
     """Ctrl-C goes to both processes, `kill -INT` to one; compare ends once the run is saved."""
     program = (
-        "import pathlib, time; from pa_keras.training.stopping import StopRequests\n"
+        "import pathlib, time; from pa_keras.training.callbacks.preemption import StopRequests\n"
         f"folder = pathlib.Path(r'{tmp_path}')\n"
         "with StopRequests() as requests, requests.held():\n"
         "    (folder / 'began').touch()\n"
@@ -352,7 +348,7 @@ def test_the_folder_of_another_comparison(comparison, tmp_path, trained):
 
 def test_a_base_leaves_other_losses_their_defaults(comparison, tmp_path):
     """Such as a run's own config.yaml, in which the defaults of its loss are written out."""
-    base = command_line.as_yaml(plan(comparison)[0].config)
+    base = cli.as_yaml(plan(comparison)[0].config)
     (tmp_path / "of_a_run.yaml").write_text(base)
     comparison["base"] = str(tmp_path / "of_a_run.yaml")
     comparison["runs"] += [{"name": "CosFace", "loss": "cosface"}]
@@ -367,7 +363,7 @@ def test_every_loss_starts_from_the_same_weights(comparison, float32_policy):
     for loss in ("proxy_anchor", "triplet", "soft_triple"):
         comparison["runs"] = [{"name": loss, "loss": loss}]
         config = plan(comparison)[0].config
-        model, embedder = assembly.make_models(loss_choice.resolved(config), 5)
+        model, embedder = make_models(resolved(config), 5)
         starts.append([weight.copy() for weight in embedder.get_weights()])
         del model
         keras.backend.clear_session()
@@ -412,25 +408,25 @@ def test_a_batch_size_may_vary_over_all_runs(comparison):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(path.stem for path in (experiments.folder() / "compare").glob("*.yaml"))
+    "name", sorted(path.stem for path in (shipped_configs.folder() / "compare").glob("*.yaml"))
 )
 def test_every_shipped_comparison_can_be_planned(name, tmp_path):
-    parser = command_line.make_parser(CompareConfig, "compare", "")
+    parser = cli.make_parser(CompareConfig, "compare", "")
     arguments = ["--config", f"compare/{name}", "--seeds", "0"]
     if name != "glyphs":
         arguments += ["--data-dir", str(tmp_path)]
-    config, _ = command_line.parse(parser, CompareConfig, arguments, shipped=True)
-    assert run_plan.plan(config)
+    config, _ = cli.parse(parser, CompareConfig, arguments, shipped=True)
+    assert plans.plan(config)
 
 
 def test_settings_of_a_comparison_on_the_command_line(tmp_path):
-    parser = command_line.make_parser(CompareConfig, "compare", "")
+    parser = cli.make_parser(CompareConfig, "compare", "")
     arguments = [
         "--config", "compare/cars196_outliers", "--settings.data.outliers_dir", str(tmp_path),
         "--data-dir", str(tmp_path), "--vary", '{"data.outliers": [0.0, 0.1]}',
     ]  # fmt: skip
-    config, _ = command_line.parse(parser, CompareConfig, arguments, shipped=True)
-    runs = run_plan.plan(config)
+    config, _ = cli.parse(parser, CompareConfig, arguments, shipped=True)
+    runs = plans.plan(config)
     assert {run.config.data.outliers_dir for run in runs} == {str(tmp_path)}
     assert {run.values for run in runs} == {(0.0,), (0.1,)}
 

@@ -11,8 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from pa_keras import disk, embed, evaluate, index, search_model
+from pa_keras import embed, evaluate, files, index
 from pa_keras.exporters.gallery import read_gallery
+from pa_keras.index import model as index_model
+from pa_keras.index.model import embedding
 from pa_keras.models import embedding_model
 
 
@@ -217,7 +219,7 @@ def test_embed_continues_where_it_was_killed(
 ):
     out = tmp_path / "photos.npz"
     arguments = ["--run", run_folder, "--images", photos, "--out", out]
-    whole, calls = search_model.embedding, []
+    whole, calls = embedding, []
 
     def killed_at_the_third(*settings):
         embed_paths = whole(*settings)
@@ -230,7 +232,7 @@ def test_embed_continues_where_it_was_killed(
 
         return embed_or_die
 
-    monkeypatch.setattr(search_model, "embedding", killed_at_the_third)
+    monkeypatch.setattr(index_model, "embedding", killed_at_the_third)
     assert failure(embed, *arguments) == "130" and not out.exists()
     embed.main([str(argument) for argument in arguments])
     assert calls == [16, 16, 16, 16, 12]
@@ -271,7 +273,7 @@ def test_embed_deletes_no_folder_of_others(run_folder, photos, tmp_path):
 def test_two_processes_that_write_one_file(run_folder, photos, tmp_path):
     out = tmp_path / "photos.npz"
     (tmp_path / "photos.npz.unfinished").mkdir()
-    with disk.locked(tmp_path / "photos.npz.unfinished" / "lock", "writes", "Wait."):
+    with files.locked(tmp_path / "photos.npz.unfinished" / "lock", "writes", "Wait."):
         message = failure(embed, "--run", run_folder, "--images", photos, "--out", out)
     assert f"the only one that writes {out}; process {os.getpid()} on " in message
 

@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 import yaml
 
-from pa_keras import assembly, fit, models, run_ending
+from pa_keras import fit, models
 from pa_keras.config import FitConfig, ModelConfig
-from pa_keras.training import saving
+from pa_keras.runs import models as run_models
+from pa_keras.runs import train
+from pa_keras.runs.data import load_run_data
+from pa_keras.runs.models import make_models
+from pa_keras.training.callbacks import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("float32_policy")
 
@@ -80,7 +84,7 @@ def test_a_run_that_is_resumed_keeps_its_last_model_until_it_is_written_anew(
 ):
     folder, seen = tmp_path / "run", []
     run(arguments, "--run-dir", folder, "--training.selection=last")
-    monkeypatch.setattr(run_ending, "finish", lambda config, of, *_: seen.append(of.best_model))
+    monkeypatch.setattr(train, "finish", lambda run, of: seen.append(of.best_model))
     run(arguments, "--run-dir", folder, "--training.selection=last", "--resume")
     assert seen == [folder / "best.keras"] and seen[0].exists()
 
@@ -138,11 +142,11 @@ def test_selection_on_the_test_classes_and_none(arguments, tmp_path, selection):
 def test_training_smaller_than_evaluating(arguments, tmp_path, monkeypatch, selection):
     trained = []  # weights of the smaller model after each epoch
 
-    def remember(self, epoch, logs=None, save=saving.SaveState.on_epoch_end):
+    def remember(self, epoch, logs=None, save=save_checkpoint.SaveState.on_epoch_end):
         trained.append(self.model.get_layer("embedding_model").get_weights())
         save(self, epoch, logs)
 
-    monkeypatch.setattr(saving.SaveState, "on_epoch_end", remember)
+    monkeypatch.setattr(save_checkpoint.SaveState, "on_epoch_end", remember)
     folder = tmp_path / "run"
     options = ["--augmentation.image_size=20", "--data.image_size=24"]
     run(arguments, "--run-dir", folder, *options, f"--training.selection={selection}")
@@ -169,11 +173,11 @@ def test_both_sizes_are_built_from_the_same_weights(photos, monkeypatch):
         built.append((image_size, weights))
         return models.embedding_model(backbone, embedding_size, image_size, None, batch_norm)
 
-    monkeypatch.setattr(assembly, "embedding_model", record)
+    monkeypatch.setattr(run_models, "embedding_model", record)
     config = FitConfig()
     config.model = ModelConfig(backbone="conv4", weights="imagenet", embedding_size=8)
     config.data.image_size, config.augmentation.image_size = 24, 16
-    model, embedder = assembly.make_models(config, num_classes=3)
+    model, embedder = make_models(config, num_classes=3)
     assert built == [((16, 16), "imagenet"), ((24, 24), "imagenet")]
     for a, b in zip(model.get_weights(), embedder.get_weights(), strict=False):
         np.testing.assert_array_equal(a, b)
@@ -253,9 +257,9 @@ def test_weights_and_biases_without_its_package(arguments, tmp_path, monkeypatch
 def test_every_shipped_config_parses():
     configs = sorted(Path(__file__).parent.parent.glob("configs/*.yaml"))
     assert configs
-    parser = fit.command_line.make_parser(fit.FitConfig, "fit", "")
+    parser = fit.cli.make_parser(fit.FitConfig, "fit", "")
     for config in configs:
-        fit.command_line.parse(parser, fit.FitConfig, ["--config", str(config)], shipped=True)
+        fit.cli.parse(parser, fit.FitConfig, ["--config", str(config)], shipped=True)
 
 
 @pytest.mark.parametrize("loss", ["triplet", "soft_triple", "multi_similarity"])
@@ -299,17 +303,15 @@ def test_a_loss_of_pairs_with_shuffled_batches_of_singletons(arguments, tmp_path
 def test_label_noise_is_for_the_training_images_alone(arguments, monkeypatch):
     def load(**data):
         config = FitConfig(dataset="folder", data_dir=arguments[-1])
-        return assembly.load_data(
-            dataclasses.replace(config, data=dataclasses.replace(config.data, **data))
-        )
+        data = dataclasses.replace(config.data, **data)
+        return load_run_data(dataclasses.replace(config, data=data))
 
     clean, noisy = load(), load(label_noise=0.5)
-    assert (clean[0].train.labels != noisy[0].train.labels).sum() == round(
-        0.5 * len(clean[0].train)
-    )
-    assert (clean[0].queries.labels == noisy[0].queries.labels).all()
-    assert (clean[1].queries.labels == noisy[1].queries.labels).all(), "held out"
-    assert clean[1].queries.paths == noisy[1].queries.paths
+    train = clean.dataset.train
+    assert (train.labels != noisy.dataset.train.labels).sum() == round(0.5 * len(train))
+    assert (clean.dataset.queries.labels == noisy.dataset.queries.labels).all()
+    assert (clean.selection.queries.labels == noisy.selection.queries.labels).all(), "held out"
+    assert clean.selection.queries.paths == noisy.selection.queries.paths
 
 
 def test_outliers_come_from_a_folder(arguments, photos, tmp_path):
@@ -319,11 +321,11 @@ def test_outliers_come_from_a_folder(arguments, photos, tmp_path):
     assert "--data.outliers_dir DIR" in message
     config = FitConfig(dataset="folder", data_dir=arguments[-1])
     data = dataclasses.replace(config.data, outliers=0.3, outliers_dir=str(foreign))
-    train = assembly.load_data(dataclasses.replace(config, data=data))[0].train
+    train = load_run_data(dataclasses.replace(config, data=data)).dataset.train
     assert sum(path.startswith(str(foreign)) for path in train.paths) == round(0.3 * len(train))
     (foreign / "broken.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"broken\.png"):
-        assembly.load_data(dataclasses.replace(config, data=data))
+        load_run_data(dataclasses.replace(config, data=data))
 
 
 def test_a_class_with_fewer_images_than_the_sampler_asks(arguments, photos, tmp_path, capsys):

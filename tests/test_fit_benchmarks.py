@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
-from pa_keras import command_line, experiments, fit, loss_choice
+from pa_keras import cli, fit
+from pa_keras.cli import shipped_configs
 from pa_keras.config import FitConfig
+from pa_keras.runs.loss import resolved
 from tests.datasets.official_layouts import (
     small_counts,
     write_cars196,
@@ -28,7 +30,7 @@ SMALL = [
     "--model.embedding_size=8", "--data.image_size=16", "--batches.batch_size=6",
     "--training.epochs=2",
 ]  # fmt: skip
-CONFIGS = sorted(path.stem for path in experiments.folder().glob("*.yaml"))
+CONFIGS = sorted(path.stem for path in shipped_configs.folder().glob("*.yaml"))
 OF_BENCHMARKS = [name for name in CONFIGS if name.split("_")[0] in WRITERS]
 
 
@@ -59,7 +61,7 @@ def sets(tmp_path_factory):
 def test_every_experiment_passes_a_dry_run(config, sets, tmp_path, monkeypatch, capsys):
     small_counts(monkeypatch, classes=16, images=46)
     monkeypatch.chdir(tmp_path)
-    settings = command_line.config_from(FitConfig, [config], {})
+    settings = cli.config_from(FitConfig, [config], {})
     dataset = config.split("_")[0]
     # cars196_160px and cars196_80px are for a manifest of crops.
     place = ["--dataset", dataset, "--data-dir", str(sets[dataset])]
@@ -75,7 +77,7 @@ def test_every_experiment_passes_a_dry_run(config, sets, tmp_path, monkeypatch, 
 @pytest.mark.parametrize("dataset", ["cub200", "cars196"])
 def test_one_row_for_each_network_of_the_papers_tables(dataset):
     for network, batch_size in (("bn_inception", 180), ("resnet50", 120)):
-        settings = command_line.config_from(FitConfig, [f"{dataset}_{network}"], {})
+        settings = cli.config_from(FitConfig, [f"{dataset}_{network}"], {})
         assert settings.recipe == "reference"
         assert settings.batches.batch_size == batch_size
         assert settings.model.batch_norm == "frozen_statistics"
@@ -83,26 +85,26 @@ def test_one_row_for_each_network_of_the_papers_tables(dataset):
 
 
 def test_the_default_recipe_is_what_nothing_gives():
-    assert command_line.config_from(FitConfig, [], {"recipe": "default"}) == FitConfig()
+    assert cli.config_from(FitConfig, [], {"recipe": "default"}) == FitConfig()
 
 
 def test_a_recipe_stands_below_what_is_given_beside_it(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("{optimizer: {learning_rate: 0.5}, training: {epochs: 3}}")
-    settings = command_line.config_from(FitConfig, [str(file)], {"recipe": "reference"})
+    settings = cli.config_from(FitConfig, [str(file)], {"recipe": "reference"})
     assert settings.optimizer.learning_rate == 1e-4  # given with the recipe, above the file
     assert settings.training.epochs == 3
     file.write_text("{recipe: reference, optimizer: {learning_rate: 0.5}}")
-    settings = command_line.config_from(FitConfig, [str(file)], {"optimizer.decay": "cosine"})
+    settings = cli.config_from(FitConfig, [str(file)], {"optimizer.decay": "cosine"})
     assert (settings.optimizer.learning_rate, settings.optimizer.decay) == (0.5, "cosine")
     assert settings.optimizer.decay_epochs == 10
 
 
 def test_a_recipe_leaves_the_file_that_is_of_it_as_it_is():
-    row = command_line.config_from(FitConfig, ["sop_bn_inception"], {})
-    again = command_line.config_from(FitConfig, ["sop_bn_inception"], {"recipe": "reference"})
+    row = cli.config_from(FitConfig, ["sop_bn_inception"], {})
+    again = cli.config_from(FitConfig, ["sop_bn_inception"], {"recipe": "reference"})
     assert again == row
-    other = command_line.config_from(FitConfig, ["sop_bn_inception"], {"recipe": "default"})
+    other = cli.config_from(FitConfig, ["sop_bn_inception"], {"recipe": "default"})
     assert (other.optimizer.learning_rate, other.model.batch_norm) == (3e-4, "frozen")
 
 
@@ -112,7 +114,7 @@ def test_a_recipe_counts_wherever_its_file_is(how, tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text(text)
     monkeypatch.setenv("HOME", str(tmp_path))
     given = "~/mine.yaml" if how == "home" else text
-    settings = command_line.config_from(FitConfig, [given], {})
+    settings = cli.config_from(FitConfig, [given], {})
     assert (settings.seed, settings.augmentation.area) == (3, (0.08, 1.0))
 
 
@@ -123,10 +125,10 @@ def test_an_abbreviated_setting_is_refused(capsys):
 
 
 def test_a_loss_of_pairs_has_balanced_batches_in_the_reference_recipe():
-    settings = command_line.config_from(FitConfig, [], {"recipe": "reference", "loss": "triplet"})
-    assert loss_choice.resolved(settings).batches.sampling == "balanced"
-    settings = command_line.config_from(FitConfig, [], {"recipe": "reference"})
-    assert loss_choice.resolved(settings).batches.sampling == "random"
+    settings = cli.config_from(FitConfig, [], {"recipe": "reference", "loss": "triplet"})
+    assert resolved(settings).batches.sampling == "balanced"
+    settings = cli.config_from(FitConfig, [], {"recipe": "reference"})
+    assert resolved(settings).batches.sampling == "random"
 
 
 def test_a_misspelt_recipe_offers_the_nearest(capsys):
@@ -136,7 +138,7 @@ def test_a_misspelt_recipe_offers_the_nearest(capsys):
 
 
 def test_the_ks_of_each_set_are_those_of_its_papers():
-    ks = {name: command_line.config_from(FitConfig, [name], {}).evaluation.ks for name in WRITERS}
+    ks = {name: cli.config_from(FitConfig, [name], {}).evaluation.ks for name in WRITERS}
     assert ks == {
         "cub200": (1, 2, 4, 8),
         "cars196": (1, 2, 4, 8),

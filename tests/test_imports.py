@@ -12,46 +12,27 @@ import pytest
 import pa_keras
 
 PACKAGE = Path(pa_keras.__file__).parent
-SHARED_BY_COMMANDS = (
-    "command_line",
-    "experiments",
-    "hints",
-    "assembly",
-    "loss_choice",
-    "evaluation_pictures",
-    "run_callbacks",
-    "run_checks",
-    "run_training",
-    "run_plan",
-    "run_cache",
-    "run_ending",
-    "run_images",
-    "search_items",
-    "search_model",
-)
-LEVELS = {
-    "class_ids": -1,  # it imports no other room, and each may import it
-    **dict.fromkeys(
-        (
-            "losses",
-            "layers",
-            "datasets",
-            "pipelines",
-            "retrieval",
-            "config",
-            "disk",
-            "folding",
-        ),
-        0,
+# Each room imports only rooms of the levels above its own line, never one of its own line.
+LEVELS = (
+    ("class_ids", "compat", "files"),
+    (
+        "backbones",
+        "cli",
+        "config",
+        "datasets",
+        "layers",
+        "losses",
+        "pipelines",
+        "retrieval",
     ),
-    **dict.fromkeys(("backbones", "models", "plots"), 1),
-    **dict.fromkeys(("training", "exporters", "comparison", "index"), 2),
-    **dict.fromkeys(SHARED_BY_COMMANDS, 3),
-    **dict.fromkeys(("fit", "evaluate", "embed", "export", "compare", "search"), 3),
-    "convert_weights": 3,
-}
-# Beside their own package, these two of level 1 build on another of level 1 or 0.
-ALLOWED_AT_THE_SAME_LEVEL = {("models", "backbones")}
+    ("models", "plots"),
+    ("evaluation",),
+    ("exporters", "training"),
+    ("runs",),
+    ("comparison", "index"),
+    ("compare", "convert_weights", "embed", "evaluate", "export", "fit", "search"),
+)
+LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "configs"]
 
 
@@ -68,17 +49,24 @@ def imported(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_run_downwards(path):
+def test_imports_run_one_way(path):
     room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     if room == "__init__":
         return
-    level = 3 if path.name == "__main__.py" else LEVELS[room]  # a command, like those of level 3
     for other in set(imported(path)) - {room}:
-        lower = LEVELS[other] < level
-        sibling = level == 3 and other in SHARED_BY_COMMANDS
-        assert lower or sibling or (room, other) in ALLOWED_AT_THE_SAME_LEVEL, (
-            f"{room} must not import {other}"
-        )
+        assert LEVEL_OF[other] < LEVEL_OF[room], f"{room} must not import {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_runs_comparison_and_commands_see_the_config(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if "config" in set(imported(path)) - {room}:
+        assert room in {"runs", "comparison", *LEVELS[-1]}
+
+
+def test_every_room_has_a_level():
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
+    assert rooms - {"__init__"} == set(LEVEL_OF)
 
 
 def run(code, **environment):
@@ -151,10 +139,9 @@ def test_sub_packages_are_there_without_an_import_of_their_own():
     folders = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
     assert folders
     # In a process of its own: here they are imported already.
-    names = [*folders, "models"]
-    result = run(f"import pa_keras\nfor name in {names}: print(getattr(pa_keras, name).__name__)")
-    assert result.stdout.split() == [f"pa_keras.{name}" for name in names], result.stderr
-    assert set(names) <= set(dir(pa_keras))
+    result = run(f"import pa_keras\nfor name in {folders}: print(getattr(pa_keras, name).__name__)")
+    assert result.stdout.split() == [f"pa_keras.{name}" for name in folders], result.stderr
+    assert set(folders) <= set(dir(pa_keras))
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -11,8 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from pa_keras import embed, search, search_items
+from pa_keras import embed, search
+from pa_keras.index import sources
 from pa_keras.index.record import make_data
+from pa_keras.index.sources import Chunks, embedding
 from pa_keras.models import embedding_model
 
 
@@ -147,6 +149,9 @@ def test_another_model_is_refused(index, run_folder, other_model, photos):
     query = photos / "class 1" / "1.png"
     message = failure("query", "--index", index, query, "--model", other_model)
     assert "its checksum differs" in message
+    for command in (["query", query], ["add", "--gallery", photos]):
+        message = failure(*command, "--index", index, "--crop-fraction", 0.5)
+        assert "Expected crop_fraction 1.0, as in the index; received 0.5" in message
     shutil.move(run_folder, run_folder.with_name("moved"))
     assert "Say where it is now" in failure("query", "--index", index, query)
     do("query", "--index", index, query, "--run", run_folder.with_name("moved"))
@@ -155,13 +160,13 @@ def test_another_model_is_refused(index, run_folder, other_model, photos):
 def test_add_embeds_what_is_new(index, model, photos, monkeypatch, capsys):
     Image.new("RGB", (24, 20), (250, 10, 10)).save(photos / "class 2" / "new.png")
     embedded = []
-    whole = search_items.embedding
+    whole = embedding
 
     def counted(*arguments):
         embed_paths = whole(*arguments)
         return lambda paths, advance: embedded.extend(paths) or embed_paths(paths, advance)
 
-    monkeypatch.setattr(search_items, "embedding", counted)
+    monkeypatch.setattr(sources, "embedding", counted)
     do("add", "--index", index, "--gallery", photos)
     assert embedded == [str(photos / "class 2" / "new.png")]
     assert "1 added. " in capsys.readouterr().out
@@ -284,7 +289,7 @@ def test_a_query_by_a_folder(index, photos):
 def test_a_build_that_was_killed_goes_on(run_folder, photos, tmp_path, monkeypatch, capsys):
     index = tmp_path / "index"
     arguments = ["build", "--run", run_folder, "--gallery", photos, "--index", index]
-    whole, calls = search_items.embedding, []
+    whole, calls = embedding, []
 
     def killed_at_the_third(*arguments):
         embed_paths = whole(*arguments)
@@ -297,9 +302,9 @@ def test_a_build_that_was_killed_goes_on(run_folder, photos, tmp_path, monkeypat
 
         return embed_or_die
 
-    small = search_items.Chunks
-    monkeypatch.setattr(search_items, "Chunks", lambda *a: small(*a, size=16))
-    monkeypatch.setattr(search_items, "embedding", killed_at_the_third)
+    small = Chunks
+    monkeypatch.setattr(sources, "Chunks", lambda *a: small(*a, size=16))
+    monkeypatch.setattr(sources, "embedding", killed_at_the_third)
     assert failure(*arguments) == "130"
     message = failure("query", "--index", index, photos / "class 1" / "1.png")
     assert "an unfinished build" in message

@@ -9,8 +9,8 @@ import tensorflow as tf
 from benchmarks.cars import cars
 from benchmarks.rows import Part, Side, in_turns, missing, no_slower
 from pa_keras import embedding_model, pipelines
+from pa_keras.evaluation.embedder import Embedder
 from pa_keras.training import RecallAtK
-from pa_keras.training.embedding import Embedder
 
 SIZE, BATCH = (128, 128), 256
 TURNS = 5  # at most: each takes minutes

@@ -11,10 +11,10 @@ from benchmarks.peer import Peer
 from benchmarks.rows import Part, Row, Side, faster, here, in_turns, missing, no_slower
 from pa_keras import ProxyAnchorLoss, datasets, embedding_model, pipelines, with_proxies
 from pa_keras.training import two_rate_adamw
-from pa_keras.training.callbacks import StopAtNaN
-from pa_keras.training.progress import Progress
-from pa_keras.training.step import TrainingModel
-from pa_keras.training.stopping import Stopping, StopRequests
+from pa_keras.training.callbacks.preemption import Stopping, StopRequests
+from pa_keras.training.callbacks.progress import Progress
+from pa_keras.training.callbacks.stop_at_nan import StopAtNaN
+from pa_keras.training.training_model import TrainingModel
 
 CLASSES = 98
 # By the same name in timm: pixels, images in a batch.

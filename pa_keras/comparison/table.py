@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from pa_keras import disk
+from pa_keras import files
 from pa_keras.comparison.summary import Row
 
 
@@ -62,7 +62,7 @@ def write_csv(rows: Sequence[Row], settings: Sequence[str], path: Path) -> None:
             writer.writeheader()
             writer.writerows(flat)
 
-    disk.save_whole(write, path, disk.START_AGAIN)
+    files.save_whole(write, path, files.START_AGAIN)
 
 
 def _percent(value: tuple[float, float | None]) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from pa_keras.config.fit import FitConfig
+
 
 @dataclass
 class CompareConfig:
@@ -17,8 +19,8 @@ class CompareConfig:
     base: str = "glyphs"
     """Settings that all runs share: an experiment of fit by its name, or a YAML file."""
 
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Settings of fit that stand above those of base."""
+    settings: dict[str, Any] = field(default_factory=dict, metadata={"settings_of": FitConfig})
+    """Settings of fit for all runs, which override those of base; also --settings.NAME VALUE."""
 
     vary: dict[str, list[Any]] = field(default_factory=dict)
     """A study: one or two settings of fit by their dotted names, and the values of each."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pa_keras.config.images import AugmentationConfig, BatchConfig, DataConfig
+from pa_keras.config.data import AugmentationConfig, BatchConfig, DataConfig
 from pa_keras.config.loss import LossName, LossOptions
 
 
@@ -68,11 +68,11 @@ class TrainingConfig:
     """Compile the training step by XLA: auto does so for one replica in one process on a GPU,
     unless deterministic is set. On a CPU XLA slows convolutions down; a TPU always uses it."""
 
-    batch_chunks: int = 1
+    batch_chunks: int = field(default=1, metadata={"short": "--batch_chunks"})
     """Parts of a batch that go through the network one after another: the same gradients, with the
     activations of one part in memory, in about 4/3 of the time (docs/large_batches.md)."""
 
-    steps_per_execution: int = 1
+    steps_per_execution: int = field(default=1, metadata={"short": "--steps_per_execution"})
     """Steps that TensorFlow takes before it returns to Python; for small networks on a GPU."""
 
     selection: Literal["held_out", "reference_protocol", "last"] = "held_out"
@@ -82,24 +82,26 @@ class TrainingConfig:
     held_out_fraction: float = 0.15
     """Share of the training classes held out for selection, (0, 1)."""
 
-    deterministic: bool = False
+    deterministic: bool = field(default=False, metadata={"short": "--deterministic"})
     """The same run twice gives the same bits on the same machine; slower."""
 
     save_minutes: float = 10.0
     """Minutes from one saved state to the next within an epoch; saving takes 2 % of the time at
     most."""
 
-    max_hours: float | None = None
+    max_hours: float | None = field(default=None, metadata={"short": "--max_hours"})
     """Save, stop and exit with code 0 after so many hours of this process; --resume goes on."""
 
-    strategy: Literal["none", "mirrored", "multi_worker", "tpu"] = "none"
+    strategy: Literal["none", "mirrored", "multi_worker", "tpu"] = field(
+        default="none", metadata={"short": "--strategy"}
+    )
     """Devices that share each batch: one; this machine's GPUs; several processes, each started by
     the same command; or a TPU. The result is that of one device (docs/distributed.md)."""
 
     cluster: Literal["auto", "tf_config", "slurm", "kubernetes"] = "auto"
     """Where multi_worker finds the other processes; auto: what the environment has."""
 
-    profile: bool | str = False
+    profile: bool | str = field(default=False, metadata={"short": "--profile"})
     """Write a TensorBoard trace of some steps of the warm-up and of the training after it: true for
     the steps 11 to 20 of each, or "first:last"."""
 

@@ -1,7 +1,10 @@
 """Settings of the sub-commands of search."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+
+from pa_keras.config.model_source import FLAT, ModelSource
+
+POSITIONAL = {"positional": True}  # given without `--name`, such as file names
 
 
 @dataclass
@@ -15,18 +18,7 @@ class SearchBuildConfig:
     index: str
     """Folder of the index. After a build that was killed, the same command goes on with it."""
 
-    run: str | None = None
-    """Folder of a run of fit, for its best model."""
-
-    model: str | None = None
-    """In place of run: a .keras file of an embedding model."""
-
-    crop_fraction: float | None = None
-    """Resize the shorter side to the model's size / crop_fraction, then crop the centre.
-    Default: that of the embeddings, of the run, or 0.875."""
-
-    on_bad_image: Literal["error", "skip"] = "error"
-    """An image that cannot be decoded: stop, or leave it out and list it."""
+    source: ModelSource = field(default_factory=ModelSource, metadata=FLAT)
 
     prefix: str = ""
     """Text before each id; an id is the image's path below the gallery."""
@@ -45,11 +37,11 @@ class SearchQueryConfig:
     index: str
     """Folder of the index."""
 
-    images: tuple[str, ...]
-    """Image files to search with; also without --images before them."""
+    images: tuple[str, ...] = field(metadata=POSITIONAL)
+    """Image files to search with. The option --images itself may be left out."""
 
-    k: int = 4
-    """Neighbours of each; -k for short. All that there are, if the index has fewer."""
+    k: int = field(default=4, metadata={"short": "-k"})
+    """Neighbours of each query; if the index has fewer, all of them."""
 
     json: bool = False
     """One JSON object a line, in place of the table: query, rank, similarity, id, label."""
@@ -57,14 +49,7 @@ class SearchQueryConfig:
     picture: str | None = None
     """New file for a picture of the queries and what was found, such as found.png."""
 
-    run: str | None = None
-    """Folder of the run, if the model is not any more where the index knows it."""
-
-    model: str | None = None
-    """Or the model's .keras file."""
-
-    on_bad_image: Literal["error", "skip"] = "error"
-    """A query that is no image: stop, or leave it out and list it."""
+    source: ModelSource = field(default_factory=ModelSource, metadata=FLAT)
 
     batch_size: int = 256
     """Images embedded at once."""
@@ -80,14 +65,7 @@ class SearchAddConfig:
     gallery: str
     """What to add, as of build; what is in the index already is left as it is."""
 
-    run: str | None = None
-    """Folder of the run, if the model is not any more where the index knows it."""
-
-    model: str | None = None
-    """Or the model's .keras file."""
-
-    on_bad_image: Literal["error", "skip"] = "error"
-    """An image that cannot be decoded: stop, or leave it out and list it."""
+    source: ModelSource = field(default_factory=ModelSource, metadata=FLAT)
 
     prefix: str = ""
     """Text before each id, to tell apart two galleries with the same names."""
@@ -103,8 +81,8 @@ class SearchRemoveConfig:
     index: str
     """Folder of the index."""
 
-    ids: tuple[str, ...]
-    """Ids, as query shows them; also without --ids before them."""
+    ids: tuple[str, ...] = field(metadata=POSITIONAL)
+    """IDs, as query shows them. The option --ids itself may be left out."""
 
 
 @dataclass

@@ -5,15 +5,19 @@ from pathlib import Path
 
 from pa_keras.datasets.cache import cache_folder
 from pa_keras.datasets.cars196 import load_cars196
-from pa_keras.datasets.corruption import flip_labels, replace_by_outliers
 from pa_keras.datasets.cub200 import load_cub200
-from pa_keras.datasets.doubts import warn_of_doubtful_classes
 from pa_keras.datasets.folder import folder_images, load_folder
 from pa_keras.datasets.images import Dataset, Images, label_images
 from pa_keras.datasets.inshop import INSHOP_WHERE, load_inshop
 from pa_keras.datasets.manifest import load_manifest, read_manifest
+from pa_keras.datasets.noise import flip_labels, replace_by_outliers
 from pa_keras.datasets.sop import SOP_WHERE, load_sop
-from pa_keras.datasets.splits import hold_out_classes, sample_classes, split_by_class
+from pa_keras.datasets.splits import (
+    hold_out_classes,
+    sample_classes,
+    split_by_class,
+    warn_of_doubtful_classes,
+)
 from pa_keras.datasets.tfds import load_tfds
 
 __all__ = [

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from pa_keras.datasets._car_crops import Car, crop_cars
+from pa_keras.datasets._official_checks import check_by_class, check_files, load_whole_tfds
+from pa_keras.datasets._official_folders import folders_near, not_found, outermost, start_of
 from pa_keras.datasets.images import Dataset, Images, absolute
 from pa_keras.datasets.manifest import load_manifest
-from pa_keras.datasets.official_checks import check_by_class, check_files, load_whole_tfds
-from pa_keras.datasets.official_folders import folders_near, not_found, outermost, start_of
 from pa_keras.datasets.splits import split_by_class
 
 COUNTS = {"training": (98, 8_054), "test": (98, 8_131)}

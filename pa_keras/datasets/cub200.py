@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pa_keras.datasets.annotations import IMAGE_NAME, NUMBER, read_table
+from pa_keras.datasets._annotations import IMAGE_NAME, NUMBER, read_table
+from pa_keras.datasets._official_checks import check_by_class, check_files, load_whole_tfds, some
+from pa_keras.datasets._official_folders import find_set
 from pa_keras.datasets.images import Dataset, Images
-from pa_keras.datasets.official_checks import check_by_class, check_files, load_whole_tfds, some
-from pa_keras.datasets.official_folders import find_set
 from pa_keras.datasets.splits import split_by_class
 
 COUNTS = {"training": (100, 5_864), "test": (100, 5_924)}

@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-from pa_keras.datasets.doubts import warn_of_similar_classes
 from pa_keras.datasets.images import Dataset, Images, absolute, label_images
 from pa_keras.datasets.listing import (
     OUTSIDE,
@@ -13,6 +12,7 @@ from pa_keras.datasets.listing import (
     some,
     warn_of_left_out,
 )
+from pa_keras.datasets.similar_names import warn_of_similar_classes
 from pa_keras.datasets.splits import split_as_given, split_by_class
 
 logger = logging.getLogger(__name__)

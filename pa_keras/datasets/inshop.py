@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from pa_keras.datasets.annotations import IMAGE_NAME, read_lines, read_table
+from pa_keras.datasets._annotations import IMAGE_NAME, read_lines, read_table
+from pa_keras.datasets._official_checks import check_counts, check_files, some
+from pa_keras.datasets._official_folders import find_set, folders_near, not_found
 from pa_keras.datasets.images import Dataset, label_images
-from pa_keras.datasets.official_checks import check_counts, check_files, some
-from pa_keras.datasets.official_folders import find_set, folders_near, not_found
 from pa_keras.datasets.splits import split_as_given
 
 COUNTS = {"train": (3_997, 25_882), "query": (3_985, 14_218), "gallery": (3_985, 12_612)}

@@ -7,8 +7,8 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from pa_keras.datasets.doubts import warn_of_similar_classes
 from pa_keras.datasets.images import Dataset, Images, absolute, label_images
+from pa_keras.datasets.similar_names import warn_of_similar_classes
 from pa_keras.datasets.splits import split_as_given, split_by_class
 
 logger = logging.getLogger(__name__)

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from pa_keras.datasets.annotations import IMAGE_NAME, NUMBER, read_table
+from pa_keras.datasets._annotations import IMAGE_NAME, NUMBER, read_table
+from pa_keras.datasets._official_checks import check_counts, check_files, some
+from pa_keras.datasets._official_folders import find_set
 from pa_keras.datasets.images import Dataset, Images, label_images
-from pa_keras.datasets.official_checks import check_counts, check_files, some
-from pa_keras.datasets.official_folders import find_set
 
 COUNTS = {"training": (11_318, 59_551), "test": (11_316, 60_502)}
 

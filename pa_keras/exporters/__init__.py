@@ -1,13 +1,13 @@
 """A trained model for those who do not train: servers, phones, and proof that they agree."""
 
 from pa_keras.exporters.agreement import Agreement, as_table, expect_agreement
-from pa_keras.exporters.artefacts import Artefact, keras_artefact, load_artefact
+from pa_keras.exporters.comparison import measure_agreement
 from pa_keras.exporters.gallery import Gallery, read_gallery
-from pa_keras.exporters.measuring import measure_agreement
 from pa_keras.exporters.model_card import model_card, write_model_card
-from pa_keras.exporters.neighbours import GalleryIndex, measure_gallery
 from pa_keras.exporters.onnx import to_onnx
+from pa_keras.exporters.runners import Artefact, keras_artefact, load_artefact
 from pa_keras.exporters.saved_model import to_saved_model
+from pa_keras.exporters.search_graph import GalleryIndex, measure_gallery
 from pa_keras.exporters.serving_files import write_batching_parameters, write_models_config
 from pa_keras.exporters.tflite import to_tflite
 from pa_keras.exporters.warmup import write_warmup

@@ -1,6 +1,5 @@
 """The gallery of an export: what a served model searches, and what it says of each item."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +8,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from pa_keras.class_ids import class_indices
+from pa_keras.evaluation.embeddings_file import ids_of, read_embeddings
 
 GalleryDtype = Literal["float32", "bfloat16", "int8"]
-# What `python -m pa_keras.embed` writes: the kinds of dtype (NumPy's letters) and the rank.
-_ARRAYS = {
-    "embeddings": ("f", 2),
-    "labels": ("iu", 1),
-    "class_names": ("U", 1),
-    "paths": ("U", 1),
-    "checksum": ("U", 0),
-    "crop_fraction": ("f", 0),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,22 +68,6 @@ def expect_k(k: int, size: int) -> None:
         )
 
 
-def ids_of(paths: Sequence[str]) -> list[str]:
-    """Paths below the folder that they all share: an answer need not tell where files were.
-
-    Args:
-        paths: absolute paths.
-
-    Example:
-        >>> ids_of(["/data/photos/cat/1.jpg", "/data/photos/dog/1.jpg"])
-        ['cat/1.jpg', 'dog/1.jpg']
-    """
-    if not paths:
-        return []
-    shared = os.path.commonpath([os.path.dirname(path) for path in paths])
-    return [Path(path).relative_to(shared).as_posix() for path in paths]
-
-
 def read_gallery(
     path: str | Path, checksum: str, crop_fraction: float, dtype: GalleryDtype = "float32"
 ) -> Gallery:
@@ -108,36 +83,16 @@ def read_gallery(
         FileNotFoundError: there is no such file.
         ValueError: it is no such .npz; another model or another preprocessing made it.
     """
-    found = _read(path)
-    made_by, made_with = str(found["checksum"]), float(found["crop_fraction"])
-    if made_by != checksum:
+    found = read_embeddings(path)
+    if found.checksum != checksum:
         raise ValueError(
             f"Expected a gallery that the exported model embedded; another one made {path} (its "
-            "checksum differs), so that similarities would mean nothing. Run pa_keras.embed anew."
+            "checksum differs), so that similarities would mean nothing. Run pa_keras.embed again."
         )
-    if made_with != crop_fraction:
+    if found.crop_fraction != crop_fraction:
         raise ValueError(
             f"Expected a gallery that was embedded with crop_fraction {crop_fraction}; {path} was "
-            f"with {made_with}. Run pa_keras.embed anew with --crop-fraction {crop_fraction}."
+            f"with {found.crop_fraction}. Run pa_keras.embed again with --crop-fraction "
+            f"{crop_fraction}."
         )
-    ids, names = ids_of(found["paths"].tolist()), found["class_names"].tolist()
-    return Gallery(found["embeddings"], ids, found["labels"], names, dtype)
-
-
-def _read(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz of `pa_keras.embed`."""
-    with open(path, "rb") as stream:
-        try:
-            found = np.load(stream)
-            arrays = {name: found[name] for name in _ARRAYS}
-            for name, (kinds, rank) in _ARRAYS.items():
-                array = arrays[name]
-                if array.dtype.kind not in kinds or array.ndim != rank:
-                    raise ValueError(f"{name} is {array.dtype} of shape {array.shape}")
-        # NumPy and zipfile answer a damaged file with almost any exception.
-        except Exception as error:
-            raise ValueError(
-                f"Expected an .npz of python -m pa_keras.embed; {path} is none, or is damaged "
-                f"({error}). Embed the gallery again."
-            ) from error
-    return arrays
+    return Gallery(found.embeddings, ids_of(found.paths), found.labels, found.class_names, dtype)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import keras
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from pa_keras.exporters.pixels import expect_packages, pixels_to_embedding, write_sidecar
 
@@ -42,17 +41,17 @@ def to_onnx(
     import tf2onnx
 
     path = Path(path)
-    # Frozen first: tf2onnx takes constants that a function has captured, such as the means of a
-    # Normalization layer, for inputs.
-    frozen = convert_variables_to_constants_v2(
-        pixels_to_embedding(model, batch_size).get_concrete_function()
-    )
-    (images,), (embedding,) = frozen.inputs, frozen.outputs
+    function = pixels_to_embedding(model, batch_size).get_concrete_function()
+    (images,), (embedding,) = function.structured_input_signature[0], function.outputs
+    names = [f"{images.name}:0"], [embedding.name]
+    # Frozen first: `tf2onnx.convert.from_function` takes constants that a function has captured,
+    # such as the means of a Normalization layer, for inputs.
+    frozen = tf2onnx.tf_loader.from_function(function, *names)
     graph, _ = tf2onnx.convert.from_graph_def(
-        frozen.graph.as_graph_def(),
-        input_names=[images.name],
-        output_names=[embedding.name],
-        tensors_to_rename={images.name: "images", embedding.name: "embedding"},
+        frozen,
+        input_names=names[0],
+        output_names=names[1],
+        tensors_to_rename={names[0][0]: "images", names[1][0]: "embedding"},
         opset=_OPSET,
     )
     try:

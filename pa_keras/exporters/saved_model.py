@@ -8,9 +8,9 @@ import keras
 import tensorflow as tf
 
 from pa_keras.exporters.gallery import Gallery, expect_k
-from pa_keras.exporters.neighbours import GalleryIndex, expect_rows
-from pa_keras.folding import folded_for_good
+from pa_keras.exporters.search_graph import GalleryIndex, expect_rows
 from pa_keras.models import expect_embedding_model
+from pa_keras.models.batch_norm_folding import folded_for_good
 from pa_keras.pipelines import decode_image, evaluation_image
 
 _IMAGE_BYTES = tf.TensorSpec((None,), tf.string, "image_bytes")

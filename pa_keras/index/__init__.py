@@ -1,11 +1,11 @@
 """A search index on disk: embeddings with their ids and labels, swapped in whole or not at all."""
 
-from pa_keras.index.answers import as_json_lines, as_table
-from pa_keras.index.chunks import Chunks, are_chunks
+from pa_keras.index.embedding_cache import Chunks, are_chunks
 from pa_keras.index.items import Items, expect_searchable
 from pa_keras.index.lock import writer_lock
-from pa_keras.index.opening import Index, open_index
+from pa_keras.index.output import as_json_lines, as_table
 from pa_keras.index.parquet import read_parquet, write_parquet
+from pa_keras.index.read import Index, open_index
 from pa_keras.index.record import (
     ModelRecord,
     is_data,
@@ -13,8 +13,7 @@ from pa_keras.index.record import (
     read_record,
     verify_index,
 )
-from pa_keras.index.sources import new_ids, read_npz
-from pa_keras.index.writing import write_index
+from pa_keras.index.write import write_index
 
 __all__ = [
     "Chunks",
@@ -27,9 +26,7 @@ __all__ = [
     "expect_searchable",
     "is_data",
     "is_record",
-    "new_ids",
     "open_index",
-    "read_npz",
     "read_parquet",
     "read_record",
     "verify_index",

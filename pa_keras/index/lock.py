@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pa_keras import disk
+from pa_keras import files
 
 
 @contextmanager
@@ -23,5 +23,5 @@ def writer_lock(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     advice = "Wait until it has ended; queries need not wait."
-    with disk.locked(folder / "lock", f"writes to {folder}", advice):
+    with files.locked(folder / "lock", f"writes to {folder}", advice):
         yield

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pa_keras import disk
+from pa_keras import files
 from pa_keras.index.items import Items
 
 _KEY = b"pa_keras"  # of the schema's metadata: which model the vectors are of
@@ -64,7 +64,7 @@ def write_parquet(
             table = pa.Table.from_arrays(columns, schema=schema)
             pq.write_table(table, aside / f"embeddings-{number:05d}-of-{len(starts):05d}.parquet")
 
-    disk.save_folder(write, folder)
+    files.save_folder(write, folder)
     return len(starts)
 
 

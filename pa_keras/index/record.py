@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pa_keras import disk
+from pa_keras import files
 
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ def make_data(folder: Path) -> None:
     """Makes the folder of a version's data, with a file by which `is_data` knows it again."""
     folder.mkdir()
     (folder / _MADE_BY).write_text(_SIGNATURE)
-    disk.flush(folder / _MADE_BY)
+    files.flush(folder / _MADE_BY)
 
 
 def is_data(folder: Path) -> bool:
@@ -120,7 +120,7 @@ def delete_data(folder: Path, files: Iterable[str] | None = None) -> None:
     """
     if folder.is_dir() and not folder.is_symlink():
         there = _files_in(folder)
-        disk.delete([folder / name for name in (there & set(files) if files else there)], folder)
+        files.delete([folder / name for name in (there & set(files) if files else there)], folder)
 
 
 def _files_in(folder: Path) -> set[str]:
@@ -187,7 +187,7 @@ def _verify(folder: Path, record: dict[str, Any]) -> None:
 
 def _expect_checksums(data: Path, record: dict[str, Any], names: Iterable[str]) -> None:
     files = record["files"]
-    changed = [name for name in names if disk.sha256(data / name) != files[name]["sha256"]]
+    changed = [name for name in names if files.sha256(data / name) != files[name]["sha256"]]
     if changed:
         raise ValueError(
             f"Expected the files of {data} as they were written; {', '.join(changed)} changed "

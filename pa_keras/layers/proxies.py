@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pa_keras.compat import is_compiled_by_xla
 from pa_keras.layers.arguments import as_integer
 
 Tensor = keras.KerasTensor | tf.Tensor
@@ -128,9 +129,9 @@ def _cosines(embeddings: tf.Tensor, proxies: tf.Tensor):
 
 
 def _inverse_lengths(vectors: tf.Tensor) -> tf.Tensor:
-    if tf.__internal__.get_enclosing_xla_context() is None:
-        # One pass, without the C x D squares. XLA does not know it, and needs no help.
-        squared = tf.square(tf.raw_ops.EuclideanNorm(input=vectors, axis=[1]))
-    else:
+    if is_compiled_by_xla():
         squared = tf.reduce_sum(tf.square(vectors), axis=1)
+    else:
+        # One pass, without the C x D squares. XLA lacks this operation, and needs no help.
+        squared = tf.square(tf.math.reduce_euclidean_norm(vectors, axis=1))
     return tf.math.rsqrt(squared + 1e-12)

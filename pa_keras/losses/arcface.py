@@ -7,10 +7,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pa_keras.losses._common import cross_entropy
+from pa_keras.losses._distributed import weighted
+from pa_keras.losses._validation import TensorLike, check_cosines, expect_positive, own_class
 from pa_keras.losses.exact_labels import call_with_exact_labels
-from pa_keras.losses.inputs import TensorLike, check_cosines, expect_positive, own_class
-from pa_keras.losses.replicas import weighted
-from pa_keras.losses.terms import cross_entropy
 
 
 def arcface(

@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pa_keras.losses._common import distances, share, unit
+from pa_keras.losses._validation import TensorLike, check_pairs
 from pa_keras.losses.exact_labels import call_with_exact_labels
-from pa_keras.losses.inputs import TensorLike, check_pairs
-from pa_keras.losses.terms import distances, share, unit
 
 
 def contrastive(

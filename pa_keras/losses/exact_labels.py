@@ -7,7 +7,7 @@ above 2**24, so that classes would be merged.
 import keras
 import tensorflow as tf
 
-from pa_keras.losses.inputs import TensorLike
+from pa_keras.losses._validation import TensorLike
 
 
 class _Reduction(keras.losses.Loss):

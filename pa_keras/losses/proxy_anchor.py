@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses.class_sums import NOTHING, class_log_sums
+from pa_keras.losses._class_logsumexp import NOTHING, class_log_sums
+from pa_keras.losses._distributed import log_added
+from pa_keras.losses._validation import TensorLike, check_cosines
 from pa_keras.losses.exact_labels import call_with_exact_labels
-from pa_keras.losses.inputs import TensorLike, check_cosines
-from pa_keras.losses.replicas import log_added
 
 
 def proxy_anchor(

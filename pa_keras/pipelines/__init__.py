@@ -3,11 +3,11 @@
 from pa_keras.pipelines.augmentation import make_augmentation, repeats
 from pa_keras.pipelines.batches import evaluation_batches, steps_per_epoch, training_batches
 from pa_keras.pipelines.caching import ImageCache, fill_cache
-from pa_keras.pipelines.checks import ImageCheck, check_images, undecodable
 from pa_keras.pipelines.decoding import decode_image
+from pa_keras.pipelines.image_checks import ImageCheck, check_images, undecodable
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
 from pa_keras.pipelines.sampling import balanced, shuffled
-from pa_keras.pipelines.shares import Share
+from pa_keras.pipelines.sharding import Share
 
 __all__ = [
     "ImageCache",

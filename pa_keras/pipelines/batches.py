@@ -16,7 +16,7 @@ from pa_keras.pipelines.caching import CacheKind, ImageCache, fill_cache
 from pa_keras.pipelines.decoding import decode_image
 from pa_keras.pipelines.pixel_range import warn_if_dark, warn_if_darkened
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
-from pa_keras.pipelines.shares import WHOLE, Share
+from pa_keras.pipelines.sharding import WHOLE, Share
 
 _EPOCH = 2**32  # from the seeds of one epoch's images to those of the next
 

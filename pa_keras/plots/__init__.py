@@ -1,18 +1,18 @@
 """Pictures of a run, of a comparison, of what a model finds, and of what a loss does."""
 
 from pa_keras.plots.comparisons import convergence, heat_maps, study
+from pa_keras.plots.embedding_map import embedding_map, expect_map
 from pa_keras.plots.failures import failures
-from pa_keras.plots.found import found
-from pa_keras.plots.maps import embedding_map, expect_map
+from pa_keras.plots.loss_gradients import pair_weights, proxy_weights, pulls
 from pa_keras.plots.neighbours import (
     find_queries,
+    found,
     neighbours_figure,
     random_queries,
     retrieved,
 )
-from pa_keras.plots.pulls import pair_weights, proxy_weights, pulls
-from pa_keras.plots.runs import curves
 from pa_keras.plots.thumbnails import expect_picture
+from pa_keras.plots.training_curves import curves
 
 __all__ = [
     "convergence",

@@ -1,17 +1,16 @@
 """`python -m pa_keras.plots losses`: the picture of what each loss pulls on."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pa_keras import command_line
+from pa_keras import cli
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and draws."""
-    parser = argparse.ArgumentParser(
-        "python -m pa_keras.plots", description="Draws what needs no training."
+    parser = cli.Parser(
+        prog="python -m pa_keras.plots", description="Draws what needs no training."
     )
     parser.add_argument(
         "what",
@@ -21,15 +20,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", default="losses.png", help="new picture; default: %(default)s")
     out = parser.parse_args(arguments).out
-    command_line.run_command(lambda: _losses(out))
+    cli.run_command(lambda: _losses(out))
 
 
 def _losses(out: str) -> None:
     # After the arguments: --help does not wait for TensorFlow.
     from pa_keras import losses, plots
-    from pa_keras.plots.pulls import pulls
+    from pa_keras.plots.loss_gradients import pulls
 
-    command_line.expect_new(out)
+    cli.expect_new(out)
     plots.expect_picture(out)
     pulls(
         {

@@ -11,7 +11,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import FigureBase
 from PIL import Image
 
-from pa_keras import disk
+from pa_keras import files
 from pa_keras.pipelines import decode_image
 
 RIGHT, WRONG, QUERY = "green", "red", "black"
@@ -40,7 +40,9 @@ def expect_picture(path: str | Path) -> None:
 
 def save_picture(figure: FigureBase, path: str | Path, dpi: int = 120) -> None:
     """Writes a figure in the format of the ending of `path`: all of the file, or none of it."""
-    disk.save_whole(lambda partial: figure.savefig(partial, dpi=dpi), Path(path), disk.START_AGAIN)
+    files.save_whole(
+        lambda partial: figure.savefig(partial, dpi=dpi), Path(path), files.START_AGAIN
+    )
 
 
 def thumbnail(path: str, size: int) -> Image.Image:

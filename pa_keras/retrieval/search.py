@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pa_keras.class_ids import common_class_ids
-from pa_keras.retrieval.approximate import Labels, scann_neighbours
 from pa_keras.retrieval.exact import exact_neighbours
 from pa_keras.retrieval.scann_index import BRUTE_FORCE_BELOW, ScannUnusableError
+from pa_keras.retrieval.scann_tuning import Labels, scann_neighbours
 
 logger = logging.getLogger(__name__)
 

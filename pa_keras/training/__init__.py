@@ -1,18 +1,15 @@
-"""Training: optimizers, callbacks, the phases of a run, and its folder."""
+"""Training: optimizers, callbacks, the training step and the phases of a run."""
 
-from pa_keras.training.embedding import Embedder, embed
+from pa_keras.training.callbacks.recall_at_k import RecallAtK
 from pa_keras.training.fused_adamw import AdamW
 from pa_keras.training.optimizers import adamw, decayed, two_rate_adamw
-from pa_keras.training.recall_at_k import RecallAtK
-from pa_keras.training.reference import reference_optimizers
+from pa_keras.training.paper_optimizer import reference_optimizers
 
 __all__ = [
     "AdamW",
-    "Embedder",
     "RecallAtK",
     "adamw",
     "decayed",
-    "embed",
     "reference_optimizers",
     "two_rate_adamw",
 ]

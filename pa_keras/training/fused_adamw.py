@@ -1,5 +1,7 @@
 """AdamW as in PyTorch, whose update is one operation of TensorFlow."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -7,7 +9,7 @@ import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("pa_keras")
-class AdamW(keras.optimizers.AdamW):
+class AdamW(keras.optimizers.Optimizer):
     """AdamW that updates each weight in place, and adds epsilon after the bias correction.
 
         p <- p - lr lambda p
@@ -26,9 +28,14 @@ class AdamW(keras.optimizers.AdamW):
     them up.
 
     Args:
-        learning_rate, weight_decay (lambda), clipvalue and the others: as of
-            `keras.optimizers.AdamW`, with its defaults; PyTorch's are weight_decay 1e-2 and
+        learning_rate, weight_decay (lambda), beta_1, beta_2, epsilon, clipvalue and the others: as
+            of `keras.optimizers.AdamW`, with its defaults; PyTorch's are weight_decay 1e-2 and
             epsilon 1e-8.
+
+    Attributes:
+        decay: float, the weight decay. Keras' own attribute `weight_decay` is None, and so is its
+            `clipvalue`: what Keras does by them, it does before the gradients are added up.
+        clip: float or None, the clip value.
 
     Raises:
         ValueError: `amsgrad` is asked for.
@@ -42,13 +49,52 @@ class AdamW(keras.optimizers.AdamW):
     Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019, algorithm 2.
     """
 
-    def build(self, variables: list[keras.Variable]) -> None:
-        """Makes the moments of the variables."""
-        if self.amsgrad:
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.001,
+        weight_decay: float = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        clipvalue: float | None = None,
+        name: str | None = None,
+        **base_options: Any,
+    ) -> None:
+        super().__init__(learning_rate, name=name, **base_options)
+        if amsgrad:
             raise ValueError(
                 "Expected amsgrad=False; received True. Take keras.optimizers.AdamW, which has it."
             )
+        self.decay = weight_decay
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.clip = clipvalue if clipvalue and clipvalue > 0 else None
+        self._undecayed: tuple[list[Any], list[str]] = [], []
+
+    def exclude_from_weight_decay(
+        self,
+        var_list: Iterable[keras.Variable] | None = None,
+        var_names: Iterable[str] | None = None,
+    ) -> None:
+        """Leaves out of the decay these variables, and those with one of the patterns in a name."""
+        super().exclude_from_weight_decay(var_list, var_names)  # raises once it is built
+        self._undecayed = list(var_list or ()), list(var_names or ())
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Makes the moments of the variables."""
+        if self.built:
+            return
         super().build(variables)
+        self._m, self._v = self.add_optimizer_variables(variables, ["momentum", "velocity"])
+        # `update_step` gets the TensorFlow variable, or of a mirrored one that of its replica.
+        self._places = {
+            id(each): place
+            for place, variable in enumerate(variables)
+            for each in _native_variables(variable)
+        }
+        self._decayed = [self._is_decayed(variable) for variable in variables]
 
     def add_variable(
         self, shape: tuple[int, ...], initializer="zeros", dtype: str | None = None, **options: Any
@@ -65,17 +111,16 @@ class AdamW(keras.optimizers.AdamW):
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
         """Moves one variable on."""
-        place = self._get_variable_index(variable)
-        moment, velocity = self._momentums[place].value, self._velocities[place].value
+        place = self._places[id(variable)]
+        moment, velocity = self._m[place].value, self._v[place].value
         dtype = moment.dtype
         learning_rate = tf.cast(learning_rate, dtype)
         gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)
-        if self._clips_by_value():
-            gradient = tf.clip_by_value(gradient, -self.clipvalue, self.clipvalue)
+        if self.clip is not None:
+            gradient = tf.clip_by_value(gradient, -self.clip, self.clip)
         step = keras.ops.cast(self.iterations, dtype) + 1
         beta_1, beta_2 = (tf.cast(beta, dtype) for beta in (self.beta_1, self.beta_2))
-        decays = self.weight_decay and self._use_weight_decay(variable)
-        decay = learning_rate * self.weight_decay if decays else None
+        decay = learning_rate * self.decay if self.decay and self._decayed[place] else None
         if variable.dtype != dtype:
             # The kernel takes one dtype for all.
             moment.assign_add((gradient - moment) * (1 - beta_1))
@@ -104,12 +149,24 @@ class AdamW(keras.optimizers.AdamW):
             grad=gradient,
         )
 
-    def _clip_gradients(self, grads: list[tf.Tensor]) -> list[tf.Tensor]:
-        """By their value not here, where those of the replicas are not added up yet."""
-        return grads if self._clips_by_value() else super()._clip_gradients(grads)
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "weight_decay": self.decay,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "amsgrad": False,
+            "clipvalue": self.clip,
+        }
 
-    def _clips_by_value(self) -> bool:
-        return self.clipvalue is not None and self.clipvalue > 0
+    def _is_decayed(self, variable: keras.Variable) -> bool:
+        excluded, patterns = self._undecayed
+        by_name = any(re.search(pattern, variable.name) for pattern in patterns)
+        return not by_name and all(variable is not each for each in excluded)
 
-    def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
-        """Nothing: it is part of the step."""
+
+def _native_variables(variable: keras.Variable | tf.Variable) -> list[tf.Variable]:
+    """The TensorFlow variable, and the one of each replica where it is mirrored."""
+    native = variable.value if isinstance(variable, keras.Variable) else variable
+    return [native, *getattr(native, "values", ())]

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ import keras
 import tensorflow as tf
 
 from pa_keras.models import set_trainable
-from pa_keras.training.saving import SaveState
-from pa_keras.training.state import restore_state
-from pa_keras.training.stopping import Stopped
-from pa_keras.training.strategies import any_worker
+from pa_keras.training.callbacks.preemption import Stopped
+from pa_keras.training.callbacks.save_checkpoint import SaveState
+from pa_keras.training.checkpoint import restore_state
+from pa_keras.training.distribution import any_worker
 
 logger = logging.getLogger(__name__)
 
@@ -59,62 +59,77 @@ def phases(epochs: int, warmup_epochs: int) -> list[Phase]:
     return [phase for phase in both if phase.end_epoch > phase.first_epoch]
 
 
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """How the model is compiled in each phase.
+
+    Args:
+        phases: Each phase with its optimizer.
+        loss: The loss.
+        batch_norm: As given to `embedding_model`.
+        jit_compile: Whether to compile the step by XLA.
+        steps_per_execution: Steps from one return to Python to the next; above 1, `WholeEpochs`
+            has to be among the callbacks. Default 1.
+        statistics_in_warmup: As of `pa_keras.models.set_trainable`. Default False.
+    """
+
+    phases: Sequence[tuple[Phase, keras.optimizers.Optimizer]]
+    loss: keras.losses.Loss
+    batch_norm: str
+    jit_compile: bool
+    steps_per_execution: int = 1
+    statistics_in_warmup: bool = False
+
+    def compile(
+        self, model: keras.Model, phase: Phase, optimizer: keras.optimizers.Optimizer
+    ) -> None:
+        """Sets which weights are trained in a phase, and compiles the model for it."""
+        set_trainable(model, phase.train_backbone, self.batch_norm, self.statistics_in_warmup)
+        with model.distribute_strategy.scope():  # where an optimizer's variables are made
+            model.compile(
+                optimizer,
+                self.loss,
+                jit_compile=self.jit_compile,
+                steps_per_execution=self.steps_per_execution,
+            )
+            # A step that makes variables is traced twice.
+            if not model.optimizer.built:
+                model.optimizer.build(model.trainable_variables)
+
+
 def train(
     model: keras.Model,
     batches: Callable[[int, int], tf.data.Dataset],
-    plan: list[Phase],
-    optimizer: Callable[[Phase], keras.optimizers.Optimizer],
-    loss: keras.losses.Loss,
+    setup: Setup,
     callbacks: list[keras.callbacks.Callback],
     saver: SaveState,
-    batch_norm: str,
-    jit_compile: bool,
-    steps_per_execution: int = 1,
-    statistics_in_warmup: bool = False,
     verbose: int | str = "auto",
 ) -> None:
     """Fits the phases one after another, from the state that an earlier run ended with.
 
     Args:
-        model: of `pa_keras.models.with_proxies`.
-        batches: from an epoch and a step of it to the endless dataset which begins there.
-        plan: of `phases`.
-        optimizer: makes the optimizer of a phase, once the model's weights are set to trainable.
-        loss: the loss.
-        callbacks: for every phase, in Keras' order; `saver.progress` first and `saver` last.
-        saver: its `last` state is where training begins.
-        batch_norm: as given to `embedding_model`.
-        jit_compile: whether to compile the step by XLA.
-        steps_per_execution: steps from one return to Python to the next; above 1, `WholeEpochs` has
-            to be among the callbacks. Default 1.
-        statistics_in_warmup: as of `pa_keras.models.set_trainable`.
-        verbose: as in `keras.Model.fit`.
+        model: Of `pa_keras.models.with_proxies`.
+        batches: From an epoch and a step of it to the endless dataset which begins there.
+        setup: How the model is compiled in each phase.
+        callbacks: For every phase, in Keras' order; `saver.progress` first and `saver` last.
+        saver: Its `last` state is where training begins.
+        verbose: As in `keras.Model.fit`.
 
     Raises:
-        ValueError: a batch that the loss refuses, such as one without pairs for a loss of pairs.
-        Stopped: it was asked to stop; what was trained is saved.
-        tf.errors.OpError: an image cannot be read any more; what was trained before is saved.
+        ValueError: A batch that the loss refuses, such as one without pairs for a loss of pairs.
+        Stopped: It was asked to stop; what was trained is saved.
+        tf.errors.OpError: An image cannot be read any more; what was trained before is saved.
     """
     state = saver.last
     at = (0, 0) if state is None else (state.epoch, state.step)
-    for phase in plan:
+    for phase, optimizer in setup.phases:
         begin, end = (phase.first_epoch, 0), (phase.end_epoch, 0)
         if at > end:
             continue
-        set_trainable(model, phase.train_backbone, batch_norm, statistics_in_warmup)
-        with model.distribute_strategy.scope():  # where an optimizer's variables are made
-            model.compile(
-                optimizer(phase),
-                loss,
-                jit_compile=jit_compile,
-                steps_per_execution=steps_per_execution,
-            )
-            # A step that makes variables is traced twice.
-            if not model.optimizer.built:
-                model.optimizer.build(model.trainable_variables)
-            if begin < at:
-                saver.progress.go_on_from(state, restore_state(model, saver.folder, state))
-                logger.info("Going on after %s.", state)
+        setup.compile(model, phase, optimizer)
+        if begin < at:
+            saver.progress.go_on_from(state, restore_state(model, saver.folder, state))
+            logger.info("Going on after %s.", state)
         if at < end:
             with _what_was_trained_is_saved(saver), _refusals_in_words():
                 _fit(model, batches, max(at, begin), phase.end_epoch, callbacks, saver, verbose)

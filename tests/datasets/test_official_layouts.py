@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pa_keras.datasets import load
-from pa_keras.datasets.official_folders import folders_near
+from pa_keras.datasets._official_folders import folders_near
 
 from .official_layouts import small_counts, write_cars196, write_cub200, write_inshop, write_sop
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from pa_keras import search
+from pa_keras.evaluation.evaluate import embed_images
 from pa_keras.exporters import to_saved_model
 from pa_keras.index import read_parquet
 from pa_keras.models import embedding_model
-from pa_keras.training.evaluation import embed_images
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("apache_beam") is None,

@@ -4,10 +4,8 @@ import contextlib
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pa_keras.exporters.gallery import Gallery, expect_k, ids_of, read_gallery
+from pa_keras.exporters.gallery import Gallery, expect_k, read_gallery
 
 EMBEDDINGS = np.eye(3, 4, dtype=np.float32)
 
@@ -47,15 +45,6 @@ def test_refuses_another_models_gallery(tmp_path, changes, message):
         read_gallery(write(tmp_path / "a.npz", **changes), "abc", 0.875)
 
 
-def test_refuses_what_is_no_npz(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        read_gallery(tmp_path / "none.npz", "abc", 0.875)
-    for content in (b"", b"no archive", b"PK\x03\x04 cut"):
-        (tmp_path / "bad.npz").write_bytes(content)
-        with pytest.raises(ValueError, match=r"bad\.npz is none"):
-            read_gallery(tmp_path / "bad.npz", "abc", 0.875)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -83,18 +72,6 @@ def test_gallery_refused(changes, message):
 def test_k_beyond_the_gallery(k):
     with pytest.raises(ValueError, match=f"gallery's size, 3; received {k}"):
         expect_k(k, 3)
-
-
-NAMES = st.text("ab.é ", min_size=1).filter(lambda name: name.strip("."))
-
-
-@given(st.lists(st.lists(NAMES, min_size=1, max_size=3), min_size=1, max_size=5))
-def test_ids_say_which_file_below_the_shared_folder(parts):
-    paths = ["/" + "/".join(each) for each in parts]
-    ids = ids_of(paths)
-    shared = {path.removesuffix(each) for path, each in zip(paths, ids, strict=True)}
-    assert len(shared) == 1
-    assert shared.pop().endswith("/")
 
 
 @pytest.mark.parametrize(

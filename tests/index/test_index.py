@@ -13,12 +13,12 @@ import threading
 import numpy as np
 import pytest
 
-from pa_keras import disk
+from pa_keras import files
 from pa_keras import index as room
 from pa_keras.index import (
     Items,
     ModelRecord,
-    approximate,
+    candidates,
     expect_searchable,
     open_index,
     verify_index,
@@ -77,7 +77,7 @@ def test_search_equals_a_double_loop(tmp_path):
 
 @pytest.mark.parametrize("tree_above", [100_000, 10_000])
 def test_candidates_of_scann_are_compared_exactly(tmp_path, monkeypatch, tree_above):
-    monkeypatch.setattr(approximate, "_TREE_ABOVE", tree_above)
+    monkeypatch.setattr(candidates, "_TREE_ABOVE", tree_above)
     items = clustered(20_000)
     record = write_index(tmp_path / "a", items, MODEL)
     assert [each["k"] for each in record["search"]] == [10, 100]
@@ -163,8 +163,8 @@ class Attack:
 @pytest.fixture
 def with_candidates(tmp_path, monkeypatch):
     """An index with ScaNN's files, which is small: measuring is not what is tested."""
-    monkeypatch.setattr(approximate, "BRUTE_FORCE_BELOW", 300)
-    monkeypatch.setattr(approximate, "_SAMPLE_SIZE", 20)
+    monkeypatch.setattr(candidates, "BRUTE_FORCE_BELOW", 300)
+    monkeypatch.setattr(candidates, "_SAMPLE_SIZE", 20)
     items = clustered(400)
     record = write_index(tmp_path / "index", items, MODEL)
     assert record["search"]
@@ -180,7 +180,7 @@ def test_opening_an_index_runs_no_code(with_candidates, tmp_path, is_listed, rea
     path.write_bytes(pickle.dumps(Attack(tmp_path / "attacked")))
     if is_listed:
         record = json.loads((folder / "index.json").read_text())
-        size = {"bytes": path.stat().st_size, "sha256": disk.sha256(path)}
+        size = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
         record["files"]["scann/scann_docids.pkl"] = size
         (folder / "index.json").write_text(json.dumps(record))
     expected = "which no index has" if is_listed else "also holds scann/scann_docids.pkl"
@@ -241,7 +241,7 @@ def test_files_that_this_scann_cannot_read(with_candidates, caplog):
     path = data / "scann" / "ah_codebook.pb"
     path.write_bytes(bytes(path.stat().st_size))
     record = json.loads((folder / "index.json").read_text())
-    record["files"]["scann/ah_codebook.pb"]["sha256"] = disk.sha256(path)
+    record["files"]["scann/ah_codebook.pb"]["sha256"] = files.sha256(path)
     (folder / "index.json").write_text(json.dumps(record))
     index = open_index(folder)
     assert index.candidates is None and "ScaNN cannot read its files" in caplog.text
@@ -272,12 +272,12 @@ def test_a_full_disk_leaves_the_old_index(tmp_path, limit):
 
 @pytest.mark.parametrize("limit", [100, 26_000])  # in the first file, or in the largest
 def test_a_full_disk_while_scann_writes(tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(approximate, "BRUTE_FORCE_BELOW", 300)
-    monkeypatch.setattr(approximate, "_SAMPLE_SIZE", 20)
-    monkeypatch.setattr(approximate, "_KS", (10,))
+    monkeypatch.setattr(candidates, "BRUTE_FORCE_BELOW", 300)
+    monkeypatch.setattr(candidates, "_SAMPLE_SIZE", 20)
+    monkeypatch.setattr(candidates, "_KS", (10,))
     items = clustered(400, 300)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    builder = approximate.load_scann()
+    builder = candidates.load_scann()
 
     class Full:
         @staticmethod
@@ -285,7 +285,7 @@ def test_a_full_disk_while_scann_writes(tmp_path, monkeypatch, limit):
             resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
             return builder.builder(*arguments)
 
-    monkeypatch.setattr(approximate, "load_scann", lambda: Full)
+    monkeypatch.setattr(candidates, "load_scann", lambda: Full)
     try:
         with pytest.raises(OSError, match=f"Expected to write {tmp_path}; .*Free some space"):
             write_index(tmp_path, items, MODEL)
@@ -361,17 +361,17 @@ def test_readers_beside_a_writer(tmp_path):
 
 def test_files_are_verified_beside_a_writer(tmp_path, monkeypatch):
     write_index(tmp_path, some(20), MODEL)
-    sha256, calls = disk.sha256, []
+    sha256, calls = files.sha256, []
 
     def while_another_writes(path):
         calls.append(path)
         if len(calls) == 2:
             with monkeypatch.context() as patch:
-                patch.setattr(disk, "sha256", sha256)
+                patch.setattr(files, "sha256", sha256)
                 write_index(tmp_path, some(30), MODEL)
         return sha256(path)
 
-    monkeypatch.setattr(disk, "sha256", while_another_writes)
+    monkeypatch.setattr(files, "sha256", while_another_writes)
     verify_index(tmp_path)
     assert {path.parent.name for path in calls[2:]} == {"data-2"}
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pa_keras import losses
 from pa_keras.layers import Proxies, SoftTripleRegularizer
-from pa_keras.training import strategies
+from pa_keras.training import distribution
 
 PROXY_LOSSES = {
     "proxy_anchor": losses.ProxyAnchorLoss(alpha=4.0),
@@ -110,13 +110,13 @@ def logical_cpus(count):
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration()] * count
     tf.config.set_logical_device_configuration(cpu, devices)
-    return strategies.make_strategy("mirrored")
+    return distribution.make_strategy("mirrored")
 
 
 def main(replicas):
     if replicas == "multi_worker":
         # By Keras' fit is tests/test_fit_distributed.py.
-        strategy, ways = strategies.make_strategy("multi_worker"), [by_hand]
+        strategy, ways = distribution.make_strategy("multi_worker"), [by_hand]
     else:
         strategy, ways = logical_cpus(int(replicas)), [by_fit, by_hand]
     x = np.random.default_rng(0).normal(size=(len(LABELS), 5)).astype("float32")
@@ -128,7 +128,7 @@ def main(replicas):
         found[name] = [difference(way(name, loss, x, ids, strategy), expected) for way in ways]
     # The last of the workers alone wants to stop; then nobody does.
     is_last = sys.argv[2:] == ["last"]
-    found["any_worker"] = [strategies.any_worker(flag, strategy) for flag in (is_last, False)]
+    found["any_worker"] = [distribution.any_worker(flag, strategy) for flag in (is_last, False)]
     sys.stdout.write(json.dumps(found) + "\n")
 
 

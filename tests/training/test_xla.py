@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pa_keras import ProxyAnchorLoss, assembly, embedding_model, fit, loss_choice, with_proxies
+from pa_keras import ProxyAnchorLoss, embedding_model, fit, with_proxies
 from pa_keras.config import FitConfig, TrainingConfig
-from pa_keras.training import Embedder, strategies, two_rate_adamw, xla
-from pa_keras.training.step import TrainingModel
+from pa_keras.evaluation import Embedder
+from pa_keras.runs import build
+from pa_keras.runs.loss import KINDS, make_loss, make_training_model, resolved
+from pa_keras.training import distribution, two_rate_adamw, xla
+from pa_keras.training.training_model import TrainingModel
 
 pytestmark = pytest.mark.usefixtures("float32_policy")
 
@@ -51,34 +54,34 @@ def test_auto_takes_the_devices_of_the_run(monkeypatch):
     class OfTwo:
         num_replicas_in_sync = 2
 
-    one, many = strategies.make_strategy("none"), OfTwo()
-    assert not assembly.jit_compile(FitConfig(), one)
-    monkeypatch.setattr(assembly, "device_kind", lambda strategy: "GPU")
-    assert assembly.jit_compile(FitConfig(), one)
-    assert not assembly.jit_compile(FitConfig(), many)
+    one, many = distribution.make_strategy("none"), OfTwo()
+    assert not build.jit_compile(FitConfig(), one)
+    monkeypatch.setattr(distribution, "device_kind", lambda strategy: "GPU")
+    assert build.jit_compile(FitConfig(), one)
+    assert not build.jit_compile(FitConfig(), many)
     for training in (TrainingConfig(deterministic=True), TrainingConfig(strategy="multi_worker")):
-        assert not assembly.jit_compile(FitConfig(training=training), one)
+        assert not build.jit_compile(FitConfig(training=training), one)
 
 
 @pytest.mark.parametrize("flag", ["--dry-run", None])
 @pytest.mark.parametrize("other", ["--deterministic", "--training.strategy=multi_worker"])
 def test_what_xla_cannot_do_is_refused_before_there_is_a_run(tmp_path, monkeypatch, other, flag):
     # The process would wait for the others, which are not there.
-    one = strategies.make_strategy("none")
-    monkeypatch.setattr(strategies, "make_strategy", lambda *_: one)
+    one = distribution.make_strategy("none")
+    monkeypatch.setattr(distribution, "make_strategy", lambda *_: one)
     arguments = ["--training.jit_compile=true", other, f"--run-dir={tmp_path}/run"]
     with pytest.raises(SystemExit, match="Expected training.jit_compile to be auto or false"):
         fit.main([*arguments, *([flag] if flag else [])])
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", loss_choice.KINDS)
+@pytest.mark.parametrize("name", KINDS)
 def test_loss_and_proxies_compile(name):
-    config = loss_choice.resolved(FitConfig(loss=name))
-    loss = loss_choice.make_loss(config, CLASSES)
+    config = resolved(FitConfig(loss=name))
+    loss = make_loss(config, CLASSES)
     inputs = keras.Input((8,))
     embedder = keras.Model(inputs, inputs, name="embedding_model")
-    model = loss_choice.make_training_model(config, embedder, CLASSES)
+    model = make_training_model(config, embedder, CLASSES)
     embeddings = tf.constant(np.random.default_rng(0).normal(size=(12, 8)).astype("float32"))
 
     def step():

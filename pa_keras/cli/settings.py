@@ -1,0 +1,151 @@
+"""The settings of a config dataclass by their dotted names."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a config.
+
+    Args:
+        name: Dotted name, such as "data.image_size".
+        field: Field of the dataclass that holds it.
+        group: That dataclass.
+    """
+
+    name: str
+    field: dataclasses.Field
+    group: type
+
+    @property
+    def type(self) -> Any:
+        """The annotation of the field."""
+        return self.field.type
+
+    @property
+    def type_text(self) -> str:
+        """The type as users read it, such as "int | null"."""
+        return _type_text(self.type)
+
+    @property
+    def is_positional(self) -> bool:
+        """Whether the values may be given without an option, such as file names."""
+        return bool(self.field.metadata.get("positional"))
+
+    @property
+    def is_required(self) -> bool:
+        """Whether the setting has no default."""
+        return self.field.default is self.field.default_factory is dataclasses.MISSING
+
+    @property
+    def default(self) -> Any:
+        """The default; None for a required setting."""
+        if self.field.default_factory is not dataclasses.MISSING:
+            return self.field.default_factory()
+        return None if self.is_required else self.field.default
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the setting can be turned on by its name alone."""
+        return self.type is bool or bool in get_args(self.type)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the setting takes several values."""
+        return get_origin(self.type) is tuple
+
+    @property
+    def words(self) -> list[str]:
+        """The words that the setting, or each of its values, can be; empty if it is free text."""
+        kinds = [self.type, *get_args(self.type)]
+        if str in kinds:
+            return []
+        choices = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+        return [*choices, *(["true", "false"] if self.is_switch else [])]
+
+
+def settings_of(config_class: type, prefix: str = "") -> Iterator[Setting]:
+    """Yields every setting of a config dataclass, also those of nested dataclasses.
+
+    Example:
+        >>> from pa_keras.config import ModelConfig
+        >>> [setting.name for setting in settings_of(ModelConfig, "model.")][:2]
+        ['model.backbone', 'model.weights']
+    """
+    for field in dataclasses.fields(config_class):
+        if dataclasses.is_dataclass(field.type):
+            yield from settings_of(field.type, _prefix_of(field, prefix))
+        else:
+            yield Setting(prefix + field.name, field, config_class)
+
+
+def entries_of(config_class: type) -> Iterator[Setting]:
+    """Yields the settings that may be entries of a dictionary, such as `settings.seed`."""
+    for setting in settings_of(config_class):
+        inner = setting.field.metadata.get("settings_of")
+        if inner is not None:
+            yield from settings_of(inner, f"{setting.name}.")
+
+
+def dotted(settings: dict[str, Any], prefix: str = "", keep: frozenset[str] = frozenset()) -> dict:
+    """Flattens nested settings to dotted names.
+
+    Args:
+        settings: Nested dictionaries; names may also have dots already.
+        prefix: Text before each name. Default "".
+        keep: Names of settings that are dictionaries themselves. Default none.
+
+    Example:
+        >>> dotted({"data": {"image_size": 224}, "seed": 1})
+        {'data.image_size': 224, 'seed': 1}
+    """
+    names: dict[str, Any] = {}
+    for name, value in settings.items():
+        is_group = isinstance(value, dict) and prefix + name not in keep
+        names |= dotted(value, f"{prefix}{name}.", keep) if is_group else {prefix + name: value}
+    return names
+
+
+def build(config_class: type[Config], values: dict[str, Any], prefix: str = "") -> Config:
+    """Makes a config from values by dotted names; what is missing has its default."""
+    arguments = {}
+    for field in dataclasses.fields(config_class):
+        if dataclasses.is_dataclass(field.type):
+            arguments[field.name] = build(field.type, values, _prefix_of(field, prefix))
+        elif prefix + field.name in values:
+            arguments[field.name] = values[prefix + field.name]
+    return config_class(**arguments)
+
+
+def nested(config: Any) -> dict[str, Any]:
+    """Returns the settings of a config as a YAML file has them: nested, without flat groups."""
+    settings: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        group = nested(value) if dataclasses.is_dataclass(value) else {}
+        settings |= group if field.metadata.get("flat") else {field.name: group or value}
+    return settings
+
+
+def _type_text(kind: Any) -> str:
+    if get_origin(kind) in (Union, UnionType):
+        return " | ".join(map(_type_text, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return (
+            f"[{', '.join('...' if each is ... else _type_text(each) for each in get_args(kind))}]"
+        )
+    if get_origin(kind) is Literal:
+        return "choice"
+    names = {...: "...", type(None): "null", bool: "true or false", str: "text"}
+    return names.get(kind) or getattr(kind, "__name__", str(kind))
+
+
+def _prefix_of(field: dataclasses.Field, prefix: str) -> str:
+    """The prefix of the names in a nested dataclass."""
+    return prefix if field.metadata.get("flat") else f"{prefix}{field.name}."

@@ -1,0 +1,140 @@
+"""The runs of a comparison: from its settings to the settings of each."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pa_keras import cli
+from pa_keras.cli.settings import dotted
+from pa_keras.config import CompareConfig, FitConfig
+from pa_keras.runs.loss import LossOptions, resolved
+
+# A comparison shows the test classes at each epoch, as the papers' curves do, unless its settings
+# ask for training.selection=held_out, to tune by.
+_MEASURED = {"training.selection": "reference_protocol", "evaluation.map_at_r": True}
+
+# What a base chose for its own loss, back to the defaults of another.
+_OF_THE_LOSS = {
+    "batches.sampling": "auto",
+    "batches.classes_per_batch": None,
+    "batches.images_per_class": None,
+} | {f"loss_options.{field.name}": None for field in dataclasses.fields(LossOptions)}
+
+# Where these differ, one run would be trained longer than another, or measured on other classes.
+_EQUAL = (
+    "batches.batch_size",
+    "training.epochs",
+    "training.selection",
+    "training.held_out_fraction",
+    "dataset",
+    "data_dir",
+    "data.test_fraction",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a comparison.
+
+    Args:
+        name: of its line in the table.
+        values: of the settings that vary, in their order.
+        config: every setting.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    config: FitConfig
+
+    def __str__(self) -> str:
+        return ", ".join([self.name, *map(str, self.values), f"seed {self.config.seed}"])
+
+
+def plan(config: CompareConfig) -> list[Run]:
+    """Every run, seed after seed, so that an interrupted comparison has whole seeds.
+
+    Raises:
+        ValueError: no runs, two of one name, one without a name, a seed or a value twice, a
+            setting that `fit` does not have, or runs that cannot be compared: trained on different
+            numbers of batches, or measured on different classes.
+    """
+    names = [str(run.get("name", "")) for run in config.runs]
+    if not names or "" in names:
+        raise ValueError("Expected runs, each with a name; give runs: [{name: ..., loss: ...}].")
+    _expect_different("a name of its own for each run", names)
+    _expect_different("different seeds", config.seeds)
+    if len(config.vary) > 2 or not all(config.vary.values()) or not config.seeds:
+        raise ValueError(
+            "Expected at most two settings in vary, each with values, and a seed or more; received "
+            f"{config.vary} and seeds {config.seeds}."
+        )
+    for setting, values in config.vary.items():
+        # 0 and 0.0 are one value.
+        _expect_different(f"different values of {setting}", values)
+    base = cli.config_from(FitConfig, [config.base], {})
+    points = itertools.product(*(map(_frozen, values) for values in config.vary.values()))
+    runs = [
+        Run(name, values, _fit_config(config, base, settings, values, seed))
+        for seed, values in itertools.product(config.seeds, list(points))
+        for name, settings in zip(names, config.runs, strict=True)
+    ]
+    _expect_comparable(runs)
+    return runs
+
+
+def _fit_config(
+    config: CompareConfig,
+    base: FitConfig,
+    settings: dict[str, Any],
+    values: tuple[Any, ...],
+    seed: int,
+) -> FitConfig:
+    own = {name: value for name, value in settings.items() if name != "name"}
+    varied = dict(zip(config.vary, values, strict=True))
+    data_dir = {} if config.data_dir is None else {"data_dir": config.data_dir}
+    merged: dict[str, Any] = {}
+    for layer in (_MEASURED, config.settings, data_dir, own, varied):
+        merged |= dotted(layer)
+    if "seed" in merged:
+        raise ValueError("Expected the seeds in seeds; received seed among other settings.")
+    if merged.get("loss", base.loss) != base.loss:
+        merged = {**_OF_THE_LOSS, **merged}
+    try:
+        fit = cli.config_from(FitConfig, [config.base], {**merged, "seed": seed})
+        if fit.training.selection == "last":
+            raise ValueError(
+                "Expected training.selection that measures each epoch; received last. Take "
+                "held_out or reference_protocol."
+            )
+        return dataclasses.replace(resolved(fit), run_dir=None)
+    except ValueError as error:
+        raise ValueError(f"run {settings['name']}: {error}") from error
+
+
+def _expect_comparable(runs: list[Run]) -> None:
+    def place(run: Run) -> str:
+        return str((run.values, run.config.seed))
+
+    for _, group in itertools.groupby(sorted(runs, key=place), key=place):
+        settings = {run.name: dotted(dataclasses.asdict(run.config)) for run in group}
+        for setting in _EQUAL:
+            values = {name: each[setting] for name, each in settings.items()}
+            if len(set(map(str, values.values()))) > 1:
+                each = "; ".join(f"{name}: {value}" for name, value in values.items())
+                raise ValueError(
+                    f"Expected the same {setting} for all runs, or they could not be compared; "
+                    f"received {each}. Set it under settings, or vary it."
+                )
+
+
+def _expect_different(what: str, values: Sequence[Any]) -> None:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"Expected {what}; received {value!r} more than once. Change one.")
+
+
+def _frozen(value: Any) -> Any:
+    """A list as a tuple, so that the values of a point can be looked up."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

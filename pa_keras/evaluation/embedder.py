@@ -1,0 +1,201 @@
+"""Images to embeddings, with one compiled step for batches of every size."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from pa_keras.models.batch_norm_folding import folded
+from pa_keras.pipelines import evaluation_batches
+
+# Images, or a tuple which starts with them.
+Batch = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
+
+
+class Embedder:
+    """An embedding model compiled once: keep it, and later calls do not trace again.
+
+    Batch norms are folded into convolutions, see `folded`. Trained weights are seen by the next
+    call. Of a batch of a `tf.distribute.DistributedDataset` each replica of the model's strategy
+    embeds its part, and every worker gets the whole.
+
+    Args:
+        model: a keras model, images (B, H, W, 3) -> embeddings (B, D); it may be subclassed.
+        jit_compile: whether to compile by XLA; not for a CPU, where it makes backbones several
+            times slower. Default False.
+
+    Example:
+        >>> import keras
+        >>> images = keras.Input((4, 4, 3))
+        >>> model = keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
+        >>> Embedder(model)([np.ones((2, 4, 4, 3)), np.ones((1, 4, 4, 3))]).shape
+        (3, 3)
+
+    Raises:
+        ValueError: The model has several inputs.
+    """
+
+    def __init__(self, model: keras.Model, jit_compile: bool = False) -> None:
+        self.model = model
+        network = folded(model)
+        self._input_shape = _input_shape(model)
+
+        def embed_part(images: tf.Tensor) -> tf.Tensor:
+            return tf.cast(network(images, training=False), tf.float32)
+
+        def embed_shared(images: tf.distribute.DistributedValues) -> tf.Tensor:
+            strategy = model.distribute_strategy
+            return strategy.gather(strategy.run(embed_part, (images,)), axis=0)
+
+        # Each size of a batch costs XLA a compilation, and a GPU the search for its kernels. A CPU
+        # would only compute more.
+        self._fills_up = jit_compile or bool(tf.config.list_physical_devices("GPU"))
+        # An open batch size, so that a batch of any size runs the same trace. Without a known shape
+        # the first two sizes are traced.
+        known = self._input_shape is not None
+        signature = [tf.TensorSpec(self._input_shape, tf.float32)] if known else None
+        self._step = tf.function(
+            embed_part,
+            input_signature=signature,
+            jit_compile=jit_compile,
+            reduce_retracing=not known,
+        )
+        self._shared_step = tf.function(embed_shared, autograph=False)
+
+    def __call__(
+        self,
+        batches: Iterable[Batch],
+        total: int | None = None,
+        progress: bool = False,
+        advance: Callable[[int], object] = int,
+    ) -> np.ndarray:
+        """Embed every batch, in order.
+
+        With XLA or a GPU, a batch smaller than the first, such as the last one, is filled up with
+        zeros to its size.
+
+        Args:
+            batches: iterable of images (B, H, W, 3), or of tuples which start with them, such as
+                a tf.data.Dataset.
+            total: number of images, for the progress bar. Default None: unknown.
+            progress: show a progress bar. Default False.
+            advance: called with the number of images of each batch. Default: nothing is.
+
+        Returns:
+            float32 (N, D).
+
+        Raises:
+            ValueError: no images; images of another shape than the model's.
+        """
+        parts = []
+        with tqdm(total=total, unit=" images", desc="embedding", disable=not progress) as bar:
+            for batch in batches:
+                parts.append(self.embed_batch(batch, len(parts[0]) if parts else 0))
+                bar.update(len(parts[-1]))
+                advance(len(parts[-1]))
+        return _stacked(parts)
+
+    def embed_batch(self, batch: Batch, size: int = 0) -> np.ndarray:
+        """Embeddings float32 (B, D) of one batch of images, or of a tuple which starts with it.
+
+        With XLA or a GPU, it is filled up to `size` images first.
+        """
+        images = batch[0] if isinstance(batch, tuple | list) else batch
+        if isinstance(images, tf.distribute.DistributedValues):
+            return self._shared_step(images).numpy()
+        images = tf.cast(images, tf.float32)
+        if not images.shape.is_compatible_with(self._input_shape):
+            raise ValueError(
+                f"Expected batches of images of shape {self._input_shape}; received "
+                f"{tuple(images.shape)}; batch and resize them as for training."
+            )
+        number = len(images)
+        if self._fills_up and number < size:
+            images = tf.pad(images, [(0, size - number), (0, 0), (0, 0), (0, 0)])
+        return self._step(images).numpy()[:number]
+
+
+def embed(
+    model: keras.Model,
+    batches: Iterable[Batch],
+    total: int | None = None,
+    progress: bool = False,
+) -> np.ndarray:
+    """Embeddings of all images, float32 (N, D): `Embedder(model)(batches, ...)`, for a single use.
+
+    Args:
+        model: a built keras model, images (B, H, W, 3) -> embeddings (B, D).
+        batches: iterable of images (B, H, W, 3), or of tuples which start with them.
+        total: number of images, for the progress bar. Default None: unknown.
+        progress: show a progress bar. Default False.
+    """
+    return Embedder(model)(batches, total=total, progress=progress)
+
+
+def embed_files(
+    embedder: Embedder,
+    paths: Sequence[str],
+    crop_fraction: float,
+    batch_size: int,
+    progress: bool = False,
+    advance: Callable[[int], object] = int,
+) -> np.ndarray:
+    """Embeddings of image files by the evaluation preprocessing, float32 (N, D), in order.
+
+    Args:
+        embedder: Embeds the images; its model says at which size they are read.
+        paths: N image files.
+        crop_fraction: Share of the shorter side that is kept, in (0, 1].
+        batch_size: Number of images embedded at once.
+        progress: Whether to show a progress bar. Default False.
+        advance: Called with the number of images of each batch. Default: nothing is.
+    """
+    batches = evaluation_batches(
+        paths,
+        batch_size=batch_size,
+        image_size=embedder.model.input_shape[1:3],
+        crop_fraction=crop_fraction,
+    )
+    return embedder(batches, len(paths), progress, advance)
+
+
+def expects_raw_pixels(model: keras.Model) -> bool:
+    """Whether a layer of the model scales pixels of 0..255, as those of every backbone here do.
+
+    Example:
+        >>> from pa_keras import embedding_model
+        >>> expects_raw_pixels(embedding_model("conv4", 8, (16, 16), weights=None))
+        True
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Rescaling):
+            # To a narrow range, or for networks of Caffe to one around the mean of each channel.
+            narrow = np.max(np.abs(layer.scale)) < 0.1
+            if narrow or np.max(np.abs(layer.offset)) > 10:
+                return True
+        if isinstance(layer, keras.Model) and expects_raw_pixels(layer):
+            return True
+    return False
+
+
+def _input_shape(model: keras.Model) -> tuple[int | None, ...] | None:
+    """Shape of a batch, such as (None, 224, 224, 3); None of a model that is no graph of layers."""
+    if not (model.built and hasattr(model, "inputs")):
+        return None
+    if len(model.inputs) != 1:
+        raise ValueError(
+            f"Expected an embedding model with one input, a batch of images; received "
+            f"{len(model.inputs)} inputs of shapes {[tuple(each.shape) for each in model.inputs]}."
+        )
+    return (None, *model.inputs[0].shape[1:])
+
+
+def _stacked(parts: list[np.ndarray]) -> np.ndarray:
+    if not parts:
+        raise ValueError(
+            "Expected at least one batch of images to embed; received none; check the folder or "
+            "the dataset, which may have been read to its end."
+        )
+    return np.concatenate(parts)

@@ -1,0 +1,180 @@
+"""A model's retrieval metrics on image files, each with a bootstrap interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from pa_keras.datasets import Images
+from pa_keras.evaluation.embedder import Embedder, embed_files
+from pa_keras.retrieval import (
+    Neighbours,
+    bootstrap_interval,
+    num_relevant,
+    per_query_metrics,
+    search,
+)
+from pa_keras.retrieval.metrics import as_ks
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model was measured to be worth.
+
+    Args:
+        metrics: mean of each metric over the queries, in [0, 1].
+        intervals: 95 % bootstrap interval of each, (low, high).
+        first_hit_rank: mean rank of the first right answer, where none is among the neighbours
+            counted as the rank after the last.
+        first_hit_interval: its 95 % bootstrap interval.
+        num_queries: queries that have a right answer; the others do not count.
+        num_classes: classes of these queries.
+        num_left_out: queries without a right answer.
+        neighbours: of every query in the gallery, and how they were found.
+        per_query: the values that the metrics are means of, one a counted query.
+        labels: int, the classes of the counted queries.
+        query_embeddings: float32 (Q, D).
+        gallery_embeddings: float32 (N, D), the queries' own where there is no gallery.
+    """
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    first_hit_rank: float
+    first_hit_interval: tuple[float, float]
+    num_queries: int
+    num_classes: int
+    num_left_out: int
+    neighbours: Neighbours
+    per_query: dict[str, np.ndarray]
+    labels: np.ndarray
+    query_embeddings: np.ndarray
+    gallery_embeddings: np.ndarray
+
+    @property
+    def indices(self) -> np.ndarray:
+        """Int (Q, k), neighbours of every query in the gallery, the nearest first."""
+        return self.neighbours.indices
+
+    @property
+    def search(self) -> str:
+        """Which search found the neighbours, and how far it may be from the truth."""
+        return self.neighbours.note
+
+    def as_json(self) -> dict:
+        """Every number but those of single queries, ready for `json.dump`."""
+        return {
+            "metrics": self.metrics,
+            "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
+            "first_hit_rank": self.first_hit_rank,
+            "first_hit_interval": list(self.first_hit_interval),
+            "num_queries": self.num_queries,
+            "num_classes": self.num_classes,
+            "num_left_out": self.num_left_out,
+            "search": self.search,
+            "search_report": self.neighbours.report,
+        }
+
+    def as_table(self) -> str:
+        """Percent, with its interval: a line a metric; then what is no percentage."""
+        lines = [f"{'metric':<16} {'%':>6}   95 % interval"]
+        for name, value in self.metrics.items():
+            low, high = self.intervals[name]
+            lines.append(f"{name:<16} {100 * value:6.2f}   {100 * low:.2f} - {100 * high:.2f}")
+        low, high = self.first_hit_interval
+        k = self.indices.shape[1]
+        missed = int((self.per_query["first_hit_rank"] > k).sum())
+        lines.append(
+            f"{'first_hit_rank':<16} {self.first_hit_rank:6.2f}   {low:.2f} - {high:.2f} (a rank; "
+            f"{missed} without a hit among {k} count as {k + 1})"
+        )
+        lines.append(f"{self.num_queries} queries of {self.num_classes} classes; {self.search}")
+        if self.num_left_out:
+            lines.append(f"{self.num_left_out} queries have no right answer and are left out")
+        return "\n".join(lines)
+
+
+def evaluate(
+    model: keras.Model,
+    queries: Images,
+    gallery: Images | None = None,
+    *,
+    crop_fraction: float = 0.875,
+    batch_size: int = 256,
+    ks: int | Sequence[int] = (1, 2, 4, 8),
+    method: str = "auto",
+    progress: bool = True,
+) -> Evaluation:
+    """Embeds the images, searches, and measures.
+
+    Args:
+        model: embedding model, (B, H, W, 3) pixels 0..255 to (B, D) unit vectors.
+        queries: images to search with.
+        gallery: images to search in. None: each query searches all the others.
+        crop_fraction: of the evaluation preprocessing, as the model was trained for.
+        batch_size: images embedded at once.
+        ks: the K of Recall@K and Precision@K, one or several.
+        method: "auto", "exact" or "scann".
+        progress: whether to show a progress bar.
+
+    Returns:
+        The means, their intervals, and the neighbours.
+
+    Raises:
+        ValueError: ks out of range; embeddings that are not of unit length; no query has a right
+            answer.
+
+    Example:
+        >>> evaluate(model, dataset.queries).metrics["recall_at_1"]  # doctest: +SKIP
+        0.81
+    """
+    ks = as_ks(ks)
+
+    def embeddings(images: Images) -> np.ndarray:
+        return embed_images(model, images, crop_fraction, batch_size, progress)
+
+    leave_one_out = gallery is None
+    vectors = embeddings(queries)
+    searched = vectors if leave_one_out else embeddings(gallery)
+    gallery_labels = None if leave_one_out else gallery.labels
+    relevant = num_relevant(queries.labels, gallery_labels)
+    k = int(min(max(*ks, relevant.max()), len(searched) - leave_one_out))
+    labels = queries.labels, gallery_labels
+    found = search(vectors, searched, k, leave_one_out, method, *labels)
+    values = per_query_metrics(found.indices, *labels, ks)
+    means = {name: float(each.mean()) for name, each in values.items()}
+    intervals = {name: bootstrap_interval(each) for name, each in values.items()}
+    counted = queries.labels[relevant > 0]
+    return Evaluation(
+        first_hit_rank=means.pop("first_hit_rank"),
+        first_hit_interval=intervals.pop("first_hit_rank"),
+        metrics=means,
+        intervals=intervals,
+        num_queries=len(counted),
+        num_classes=len(np.unique(counted)),
+        num_left_out=len(queries) - len(counted),
+        neighbours=found,
+        per_query=values,
+        labels=counted,
+        query_embeddings=vectors,
+        gallery_embeddings=searched,
+    )
+
+
+def embed_images(
+    model: keras.Model,
+    images: Images,
+    crop_fraction: float = 0.875,
+    batch_size: int = 256,
+    progress: bool = True,
+) -> np.ndarray:
+    """Embeddings of image files by the evaluation preprocessing, float32 (N, D), in order.
+
+    Args:
+        model: as of `evaluate`, as are crop_fraction, batch_size and progress.
+        images: N image files.
+        crop_fraction: share of the shorter side that is kept.
+        batch_size: images embedded at once.
+        progress: whether to show a progress bar.
+    """
+    return embed_files(Embedder(model), images.paths, crop_fraction, batch_size, progress)

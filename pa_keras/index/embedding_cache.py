@@ -1,0 +1,129 @@
+"""Embedding in chunks that are kept: work that was killed continues where it was."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from pa_keras import files
+
+# Image files -> embeddings float32 (n, D); it calls the function with the number of every few done.
+Embed = Callable[[Sequence[str], Callable[[int], object]], np.ndarray]
+# Image files -> the positions of those that can be decoded, ascending.
+Check = Callable[[Sequence[str]], np.ndarray]
+
+_PLAN = "plan.json"
+_LOCK = "lock"
+_FILE = re.compile(r"(partial-)?(plan\.json|good\.npy|embeddings-\d{9}\.npy)")
+
+
+class Chunks:
+    """Embeddings of image files, chunk by chunk, in a folder beside the result.
+
+    What was embedded counts again only for the same model, settings and files: their paths, sizes
+    and times of change.
+
+    Args:
+        folder: of the chunks, which may hold a lock, too. Chunks of other work are deleted.
+        paths: N image files.
+        key: what else the embeddings depend on, such as the model's checksum.
+        size: images in a chunk. Default 2048.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        FileExistsError: the folder holds anything but chunks; nothing is deleted.
+
+    Example:
+        >>> chunks = Chunks(folder, paths, key=checksum)  # doctest: +SKIP
+        >>> good = chunks.checked(lambda paths: check_images(paths).good)  # doctest: +SKIP
+        >>> embeddings = chunks.embedded(good, embed)  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[str], key: str, size: int = 2048) -> None:
+        self._folder, self._paths, self._size = folder, list(paths), size
+        plan = folder / _PLAN
+        wanted = json.dumps({"files": _digest(self._paths), "key": key, "size": size})
+        if folder.exists() and not are_chunks(folder):
+            raise FileExistsError(
+                f"Expected {folder} to hold unfinished embeddings of pa_keras, or not to exist; it "
+                "holds something else, and nothing is deleted. Move it away."
+            )
+        if not plan.exists() or plan.read_text() != wanted:
+            self.discard()
+            folder.mkdir(parents=True, exist_ok=True)
+            _save(lambda partial: Path(partial).write_text(wanted), plan)
+
+    def checked(self, check: Check) -> np.ndarray:
+        """The positions of the images that can be decoded; what was checked once is remembered."""
+        path = self._folder / "good.npy"
+        if not path.exists():
+            good = check(self._paths)
+            _save(lambda partial: files.save_array(partial, good), path)
+        return np.load(path)
+
+    def embedded(self, good: np.ndarray, embed: Embed, progress: bool = True) -> np.ndarray:
+        """Embeddings float32 (M, D) of the images at the positions, of `checked`, in their order.
+
+        Args:
+            good: int (M,).
+            embed: called with the paths of at most a chunk, and a function to call with the number
+                of images after every few.
+            progress: whether to show a bar, with images a second. Default True.
+        """
+        starts = range(0, len(good), self._size)
+        parts: list[np.ndarray] = []
+        done = min(len(good), self._size * sum(self._chunk(start).exists() for start in starts))
+        with tqdm(
+            total=len(good), initial=done, desc="embedding", unit=" images", disable=not progress
+        ) as bar:
+            for start in starts:
+                path = self._chunk(start)
+                if not path.exists():
+                    chunk = [self._paths[i] for i in good[start : start + self._size]]
+                    part = embed(chunk, bar.update)
+                    _save(lambda partial, part=part: files.save_array(partial, part), path)
+                parts.append(np.load(path))
+        return np.concatenate(parts)
+
+    def discard(self) -> None:
+        """Deletes the chunks, once a result holds them, and the folder if nothing else is in it."""
+        files = [path for path in self._folder.glob("*") if _FILE.fullmatch(path.name)]
+        # The plan last: without it nothing says what the others are.
+        files.delete(sorted(files, key=lambda path: path.name == _PLAN), self._folder)
+
+    def _chunk(self, start: int) -> Path:
+        return self._folder / f"embeddings-{start:09d}.npy"
+
+
+def are_chunks(folder: Path) -> bool:
+    """Whether a folder holds what `Chunks` wrote, by the contents of its plan, and nothing else."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    files = {path.name: path for path in folder.iterdir()}
+    is_lock = _LOCK not in files or files.is_lock(files.pop(_LOCK))
+    if not is_lock or not all(map(_FILE.fullmatch, files)):
+        return False
+    if _PLAN not in files:  # killed before it had one: then the files are empty
+        return all(path.is_file() and not path.stat().st_size for path in files.values())
+    try:
+        plan = json.loads(files[_PLAN].read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(plan, dict) and plan.keys() == {"files", "key", "size"}
+
+
+def _digest(paths: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        found = os.stat(path)
+        digest.update(os.fsencode(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0"))
+    return digest.hexdigest()
+
+
+def _save(save: Callable[[str], object], path: Path) -> None:
+    files.save_whole(save, path, then="start the same command again: it continues")

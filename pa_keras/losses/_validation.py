@@ -1,0 +1,162 @@
+"""What the losses are given: class IDs beside cosines to proxies, or beside embeddings."""
+
+import numpy.typing as npt
+import tensorflow as tf
+from keras import ops
+
+from pa_keras.class_ids import EXACT_BELOW
+from pa_keras.losses import _distributed
+
+TensorLike = tf.Tensor | npt.ArrayLike
+
+
+def check_cosines(
+    labels: TensorLike, similarities: TensorLike
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The class of each row, its cosines to the proxies, and whether both are valid.
+
+    Args:
+        labels: class IDs in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
+        similarities: floating (B, C).
+
+    Returns:
+        int64 (B,); float32 (B, C); a scalar bool. Where it is false, the loss must be NaN: a cosine
+        is not finite, or a label is bad and nothing could be raised (under XLA).
+
+    Raises:
+        ValueError: a wrong rank, width or dtype; eagerly, a bad label.
+        tf.errors.InvalidArgumentError: a bad label, in a graph.
+    """
+    labels, similarities = ops.convert_to_tensor(labels), ops.convert_to_tensor(similarities)
+    if not similarities.dtype.is_floating or len(similarities.shape) != 2:
+        raise ValueError(
+            "Expected similarities as floating cosines of shape (batch, num_classes); received "
+            f"{similarities.dtype.name} of shape {tuple(similarities.shape)}."
+        )
+    num_classes = similarities.shape[1]
+    if num_classes is None or num_classes < 2:
+        raise ValueError(
+            "Expected similarities to at least 2 proxies, a number known when the step is traced; "
+            f"received shape {tuple(similarities.shape)}."
+        )
+    if len(labels.shape) == 2 and labels.shape[1] == num_classes:
+        classes, valid = _of_one_hot(labels)
+    else:
+        classes, valid = _class_ids(labels, f", or one-hot of shape (batch, {num_classes})")
+        in_range = ops.all((classes >= 0) & (classes < num_classes))
+        problem = f"Expected labels in [0, {num_classes}), the number of proxies"
+        classes, in_range = _expect(in_range, problem, classes)
+        valid = valid & in_range
+    similarities = ops.cast(similarities, "float32")
+    return classes, similarities, valid & _finite(similarities)
+
+
+def own_class(classes: tf.Tensor, similarities: tf.Tensor) -> tf.Tensor:
+    """(B, C) booleans, true where the row is of the proxy's class."""
+    numbers = ops.arange(similarities.shape[1], dtype=classes.dtype)
+    return classes[:, None] == numbers[None, :]
+
+
+def expect_positive(name: str, value: float) -> None:
+    """Raises a ValueError unless a setting is above 0."""
+    if not value > 0:
+        raise ValueError(f"Expected {name} > 0; received {value}.")
+
+
+def check_pairs(
+    labels: TensorLike, embeddings: TensorLike
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The embeddings of the whole batch of all replicas, and which pairs of them are of one class.
+
+    A pair is ordered, and no row is paired with itself.
+
+    Args:
+        labels: class IDs of shape (B,) or (B, 1).
+        embeddings: floating (B, D).
+
+    Returns:
+        float32 (B, D); the positive and the negative pairs, (B, B) booleans each; a scalar bool.
+        Where it is false, the loss must be NaN: an embedding is not finite, or a label is bad or
+        pairs are missing and nothing could be raised (under XLA).
+
+    Raises:
+        ValueError: a wrong rank or dtype; eagerly, a bad label, or a batch without a positive or
+            without a negative pair.
+        tf.errors.InvalidArgumentError: in a graph, such labels or such a batch.
+    """
+    labels, embeddings = ops.convert_to_tensor(labels), ops.convert_to_tensor(embeddings)
+    if not embeddings.dtype.is_floating or len(embeddings.shape) != 2:
+        raise ValueError(
+            "Expected floating embeddings of shape (batch, embedding_size); received "
+            f"{embeddings.dtype.name} of shape {tuple(embeddings.shape)}."
+        )
+    classes, valid = _class_ids(labels)
+    embeddings = ops.cast(embeddings, "float32")
+    # A vector whose squared length overflows would become a unit vector of zeros.
+    valid = valid & _finite(ops.square(embeddings))
+    classes, embeddings = _distributed.gathered(classes), _distributed.gathered(embeddings)
+    same = classes[:, None] == classes[None, :]
+    positive = tf.linalg.set_diag(same, tf.zeros_like(classes, tf.bool))
+    problem = (
+        "Expected a batch with pairs of one class and pairs of two classes, as this loss compares "
+        "pairs. Draw balanced batches: set images_per_class to 2 or more"
+    )
+    positive, paired = _expect(ops.any(positive) & ops.any(~same), problem, positive, classes)
+    return embeddings, positive, ~same, valid & paired
+
+
+def _class_ids(labels: tf.Tensor, alternative: str = "") -> tuple[tf.Tensor, tf.Tensor]:
+    """Class IDs int64 (B,) of any numeric dtype, and whether they are those that were meant."""
+    if len(labels.shape) == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    dtype = labels.dtype
+    exact_below = EXACT_BELOW.get(dtype.name)
+    numeric = dtype.is_integer or dtype.is_bool or exact_below
+    if len(labels.shape) != 1 or not numeric:
+        raise ValueError(
+            f"Expected labels as integer class IDs of shape (batch,){alternative}; received "
+            f"{dtype.name} of shape {tuple(labels.shape)}. Class IDs of class names are "
+            "np.unique(names, return_inverse=True)[1]."
+        )
+    if not exact_below:
+        return ops.cast(labels, "int64"), tf.constant(True)
+    # Image generators and CSV readers give whole numbers as floats.
+    whole = ops.all((ops.floor(labels) == labels) & (ops.abs(labels) < exact_below))
+    problem = (
+        f"Expected class IDs as integers, or as whole numbers below {exact_below:,} in "
+        f"{dtype.name}, which rounds larger ones. Give each class an integer ID"
+    )
+    labels, whole = _expect(whole, problem, labels)
+    return ops.cast(labels, "int64"), whole
+
+
+def _of_one_hot(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Class int64 (B,) of one-hot rows, and whether they are one-hot."""
+    labels = ops.cast(labels, "float32")
+    positive = ops.cast(labels == 1, "int32")
+    valid = ops.all((labels == 1) | (labels == 0)) & ops.all(ops.sum(positive, axis=1) == 1)
+    problem = "Expected one-hot labels with a single positive class, 1, in each row, and else 0"
+    labels, valid = _expect(valid, problem, labels)
+    return tf.argmax(labels, axis=1), valid
+
+
+def _finite(numbers: tf.Tensor) -> tf.Tensor:
+    """Whether all are finite: their sum is not if one is not, and needs no array of booleans."""
+    return ops.isfinite(ops.sum(numbers))
+
+
+def _expect(
+    valid: tf.Tensor, problem: str, tensor: tf.Tensor, shown: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The tensor, once `valid` is known to be true, and `valid`.
+
+    Eagerly, the problem is a ValueError, and in a graph an assertion. XLA drops that: `valid` is
+    then to make the loss NaN, never a plausible number.
+    """
+    shown = tensor if shown is None else shown
+    if tf.executing_eagerly():
+        if not bool(valid):
+            raise ValueError(f"{problem}; received labels {ops.convert_to_numpy(shown)}.")
+        return tensor, valid
+    with tf.control_dependencies([tf.debugging.Assert(valid, [problem, shown])]):
+        return tf.identity(tensor), tf.identity(valid)

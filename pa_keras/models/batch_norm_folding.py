@@ -1,0 +1,205 @@
+"""Batch norm made part of the convolution before it: the same function in fewer passes."""
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+from keras import Layer, layers, ops
+
+from pa_keras.compat import log_fallback
+
+try:
+    from keras.src.models import functional
+except ImportError:
+    functional = None
+
+_OF_A_MODEL = ("_run_through_graph", "_standardize_inputs", "_nodes_by_depth")
+Merged = Sequence[tf.Tensor | tf.Variable]  # kernel and bias
+
+
+def folded(model: keras.Model) -> Callable:
+    """The model as a function, its batch norms at rest folded into the convolutions before them.
+
+        gamma (W * x + b - m) / sqrt(v + eps) + beta = (s W) * x + s (b - m) + beta,
+        s = gamma / sqrt(v + eps)
+
+    On a CPU, TensorFlow passes over the features twice more for a batch norm, and once for the ReLU
+    behind it; a convolution, its bias and the ReLU are one operation. Gradients are those of the
+    model. While a batch norm trains, it is called as it is.
+
+    A batch norm stays where it follows anything but a Conv2D or DepthwiseConv2D without activation
+    whose output it alone takes; in half precision; with channels first; and within a Sequential, a
+    layer, or a model with a `call` of its own.
+
+    Args:
+        model: built. It is not changed, and its weights are read at each call.
+
+    Returns:
+        A function of (images, training=False) to the outputs, which differ by rounding.
+
+    Example:
+        >>> from pa_keras import embedding_model
+        >>> model = embedding_model("conv4", 64, (32, 32), weights=None)
+        >>> folded(model)(tf.zeros((2, 32, 32, 3))).shape.as_list()
+        [2, 64]
+    """
+    return _function(model, _norms(model), _merged)
+
+
+def folded_for_good(model: keras.Model) -> Callable:
+    """As `folded`, for inference alone: the products of the weights are computed here, once.
+
+    Args:
+        model: built; where its batch norms are folded, later changes of its weights do not count.
+
+    Returns:
+        A function of images to the outputs.
+
+    Example:
+        >>> from pa_keras import embedding_model
+        >>> model = embedding_model("conv4", 64, (32, 32), weights=None)
+        >>> folded_for_good(model)(tf.zeros((2, 32, 32, 3))).shape.as_list()
+        [2, 64]
+    """
+    norms = _norms(model)
+    products = {}
+    for convolution, norm in norms.items():
+        merged = _merged(convolution, norm)
+        products[convolution] = [tf.Variable(each, trainable=False) for each in merged]
+    return _function(model, norms, lambda convolution, norm: products[convolution])
+
+
+def _function(
+    model: keras.Model, norms: dict[Layer, Layer], merged: Callable[[Layer, Layer], Merged]
+) -> Callable:
+    folded_norms = set(norms.values())
+
+    def run(part: keras.Model, inputs: tf.Tensor, training: bool | None) -> tf.Tensor:
+        def called(layer: keras.Operation) -> Callable:
+            norm = norms.get(layer)
+            if norm is not None and not (training and norm.trainable):
+                return lambda x, **_: _convolved(layer, x, *merged(layer, norm))
+            if layer in folded_norms and not (training and layer.trainable):
+                return lambda x, **_: x
+            if _is_functional(layer):
+                # As in Keras, what was recorded where it was called counts only without another.
+                return lambda x, **options: run(
+                    layer, x, options.get("training") if training is None else training
+                )
+            return functional.operation_fn(layer, training=training)
+
+        with tf.name_scope(part.name):
+            outputs = part._run_through_graph(part._standardize_inputs(inputs), called)
+        return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
+
+    @tf.autograph.experimental.do_not_convert  # as Keras calls models in its own functions
+    def call(images: tf.Tensor, training: bool | None = False) -> tf.Tensor:
+        if norms:
+            return run(model, images, training)
+        return model(images, training=training)
+
+    return call
+
+
+def _merged(convolution: Layer, norm: Layer) -> Merged:
+    kernel = ops.convert_to_tensor(convolution.kernel)
+    scale = ops.rsqrt(norm.moving_variance + norm.epsilon)
+    scale = scale * norm.gamma if norm.scale else scale
+    bias = (convolution.bias if convolution.use_bias else 0) - norm.moving_mean
+    bias = bias * scale + norm.beta if norm.center else bias * scale
+    # The channels are the last axis of a kernel, and the last two of a depthwise one.
+    axes = 2 if isinstance(convolution, layers.DepthwiseConv2D) else 1
+    return kernel * ops.reshape(scale, kernel.shape[-axes:]), bias
+
+
+def _convolved(layer: Layer, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    is_depthwise = isinstance(layer, layers.DepthwiseConv2D)
+    convolve = ops.depthwise_conv if is_depthwise else ops.conv
+    with tf.name_scope(layer.name):
+        features = convolve(
+            tf.cast(inputs, layer.compute_dtype),
+            kernel,
+            strides=layer.strides,
+            padding=layer.padding,
+            data_format=layer.data_format,
+            dilation_rate=layer.dilation_rate,
+        )
+        return tf.nn.bias_add(features, bias)
+
+
+def _norms(model: keras.Model) -> dict[Layer, Layer]:
+    """Each convolution that can be folded, and its batch norm."""
+    if model.compute_dtype != "float32" or not _has_graph(model):
+        return {}
+    calls, takers, plain = Counter(), defaultdict(list), set()
+    for part in _functional_parts(model):
+        for node in itertools.chain(*part._nodes_by_depth.values()):
+            calls[node.operation] += 1
+            options = {key for key, value in node.arguments.kwargs.items() if value is not None}
+            alone = len(node.arguments.args) == 1
+            if _is_functional(node.operation) and not (alone and options <= {"training"}):
+                return {}  # a mask, say
+            if alone and not options:
+                plain.add(node.operation)
+            for tensor in node.input_tensors:
+                takers[tensor._keras_history.operation].append(node.operation)
+        for tensor in part.outputs:
+            takers[tensor._keras_history.operation].append(part)
+    return {
+        layer: taker
+        for layer, [taker, *others] in takers.items()
+        if not others
+        and calls[layer] == calls[taker] == 1
+        and {layer, taker} <= plain
+        and _is_convolution(layer)
+        and _is_norm_of_channels(taker)
+    }
+
+
+def _has_graph(model: keras.Model) -> bool:
+    """Whether the model has a graph to fold in, and Keras still has the means to walk it."""
+    needed = [(functional, "Functional"), (functional, "operation_fn")]
+    if _is_functional(model):
+        needed += [(model, name) for name in _OF_A_MODEL]
+        needed += [(tensor, "_keras_history") for tensor in model.outputs]
+    missing = [name for owner, name in needed if not hasattr(owner, name)]
+    if missing:
+        log_fallback(
+            f"keras.src.models.functional with {', '.join(dict.fromkeys(missing))}",
+            "Batch normalization is not folded into convolutions: results are the same, and a CPU "
+            "is slower.",
+        )
+    return not missing and _is_functional(model)
+
+
+def _functional_parts(model: keras.Model) -> list[keras.Model]:
+    """The model and the models within it whose graphs say all that they compute, each once."""
+    if not _is_functional(model):
+        return []
+    within = (part for layer in model.layers for part in _functional_parts(layer))
+    return list(dict.fromkeys([model, *within]))
+
+
+def _is_functional(layer: keras.Operation) -> bool:
+    kind = getattr(functional, "Functional", ())
+    return isinstance(layer, kind) and type(layer).call is kind.call
+
+
+def _is_convolution(layer: keras.Operation) -> bool:
+    # A class of its own may do more in its call.
+    return (
+        type(layer) in (layers.Conv2D, layers.DepthwiseConv2D)
+        and layer.activation is keras.activations.linear
+        and layer.data_format == "channels_last"
+        and _is_simple(layer)
+    )
+
+
+def _is_norm_of_channels(layer: keras.Operation) -> bool:
+    return type(layer) is layers.BatchNormalization and layer.axis in (-1, 3) and _is_simple(layer)
+
+
+def _is_simple(layer: Layer) -> bool:
+    return layer.compute_dtype == "float32" and layer.activity_regularizer is None

@@ -1,0 +1,1 @@
+"""One run of `fit`: its folder, its parts, and how it starts, trains and resumes."""

@@ -1,0 +1,69 @@
+"""The image batches of a run, from its settings."""
+
+import tensorflow as tf
+
+from pa_keras.config import FitConfig
+from pa_keras.datasets import Images
+from pa_keras.pipelines import ImageCache, Share, evaluation_batches, training_batches
+from pa_keras.training.callbacks.recall_at_k import Batches
+from pa_keras.training.distribution import distributed
+
+
+def make_batches(
+    config: FitConfig,
+    images: Images,
+    cache: str | ImageCache,
+    strategy: tf.distribute.Strategy,
+    start: tuple[int, int] = (0, 0),
+) -> Batches:
+    """The endless training batches, from an epoch and a step of it on."""
+
+    def batches(share: Share) -> tf.data.Dataset:
+        return training_batches(
+            images.paths,
+            images.labels,
+            batch_size=config.batches.batch_size,
+            image_size=training_size(config),
+            seed=config.seed,
+            classes_per_batch=config.batches.classes_per_batch,
+            images_per_class=config.batches.images_per_class,
+            area=config.augmentation.area,
+            ratio=config.augmentation.ratio,
+            flip=config.augmentation.flip,
+            augmentation=config.augmentation.extra,
+            cache=cache,
+            first_epoch=start[0],
+            first_step=start[1],
+            endless=True,
+            share=share,
+        )
+
+    return distributed(batches, strategy)
+
+
+def make_evaluation_batches(
+    config: FitConfig, images: Images, strategy: tf.distribute.Strategy, keep: bool = False
+) -> Batches:
+    """The images as the evaluation sees them, in order; kept in memory by the first pass or not."""
+
+    def batches(share: Share) -> tf.data.Dataset:
+        return evaluation_batches(
+            images.paths,
+            batch_size=config.evaluation.batch_size,
+            image_size=both(config.data.image_size),
+            crop_fraction=config.data.crop_fraction,
+            share=share,
+            keep=keep,
+        )
+
+    return distributed(batches, strategy)
+
+
+def training_size(config: FitConfig) -> tuple[int, int]:
+    """Height and width of the training images; they may be smaller than those of the evaluation."""
+    return both(config.augmentation.image_size or config.data.image_size)
+
+
+def both(size: int | tuple[int, int]) -> tuple[int, int]:
+    """A size in pixels as (height, width)."""
+    return (size, size) if isinstance(size, int) else tuple(size)

@@ -1,0 +1,226 @@
+"""Building a run: every part once, so that a bad setting is found before a folder exists."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from pa_keras.config import FitConfig
+from pa_keras.pipelines import ImageCache, repeats, steps_per_epoch
+from pa_keras.pipelines.sampling import expect_counts
+from pa_keras.retrieval.metrics import as_ks
+from pa_keras.runs.batches import both, make_batches, make_evaluation_batches
+from pa_keras.runs.data import RunData, load_run_data
+from pa_keras.runs.loss import make_loss
+from pa_keras.runs.models import make_models
+from pa_keras.runs.optimizers import make_optimizers
+from pa_keras.training import RecallAtK, distribution, xla
+from pa_keras.training.callbacks.recall_at_k import Batches
+from pa_keras.training.callbacks.save_checkpoint import SavePolicy
+from pa_keras.training.gradient_cache import expect_chunks
+from pa_keras.training.phases import Phase, Setup, phases
+from pa_keras.training.profiling import profiled_steps
+
+logger = logging.getLogger("pa_keras.fit")  # the log of the command
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parts of one run of `fit`.
+
+    Attributes:
+        config: The resolved settings.
+        data: The images.
+        model: The model to train, made in the scope of its strategy.
+        embedder: The embedding model at the size of the evaluation; a part of `model` where both
+            sizes are the same.
+        setup: Phases with their optimizers, loss, and how the training step is compiled.
+        batches: Makes the endless training batches from a cache, an epoch and a step of it.
+        recall: The callback that measures each epoch. None: the last epoch is kept.
+        saving: When checkpoints are saved.
+        profile: First and last step of the trace, or 0.
+    """
+
+    config: FitConfig
+    data: RunData
+    model: keras.Model
+    embedder: keras.Model
+    setup: Setup
+    batches: Callable[[str | ImageCache, int, int], Batches]
+    recall: RecallAtK | None
+    saving: SavePolicy
+    profile: tuple[int, int] | int
+
+    @property
+    def strategy(self) -> tf.distribute.Strategy:
+        """The devices that share each batch."""
+        return self.model.distribute_strategy
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes the run folder."""
+        return distribution.is_chief(self.strategy)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps in an epoch."""
+        return steps_per_epoch(len(self.data.dataset.train), self.config.batches.batch_size)
+
+
+def make_strategy(config: FitConfig) -> tf.distribute.Strategy:
+    """The devices of a run. Make it before TensorFlow does anything else.
+
+    A worker other than the chief logs warnings only.
+    """
+    strategy = distribution.make_strategy(config.training.strategy, config.training.cluster)
+    if not distribution.is_chief(strategy):
+        logging.getLogger("pa_keras").setLevel(logging.WARNING)
+    return strategy
+
+
+def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
+    """Makes every part of a run, and thereby checks its settings; nothing is written.
+
+    Args:
+        config: Resolved settings, as of `pa_keras.runs.loss.resolved`.
+        strategy: The devices, as of `make_strategy`.
+
+    Raises:
+        ValueError: A setting out of its range, or images that do not fit the settings.
+        FileNotFoundError: Image files that are not there.
+        ImportError: A package that a setting needs is not installed.
+    """
+    as_ks(config.evaluation.ks)
+    _expect_repeatable(config)
+    _expect_wandb(config)
+    data = load_run_data(config)
+    train = data.dataset.train
+    with distribution.naming_lost_workers(strategy), strategy.scope():
+        model, embedder = make_models(config, train.num_classes)
+        steps = steps_per_epoch(len(train), config.batches.batch_size)
+        setup = Setup(
+            _phases(config, model, steps),
+            make_loss(config, train.num_classes),
+            config.model.batch_norm,
+            jit_compile(config, strategy),
+            config.training.steps_per_execution,
+            statistics_in_warmup=config.recipe == "reference",
+        )
+        run = Run(
+            config,
+            data,
+            model,
+            embedder,
+            setup,
+            lambda cache, epoch, step: make_batches(config, train, cache, strategy, (epoch, step)),
+            None if data.selection is None else _recall(config, data, embedder),
+            SavePolicy(config.training.save_minutes),
+            profiled_steps(config.training.profile, steps, config.training.steps_per_execution),
+        )
+        run.batches("none", 0, 0)
+        make_evaluation_batches(config, data.dataset.queries, strategy)
+    return run
+
+
+def expect_devices(config: FitConfig, strategy: tf.distribute.Strategy) -> None:
+    """Refuses settings that the devices cannot train with; a resumed run may have other devices.
+
+    Args:
+        config: The resolved settings.
+        strategy: The devices. A dry run of several workers has those of one process.
+
+    Raises:
+        ValueError: XLA, several steps in one execution, or chunks that do not fit the devices.
+    """
+    training = config.training
+    expect_counts(steps_per_execution=training.steps_per_execution)
+    if training.strategy == "multi_worker" and training.steps_per_execution > 1:
+        raise ValueError(
+            "Expected steps_per_execution=1 for training.strategy=multi_worker, as Keras takes one "
+            f"step at a time there; received {training.steps_per_execution}. Leave it out, or, "
+            "to resume, take another strategy."
+        )
+    jit_compile(config, strategy)
+    expect_chunks(training.batch_chunks, config.batches.batch_size, strategy.num_replicas_in_sync)
+
+
+def jit_compile(config: FitConfig, strategy: tf.distribute.Strategy) -> bool:
+    """Whether Keras compiles the step by XLA; raises a ValueError for what cannot work."""
+    training = config.training
+    return xla.jit_compile(
+        training.jit_compile,
+        distribution.device_kind(strategy),
+        strategy.num_replicas_in_sync,
+        training.strategy == "multi_worker",
+        training.deterministic,
+    )
+
+
+def _phases(
+    config: FitConfig, model: keras.Model, steps_per_epoch: int
+) -> list[tuple[Phase, keras.optimizers.Optimizer]]:
+    optimizer = make_optimizers(config, model, steps_per_epoch)
+    plan = phases(config.training.epochs, config.training.warmup_epochs)
+    return [(phase, optimizer(phase.first_epoch)) for phase in plan]
+
+
+def _recall(config: FitConfig, data: RunData, embedder: keras.Model) -> RecallAtK:
+    keep = _keeps_pixels(config, data)
+
+    def labelled(images):
+        if images is None:
+            return None
+        strategy = embedder.distribute_strategy
+        return make_evaluation_batches(config, images, strategy, keep), images.labels
+
+    return RecallAtK(
+        labelled(data.selection.queries),
+        labelled(data.selection.gallery),
+        ks=sorted({1, *config.evaluation.ks}),
+        every=config.evaluation.every,
+        method=config.evaluation.search,
+        embedding_model=embedder,
+        map_at_r=config.evaluation.map_at_r,
+        jit_compile=jit_compile(config, embedder.distribute_strategy),
+    )
+
+
+def _keeps_pixels(config: FitConfig, data: RunData) -> bool:
+    """Whether the pixels that every epoch is measured on may stay in memory."""
+    number = len(data.selection.queries) + len(data.selection.gallery or ())
+    gigabytes = number * math.prod(both(config.data.image_size)) * 3 * 4 / 1e9
+    keep = gigabytes <= config.evaluation.cache_gigabytes
+    logger.info(
+        "The pixels of %d images that each epoch is measured on %s in memory: %.1f GB, of "
+        "evaluation.cache_gigabytes = %g.",
+        number,
+        "stay" if keep else "do not stay",
+        gigabytes,
+        config.evaluation.cache_gigabytes,
+    )
+    return keep
+
+
+def _expect_repeatable(config: FitConfig) -> None:
+    extra = config.augmentation.extra
+    if config.training.deterministic and extra is not None and not repeats(extra):
+        raise ValueError(
+            "Expected an augmentation that repeats, for training.deterministic; received "
+            f"{extra} of keras_cv, which draws new random numbers in each run. Take a layer of "
+            "keras.layers."
+        )
+
+
+def _expect_wandb(config: FitConfig) -> None:
+    if config.logging.wandb_project is None:
+        return
+    try:
+        import wandb  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "Expected the package wandb for logging.wandb_project; install it: pip install "
+            '"pa_keras[wandb]".'
+        ) from error

@@ -1,0 +1,130 @@
+"""The callbacks of a run, from its settings."""
+
+import dataclasses
+import logging
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from pa_keras import files
+from pa_keras.config import FitConfig
+from pa_keras.datasets import Dataset
+from pa_keras.runs.build import Run
+from pa_keras.runs.folder import RunFolder
+from pa_keras.training import RecallAtK
+from pa_keras.training.callbacks.metrics_csv import AppendMetrics
+from pa_keras.training.callbacks.neighbour_images import NeighbourPictures
+from pa_keras.training.callbacks.preemption import Stopping, StopRequests
+from pa_keras.training.callbacks.progress import Progress
+from pa_keras.training.callbacks.save_best import SaveBest
+from pa_keras.training.callbacks.save_checkpoint import SaveState
+from pa_keras.training.callbacks.steps_per_execution import WholeEpochs
+from pa_keras.training.callbacks.stop_at_nan import StopAtNaN
+from pa_keras.training.checkpoint import State
+from pa_keras.training.distribution import any_worker, several_processes
+
+# Not by __name__: what is said of a run stands under the name of its command.
+logger = logging.getLogger("pa_keras.fit")
+
+
+def make_callbacks(
+    run: Run, folder: RunFolder, requests: StopRequests, state: State | None
+) -> tuple[list[keras.callbacks.Callback], SaveState]:
+    """The callbacks, in the order in which they need each other's logs, and the last of them.
+
+    Workers other than the chief get those that write nothing. All of them measure together: each
+    embeds its part of the images.
+    """
+    rows = folder.read_metrics()
+    progress = Progress(run.steps_per_epoch, run.config.batches.batch_size)
+    best = None if run.recall is None else _best(folder, run.embedder, rows, state)
+    saver = SaveState(folder.state, progress, requests, run.saving, best, state, run.writes)
+    result = [
+        progress,
+        StopAtNaN(progress, saver),
+        Stopping(requests, progress, _agreement(run.strategy)),
+    ]
+    if run.config.training.steps_per_execution > 1:
+        result.append(WholeEpochs(progress))
+    trained = run.model.get_layer("embedding_model")
+    if trained is not run.embedder:
+        result.append(
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: run.embedder.set_weights(trained.get_weights())
+            )
+        )
+    if run.recall is not None:
+        if rows:
+            run.recall.resume_from(rows[-1])
+        result.append(run.recall)
+    if run.writes:
+        result += _writers(run, folder, best)
+    return [*result, saver], saver
+
+
+def _agreement(strategy: tf.distribute.Strategy) -> Callable[[bool], bool] | None:
+    """Whether any worker wants to stop; None with a single process."""
+    return (lambda flag: any_worker(flag, strategy)) if several_processes(strategy) else None
+
+
+def _writers(run: Run, folder: RunFolder, best: SaveBest | None) -> list[keras.callbacks.Callback]:
+    """The callbacks that write into the run folder, or to a service."""
+    result = []
+    if best is not None:
+        result.append(best)
+        if run.config.logging.pictures:
+            result.append(_pictures(run.recall, run.data.selection, folder))
+    result.append(AppendMetrics(folder.metrics))
+    result.append(_tensorboard(run.profile, folder))
+    if run.config.logging.wandb_project:
+        result.append(_wandb(run.config, folder))
+    return result
+
+
+def _best(
+    folder: RunFolder, embedder: keras.Model, rows: list[dict[str, float]], state: State | None
+) -> SaveBest:
+    highest = max((row["recall_at_1"] for row in rows), default=-1.0)
+    kept = folder.state / state.best if state and state.best else None
+    return SaveBest(folder.best_model, embedder, best=highest, states=folder.state, kept=kept)
+
+
+def _pictures(recall: RecallAtK, selection: Dataset, folder: RunFolder) -> NeighbourPictures:
+    # In a folder of their own: TensorBoard reads one file of a folder at a time, the last.
+    log = folder.tensorboard / "neighbours"
+    return NeighbourPictures(recall, selection.queries, selection.gallery, log)
+
+
+def _tensorboard(profile: tuple[int, int] | int, folder: RunFolder) -> keras.callbacks.Callback:
+    if profile:
+        logger.info(
+            "A trace of the executions %d to %d of each phase goes to %s; to see it: pip install "
+            "tensorboard-plugin-profile, then tensorboard --logdir %s",
+            *profile,
+            folder.tensorboard / "train" / "plugins" / "profile",
+            folder.tensorboard,
+        )
+    return keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False, profile_batch=profile)
+
+
+def _wandb(config: FitConfig, folder: RunFolder) -> keras.callbacks.Callback:
+    import wandb
+
+    # The folder's name alone is that of other runs, too, elsewhere.
+    kept = folder.path / "wandb_id.txt"
+    if not kept.exists():
+        files.save_whole(lambda partial: Path(partial).write_text(uuid.uuid4().hex), kept)
+    wandb.init(
+        project=config.logging.wandb_project,
+        id=kept.read_text(),
+        name=folder.path.name,
+        resume="allow",
+        config=dataclasses.asdict(config),
+    )
+    # wandb's own Keras callback asks the optimizer for one learning rate: ours has two.
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: wandb.log({"epoch": epoch + 1, **logs})
+    )

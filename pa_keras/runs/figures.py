@@ -1,0 +1,123 @@
+"""The pictures of an evaluation: from its settings to what is drawn."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pa_keras import cli
+from pa_keras.config import EvaluateConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pa_keras.datasets import Dataset, Images
+    from pa_keras.evaluation.evaluate import Evaluation
+
+
+def expect_pictures(config: EvaluateConfig) -> None:
+    """Raises for what cannot be drawn or written, before any work is done for it."""
+    from pa_keras import plots
+
+    outputs = [config.picture, config.failures, config.map, config.projector]
+    for path in outputs:
+        cli.expect_new(path)
+    for path in outputs[:3]:
+        if path is not None:
+            plots.expect_picture(path)
+    outputs += [config.json, config.per_class]
+    given = [Path(path).absolute() for path in outputs if path is not None]
+    if len(set(given)) < len(given):
+        raise ValueError("Expected another file for each result; received one name twice.")
+    for name in ("num_queries", "columns", "map_images", "projector_images"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"Expected {name} of 1 or more; received {getattr(config, name)}.")
+
+
+def to_draw(
+    config: EvaluateConfig, settings: dict[str, Any], dataset: "Dataset"
+) -> tuple["np.ndarray", "Images | None"]:
+    """The queries to draw, and the training images on the map if there is one."""
+    from pa_keras import plots
+    from pa_keras.evaluation.projector import expect_sprite
+    from pa_keras.pipelines import check_images
+    from pa_keras.runs.load import on_bad_image_of, trained_classes
+
+    chosen = plots.find_queries(dataset.queries, config.queries)
+    if config.projector:
+        expect_sprite(min(config.projector_images, len(dataset.queries)))
+    if not config.map:
+        return chosen, None
+    train = trained_classes({} if config.data.dataset else settings, dataset.train)
+    train = train.take(_sample(len(train), config.map_images, config.seed))
+    # The training images were not checked with the others.
+    on_bad_image = on_bad_image_of(settings, config.source.on_bad_image)
+    train = train.take(check_images(train.paths, on_bad_image).good)
+    number = len(train) + min(len(dataset.queries), config.map_images)
+    plots.expect_map(number, config.map_method, config.map_neighbours)
+    return chosen, train
+
+
+def draw(
+    config: EvaluateConfig, dataset: "Dataset", found: "Evaluation", chosen: "np.ndarray"
+) -> None:
+    """What needs no more than the evaluation."""
+    from pa_keras import plots
+    from pa_keras.evaluation.projector import write_projector
+    from pa_keras.retrieval import matches
+
+    queries, gallery = dataset.queries, dataset.gallery
+    if config.picture:
+        plots.retrieved(
+            queries, gallery, found.indices, Path(config.picture),
+            config.num_queries, config.columns, config.seed, chosen,
+        )  # fmt: skip
+    if config.failures:
+        plots.failures(
+            queries, gallery, found.indices, found.query_embeddings, _of_gallery(found, gallery),
+            Path(config.failures), config.num_queries, config.columns,
+        )  # fmt: skip
+    if config.projector:
+        sample = _sample(len(queries), config.projector_images, config.seed)
+        labels = (gallery or queries).labels
+        right = matches(found.indices[:, :1], queries.labels, labels)[:, 0]
+        write_projector(
+            Path(config.projector),
+            queries.take(sample),
+            found.query_embeddings[sample],
+            right[sample],
+        )
+
+
+def draw_map(
+    config: EvaluateConfig,
+    dataset: "Dataset",
+    found: "Evaluation",
+    trained: "Images",
+    vectors: "np.ndarray",
+) -> None:
+    from pa_keras import plots
+
+    sample = _sample(len(dataset.queries), config.map_images, config.seed)
+    plots.embedding_map(
+        {
+            f"{dataset.name}, training classes": (trained, vectors),
+            f"{dataset.name}, test classes": (
+                dataset.queries.take(sample),
+                found.query_embeddings[sample],
+            ),
+        },
+        Path(config.map),
+        config.map_method,
+        config.map_neighbours,
+        config.seed,
+    )
+
+
+def _sample(number: int, most: int, seed: int) -> "np.ndarray":
+    """All of a number of places, or a random sample of them, in their order."""
+    import numpy as np
+
+    return np.sort(np.random.default_rng([seed]).permutation(number)[:most])
+
+
+def _of_gallery(found: "Evaluation", gallery: "Images | None") -> "np.ndarray | None":
+    return None if gallery is None else found.gallery_embeddings

@@ -1,0 +1,100 @@
+"""The fingerprint of a run's images: whether they are those that it was begun with."""
+
+import csv
+import hashlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pa_keras.datasets import Images
+from pa_keras.files import save_whole
+
+_NAMED = 3  # files in a message
+
+
+def fingerprint(parts: Mapping[str, Images | None]) -> dict[tuple[str, str], tuple[str, str]]:
+    """What each image file is for, its class, and a checksum of its bytes.
+
+    A time of change is not in it, which a copy changes, nor the folder, which may have moved.
+
+    Args:
+        parts: images by their purpose, such as "train"; None: there are none.
+
+    Returns:
+        From (part, path below the folder of all) to (class, checksum), in the order of the images.
+
+    Raises:
+        OSError: a file that cannot be read.
+
+    Example:
+        >>> fingerprint({"train": dataset.train})[("train", "a/1.jpg")]  # doctest: +SKIP
+        ('a', '5f1c09e85ab4')
+    """
+    given = {part: images for part, images in parts.items() if images is not None}
+    folders = {os.path.dirname(path) for images in given.values() for path in images.paths}
+    root = os.path.commonpath(folders) if folders else ""
+    found = {}
+    with ThreadPoolExecutor() as pool:
+        for part, images in given.items():
+            checksums = pool.map(_checksum, images.paths)
+            for path, label, checksum in zip(images.paths, images.labels, checksums, strict=True):
+                name = os.path.relpath(path, root)
+                found[part, name] = (str(images.class_names[label]), checksum)
+    return found
+
+
+def write_fingerprint(path: Path, found: Mapping[tuple[str, str], tuple[str, str]]) -> None:
+    """Writes a fingerprint as CSV."""
+
+    def write(partial: str) -> None:
+        with Path(partial).open("w", newline="") as file:
+            rows = ((*key, *value) for key, value in found.items())
+            csv.writer(file).writerows([("part", "path", "class", "checksum"), *rows])
+
+    save_whole(write, path)
+
+
+def read_fingerprint(path: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    """What `write_fingerprint` wrote."""
+    with path.open(newline="") as file:
+        return {(row[0], row[1]): (row[2], row[3]) for row in list(csv.reader(file))[1:]}
+
+
+def expect_same(path: Path, found: Mapping[tuple[str, str], tuple[str, str]]) -> None:
+    """Compares a fingerprint with the one that was written as the run began.
+
+    Args:
+        path: of `write_fingerprint`.
+        found: of `fingerprint`, of the images as they are now.
+
+    Raises:
+        ValueError: images were added or removed, or have other bytes or another class.
+    """
+    before = read_fingerprint(path)
+    both = [key for key in before if key in found]
+    changes = {
+        "added": [key for key in found if key not in before],
+        "removed": [key for key in before if key not in found],
+        "with other contents": [key for key in both if before[key][1] != found[key][1]],
+        "of another class": [key for key in both if before[key][0] != found[key][0]],
+    }
+    if any(changes.values()) or list(before) != list(found):
+        said = [_said(what, keys) for what, keys in changes.items() if keys]
+        raise ValueError(
+            "Expected the images that the run was begun with; received "
+            f"{'; '.join(said) or 'them in another order'}. Put them back as they were, or start a "
+            f"new run. To go on with what is there now, which is then another run than the one "
+            f"that was begun, delete {path}."
+        )
+
+
+def _said(what: str, keys: list[tuple[str, str]]) -> str:
+    names = ", ".join(name for _, name in keys[:_NAMED]) + ", ..." * (len(keys) > _NAMED)
+    return f"{len(keys)} {what} ({names})"
+
+
+def _checksum(path: str) -> str:
+    # 48 bits: by chance, one of 100,000 changed files is missed in one of 3 billion cases.
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

@@ -1,0 +1,47 @@
+"""The end of a run: the kept model is measured on the test classes, from disk, and drawn."""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+
+from pa_keras import plots
+from pa_keras.evaluation.evaluate import evaluate
+from pa_keras.files import save_whole
+from pa_keras.runs.build import Run
+from pa_keras.runs.folder import RunFolder
+
+
+def finish(run: Run, folder: RunFolder) -> None:
+    """Saves the last model if none was selected; evaluates the kept one from disk; draws."""
+    config, dataset = run.config, run.data.dataset
+    rows = folder.read_metrics()
+    epoch = len(rows)
+    if config.training.selection == "last":
+        run.embedder.set_weights(run.model.get_layer("embedding_model").get_weights())
+        save_whole(run.embedder.save, folder.best_model)
+    else:
+        epoch = int(max(rows, key=lambda row: row["recall_at_1"])["epoch"])
+    found = evaluate(
+        keras.saving.load_model(folder.best_model, compile=False),
+        dataset.queries,
+        dataset.gallery,
+        crop_fraction=config.data.crop_fraction,
+        batch_size=config.evaluation.batch_size,
+        ks=config.evaluation.ks,
+        method=config.evaluation.search,
+    )
+    seconds = sum(row["seconds"] for row in rows)
+    result = {"epoch": epoch, "training_seconds": seconds, **found.as_json()}
+    plots.curves(rows, folder.path / "curves.png")
+    plots.retrieved(dataset.queries, dataset.gallery, found.indices, folder.path / "neighbours.png")
+    # Last, and at once: a run with a result is whole.
+    text = json.dumps(result, indent=2) + "\n"
+    save_whole(lambda path: Path(path).write_text(text), folder.result)
+    recalls = ", ".join(f"Recall@{k} {100 * found.metrics[f'recall_at_{k}']:.1f}"
+                        for k in config.evaluation.ks)  # fmt: skip
+    sys.stdout.write(
+        f"{folder.best_model}: epoch {epoch}, {recalls} on {found.num_classes} unseen classes. "
+        f"Next: python -m pa_keras.evaluate --run {folder.path}\n"
+    )

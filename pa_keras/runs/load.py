@@ -1,0 +1,159 @@
+"""Finding a trained embedding model, the settings it was trained with, and its data."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import yaml
+
+from pa_keras.datasets import Dataset, Images, hold_out_classes
+from pa_keras.models import expect_embedding_model
+from pa_keras.runs.data import load_checked
+from pa_keras.runs.folder import RunFolder, existing_run_folder
+
+
+def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[str, Any]]:
+    """The embedding model of a run folder or of a `.keras` file.
+
+    Args:
+        run: folder of a run, of which the best model is loaded.
+        model: or a file; one of the two is given.
+
+    Returns:
+        The model, and the settings of its run as they stand in config.yaml, empty for a file.
+
+    Raises:
+        ValueError: neither or both are given; the file is damaged or of another kind; the model
+            does not give (batch, D) of images.
+        FileNotFoundError: there is no such run, it has no best model yet, or no such file.
+
+    Example:
+        >>> model, settings = load_trained(run="runs/glyphs-1", model=None)  # doctest: +SKIP
+    """
+    if (run is None) == (model is None):
+        raise ValueError(
+            f"Expected either a run or a model; received run={run!r} and model={model!r}. Give "
+            "--run DIR, or --model FILE.keras."
+        )
+    settings = {} if run is None else _settings(existing_run_folder(run).config)
+    path = model_path(run, model)
+    if run is not None and not path.is_file():
+        raise FileNotFoundError(
+            f"Expected a trained model in {path}; there is none. A run has one after its first "
+            "evaluated epoch: let it train on with --resume."
+        )
+    loaded = _loaded(path)
+    expect_embedding_model(loaded)
+    return loaded, settings
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        settings = " ".join(str(error).split())
+    if not isinstance(settings, dict):
+        raise ValueError(
+            f"Expected the settings of a run in {path}; received {settings or 'an empty file'}. If "
+            "you have its model, give that alone: --model FILE.keras --dataset NAME."
+        )
+    return settings
+
+
+def _loaded(path: Path) -> keras.Model:
+    if path.is_dir():
+        is_run = RunFolder(path).config.exists()
+        advice = f"Give that run: --run {path}" if is_run else "Give the .keras file itself"
+        raise FileNotFoundError(
+            f"Expected --model to be a .keras file; {path} is a folder. {advice}."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected --model to be a .keras file; there is no file {path}. Check its path, or "
+            "give the folder of a run: --run DIR."
+        )
+    try:
+        if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+            raise ValueError("it is no zip archive, as .keras files are")
+        return keras.saving.load_model(path, compile=False)
+    # What Keras raises depends on where it stumbles: at the archive, its files, or a class.
+    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
+        reason = " ".join(str(error).split()).rpartition("Exception encountered: ")[2]
+        raise ValueError(
+            f"Expected a model that Keras {keras.__version__} can load; {path}, of "
+            f"{path.stat().st_size:,} bytes, is not: {reason:.300}. The file may be damaged, of "
+            "another kind, or have layers of classes that are not imported here."
+        ) from error
+
+
+def model_path(run: str | None, model: str | None) -> Path:
+    """The file that `load_trained` opens: the best model of the run, or the model's own."""
+    return Path(model or "") if run is None else existing_run_folder(run).best_model
+
+
+def load_data(
+    settings: dict[str, Any],
+    *,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    on_bad_image: str | None = None,
+    test_fraction: float | None = None,
+    crop_to_boxes: bool | None = None,
+    test_only: bool = True,
+) -> Dataset:
+    """The data set that a model was trained for, or another, without images that do not decode.
+
+    Args:
+        settings: of the run, as of `load_trained`; of them counts what is not given here. With
+            another `dataset` none of them counts.
+        dataset: as of `load_checked`, as are the others. None: that of the run.
+        data_dir: where its files are.
+        on_bad_image: "error" or "skip".
+        test_fraction: share of the classes for the test.
+        crop_to_boxes: whether to crop Cars-196 to its boxes.
+        test_only: whether the training images may stay unchecked.
+
+    Raises:
+        ValueError: neither a run nor a dataset is given; or what `load_checked` raises.
+        FileNotFoundError: files that are not there.
+    """
+    if not (dataset or settings):
+        raise ValueError("Expected a dataset to measure the model on; add --dataset NAME.")
+    of_run = {} if dataset else {**settings, **settings.get("data", {})}
+    loaded, _ = load_checked(
+        _first_given(dataset, of_run.get("dataset")),
+        _first_given(data_dir, of_run.get("data_dir")),
+        on_bad_image=_first_given(on_bad_image, of_run.get("on_bad_image"), "error"),
+        test_fraction=_first_given(test_fraction, of_run.get("test_fraction"), 0.5),
+        crop_to_boxes=_first_given(crop_to_boxes, of_run.get("crop_to_boxes"), False),
+        test_only=test_only,
+    )
+    return loaded
+
+
+def trained_classes(settings: dict[str, Any], train: Images) -> Images:
+    """Of a data set's training images those of classes that the run was trained on.
+
+    Args:
+        settings: of the run, as of `load_trained`; empty if it was not trained on this set.
+        train: the images.
+    """
+    training = settings.get("training", {})
+    if training.get("selection") != "held_out":
+        return train
+    return hold_out_classes(train, training["held_out_fraction"], seed=settings["seed"])[0]
+
+
+def crop_fraction_of(settings: dict[str, Any], given: float | None) -> float:
+    """The given crop fraction, else that of the run's settings, else 0.875."""
+    return float(_first_given(given, settings.get("data", {}).get("crop_fraction"), 0.875))
+
+
+def on_bad_image_of(settings: dict[str, Any], given: str | None) -> str:
+    """As given, "error" or "skip", else as the run did, else "error"."""
+    return _first_given(given, settings.get("data", {}).get("on_bad_image"), "error")
+
+
+def _first_given(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)

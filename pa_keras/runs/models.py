@@ -1,0 +1,43 @@
+"""The models of a run, from its settings."""
+
+import keras
+import tensorflow as tf
+
+from pa_keras.config import FitConfig
+from pa_keras.models import embedding_model
+from pa_keras.runs.batches import both, training_size
+from pa_keras.runs.loss import make_training_model
+from pa_keras.training.distribution import share_batch_statistics
+from pa_keras.training.training_model import TrainingModel
+
+
+def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras.Model]:
+    """The model to train, and the embedding model at the size of the evaluation.
+
+    Where both sizes are the same, the second is a part of the first. Both are for the strategy in
+    scope.
+    """
+    keras.utils.set_random_seed(config.seed)
+    if config.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.config.set_dtype_policy(config.training.precision)
+    settings = config.model
+    evaluation_size = both(config.data.image_size)
+    size = training_size(config)
+
+    def embedder(size: tuple[int, int], weights: str | None) -> keras.Model:
+        return embedding_model(
+            settings.backbone, settings.embedding_size, size, weights, settings.batch_norm
+        )
+
+    trained = embedder(size, settings.weights)
+    model = make_training_model(config, trained, num_classes)
+    share_batch_statistics(model)
+    chunks = config.training.batch_chunks
+    model = TrainingModel(model.input, model.output, name=model.name, chunks=chunks)
+    if size == evaluation_size:
+        return model, trained
+    # Built from the same weights: some networks scale pixels otherwise without them.
+    evaluated = embedder(evaluation_size, settings.weights)
+    evaluated.set_weights(trained.get_weights())
+    return model, evaluated

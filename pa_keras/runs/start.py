@@ -1,0 +1,58 @@
+"""A new run: its folder, with the settings and what else tells later what it was."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pa_keras import cli
+from pa_keras.config import FitConfig
+from pa_keras.files import save_whole
+from pa_keras.runs.build import Run
+from pa_keras.runs.fingerprint import fingerprint, write_fingerprint
+from pa_keras.runs.folder import RunFolder, new_run_folder
+
+
+def expect_shared_folder(config: FitConfig) -> None:
+    """Raises a ValueError if several workers would each make a folder of their own."""
+    if config.training.strategy == "multi_worker" and config.run_dir is None:
+        raise ValueError(
+            "Expected --run-dir for training.strategy=multi_worker; received none. Give a new "
+            "folder on a disk that every worker sees: to resume they read the state there."
+        )
+
+
+@contextmanager
+def start(run: Run) -> Iterator[RunFolder]:
+    """Makes the folder of a new run, and holds its lock.
+
+    Workers other than the chief get the path of the folder and write nothing.
+
+    Raises:
+        FileExistsError: The folder has something in it.
+        OSError: It cannot be written to, or the disk has no room.
+    """
+    if not run.writes:
+        yield RunFolder(Path(run.config.run_dir or ""))
+        return
+    images = fingerprint(run.data.parts())
+    # Three states of weights and two moments each, as a new one is written beside two, and four
+    # best models.
+    room = 52 * run.model.count_params()
+    folder = new_run_folder(run.config.run_dir, run.config.dataset, room)
+    with folder.locked():
+        _describe(run, folder, images)
+        yield folder
+
+
+def _describe(run: Run, folder: RunFolder, images: dict[tuple[str, str], tuple[str, str]]) -> None:
+    """Writes what the run is; with the last of these files the folder is that of a run."""
+    write_fingerprint(folder.images, images)
+    folder.write_versions()
+    (folder.path / "skipped_images.txt").write_text(
+        "".join(f"{path}: {reason}\n" for path, reason in run.data.skipped.items()),
+        errors="backslashreplace",  # a path may hold bytes that are not valid UTF-8
+    )
+    # Without its folder, so that --config with this file makes another run.
+    text = cli.as_yaml(dataclasses.replace(run.config, run_dir=None))
+    save_whole(lambda path: Path(path).write_text(text), folder.config)

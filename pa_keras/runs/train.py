@@ -1,0 +1,88 @@
+"""The training of a run, on its devices and with its callbacks, until it ends or is stopped."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import tensorflow as tf
+
+from pa_keras import cli
+from pa_keras.pipelines import fill_cache
+from pa_keras.runs.build import Run
+from pa_keras.runs.callbacks import make_callbacks
+from pa_keras.runs.data import unreadable_images
+from pa_keras.runs.finish import finish
+from pa_keras.runs.folder import RunFolder
+from pa_keras.training import distribution, phases
+from pa_keras.training.callbacks.preemption import Stopped, StopRequests
+from pa_keras.training.checkpoint import State
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def stoppable(max_hours: float | None, started: float) -> Iterator[StopRequests]:
+    """Listens to signals and to the clock; before the first step, a stop has nothing to save.
+
+    Args:
+        max_hours: Hours after which the run saves and stops. None: never.
+        started: When they begin, by `time.monotonic`.
+
+    Raises:
+        SystemExit: with the code of the stop.
+    """
+    try:
+        with StopRequests(max_hours, started) as requests:
+            yield requests
+    except Stopped as stop:
+        logger.info("%s Nothing was trained in this process, and nothing is lost.", stop)
+        sys.exit(stop.code)
+
+
+def train(run: Run, folder: RunFolder, requests: StopRequests, state: State | None = None) -> None:
+    """Trains from a checkpoint on, and finishes the run.
+
+    Args:
+        run: The parts of the run.
+        folder: Its folder; only the chief writes into it.
+        requests: Requests to stop.
+        state: The newest checkpoint. Default None: training starts at the first step.
+
+    Raises:
+        SystemExit: The run was stopped; what was trained is saved.
+        ValueError: An image cannot be read any more; what was trained before is saved.
+        ConnectionError: Another worker went away.
+    """
+    if run.writes:
+        cli.log_to(folder.path / "fit.log")
+    dataset = run.data.dataset
+    logger.info("%s: %s, test %s.", dataset.name, dataset.train, dataset.queries)
+    callbacks, saver = make_callbacks(run, folder, requests, state)
+    verbose = (1 if sys.stdout.isatty() else 2) if run.writes else 0
+    go_on = f"Go on with: python -m pa_keras.fit --run-dir {folder.path} --resume"
+    try:
+        cache = fill_cache(dataset.train.paths, run.config.data.cache)  # once, for both phases
+        with distribution.naming_lost_workers(run.strategy):
+            phases.train(
+                run.model,
+                lambda epoch, step: run.batches(cache, epoch, step),
+                run.setup,
+                callbacks,
+                saver,
+                verbose,
+            )
+        requests.interruptible = True
+        requests.raise_if_wanted()
+        if run.writes:
+            finish(run, folder)
+        with distribution.naming_lost_workers(run.strategy):
+            distribution.any_worker(False, run.strategy)  # the others end with the chief
+    except Stopped as stop:
+        logger.info("%s %s %s", stop, saver.where(), go_on)
+        sys.exit(stop.code)
+    except tf.errors.OpError as error:
+        lost = unreadable_images(error, run.data)
+        if lost is None:
+            raise
+        raise ValueError(f"{lost} {saver.where()} {go_on}") from error

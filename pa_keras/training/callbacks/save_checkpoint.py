@@ -1,0 +1,147 @@
+"""When a run saves its state: at the end of an epoch, after some minutes, and where it stops."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pa_keras.training.callbacks.preemption import StopRequests
+from pa_keras.training.callbacks.progress import Progress
+from pa_keras.training.callbacks.save_best import SaveBest
+from pa_keras.training.checkpoint import State, keep_only, write_state
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SavePolicy:
+    """When a state is saved within an epoch.
+
+    Args:
+        minutes: From one save to the next, > 0. Default 10.
+        share: Of the time, at most, for saving. Default 0.02.
+
+    Raises:
+        ValueError: `minutes` is not above 0.
+    """
+
+    minutes: float = 10.0
+    share: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0:
+            raise ValueError(f"Expected save_minutes above 0; received {self.minutes}.")
+
+
+class SaveState(keras.callbacks.Callback):
+    """Saves the state at the end of each epoch and every so many minutes, and keeps the last two.
+
+    A save is left out if all of them would then have taken more than `policy.share` of the time;
+    the one at the end of `fit` and that of a stop are always made. It is the last callback, so that
+    a finished epoch is one that every other callback has recorded.
+
+    Args:
+        folder: of the states.
+        progress: stands first in `fit`.
+        requests: they wait while a state is written.
+        policy: when it saves within an epoch. Default: every 10 minutes, in 2 % of the time.
+        best: the callback that keeps the best model, whose file belongs to a state. Default None.
+        last: the state that an earlier part of the run ended with. Default None.
+        writes: whether this process is the one of the workers that writes. Default True.
+
+    Attributes:
+        last: State, the newest; None before the first.
+        spent: float, seconds of all saves so far.
+
+    Raises:
+        OSError: a state cannot be written, such as on a full disk; those before are kept.
+        FloatingPointError: a weight is NaN or infinite: such a state is not written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        progress: Progress,
+        requests: StopRequests,
+        policy: SavePolicy = SavePolicy(),
+        best: SaveBest | None = None,
+        last: State | None = None,
+        writes: bool = True,
+    ):
+        super().__init__()
+        self.folder = folder
+        self.progress = progress
+        self.requests = requests
+        self.policy = policy
+        self.best = best
+        self.last = last
+        self.writes = writes
+        self.spent = 0.0
+        self._kept = [] if last is None else [last]
+        self._latest = 0.0  # seconds of the last save
+        self._began: float | None = None
+        self._saved_at = 0.0
+
+    def where(self) -> str:
+        """A sentence about the last state."""
+        if self.last is None:
+            return "No state was saved yet."
+        return f"The state of {self.last} is kept in {self.folder / self.last.name}.npz."
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if self._began is None:
+            self._began = self._saved_at = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        due = time.monotonic() - self._saved_at >= 60 * self.policy.minutes
+        # After the last step the evaluation follows, and the save of the whole epoch.
+        if due and not self.progress.epoch_is_trained and self._can_afford_it():
+            self.save()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        with self.requests.held():
+            self.progress.finish_epoch()
+            if epoch + 1 == self.params["epochs"] or self._can_afford_it():
+                self.save()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        logger.debug("Saving took %.2f s of %.1f s.", self.spent, time.monotonic() - self._began)
+
+    def save(self) -> None:
+        """Saves the state of now, unless it is the last one already, or nothing was trained."""
+        at = self.progress.epoch, self.progress.step
+        if (
+            not self.writes
+            or at == (0, 0)
+            or (self.last and at == (self.last.epoch, self.last.step))
+        ):
+            return
+        started = time.monotonic()
+        values = [*self.model.weights, *self.model.optimizer.variables]
+        if not all(np.isfinite(value.numpy()).all() for value in values):
+            raise diverged("Weights became NaN or infinite", self.progress, self)
+        with self.requests.held():
+            best = None if self.best is None else self.best.kept
+            self.last = write_state(self.model, self.folder, *at, self.progress.seconds, best)
+            self._kept = [*self._kept, self.last][-2:]
+            keep_only(self.folder, self._kept)
+        self._saved_at = time.monotonic()
+        self._latest = self._saved_at - started
+        self.spent += self._latest
+        logger.debug("Saved %s in %.2f s.", self.last, self._latest)
+
+    def _can_afford_it(self) -> bool:
+        return self.spent + self._latest <= self.policy.share * (time.monotonic() - self._began)
+
+
+def diverged(what: str, progress: Progress, saver: SaveState | None) -> FloatingPointError:
+    """The error of a loss or of weights that are not finite any more."""
+    kept = "" if saver is None else f" {saver.where()}"
+    return FloatingPointError(
+        f"{what} in step {progress.step} of epoch {progress.epoch + 1}; training stopped, and "
+        f"nothing was saved since.{kept} --resume would come to the same step: start a new run "
+        "with a lower optimizer.learning_rate, or clip gradients by optimizer.clip_value."
+    )

@@ -1,0 +1,155 @@
+"""The one model with a step of its own."""
+
+import keras
+import tensorflow as tf
+
+from pa_keras.compat import log_fallback
+from pa_keras.models.batch_norm_folding import folded
+from pa_keras.training.distribution import several_processes
+from pa_keras.training.gradient_cache import (
+    backward,
+    batch_statistics,
+    copies,
+    expect_chunks,
+    forward,
+    put_back,
+    random_states,
+)
+
+
+class TrainingModel(keras.Model):
+    """A functional model that `fit` trains sooner, on several workers too, and in parts of a batch.
+
+    Without chunks it is called with batch norms at rest `folded` into the convolutions before them.
+
+    Keras' own `fit` fails under `MultiWorkerMirroredStrategy` in two places (keras issue 20585).
+    With `chunks` the parts of a batch come one after another.
+
+    The gradient is that of the whole batch, as the loss is: with x_i the embeddings of chunk i and
+    L(x_1 .. x_n, p) the loss of all of them, p the proxies,
+
+        dL/dw = sum over i of dL/dx_i dx_i/dw
+
+    The embedding model runs twice: by itself, for all x_i and dL/dx_i, and again for dx_i/dw, of
+    one chunk at a time. In memory are the activations of a chunk in place of those of the batch.
+    Chunk i is the images i, i + n, i + 2n and so on: those of a class lie next to each other in a
+    balanced batch, and come into different chunks.
+
+    Dropout and stochastic depth draw the same numbers both times, other ones for each chunk. Batch
+    norm that trains normalises by its chunk, which is another network than that of the whole batch;
+    its statistics move once a step, towards the mean of those of the chunks.
+
+    Args:
+        inputs, outputs, name: `input` and `output` of a functional model, whose layers this one
+            shares; one of them is "embedding_model", and those after it, such as `Proxies`, follow
+            one another.
+        chunks: n, parts that each batch is cut into; 1: the step of Keras. Default 1.
+
+    Raises:
+        ValueError: chunks below 1; in training, a batch that n does not divide.
+
+    Example:
+        >>> from pa_keras.models import embedding_model, with_proxies
+        >>> model = with_proxies(embedding_model("conv4", 64, (32, 32), weights=None), 98)
+        >>> TrainingModel(model.input, model.output, chunks=4).output_shape
+        (None, 98)
+
+    Source: Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup,
+    RepL4NLP 2021, section 3.2.
+    """
+
+    def __init__(self, inputs, outputs, name: str | None = None, chunks: int = 1):
+        super().__init__(inputs, outputs, name=name)
+        expect_chunks(chunks)
+        self.chunks = chunks
+        # Of a stock model: this one's call is that function.
+        self._network = folded(keras.Model(inputs, outputs))
+
+    def call(self, inputs, training=None, mask=None):
+        if self.chunks > 1:  # which are there for memory: a folded network copies its kernels
+            return super().call(inputs, training, mask)
+        return self._network(inputs, training)
+
+    def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+        """One step of `fit`, and its logs."""
+        return self._reducible(self._step(data))
+
+    def test_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+        """One step of `evaluate`, and its logs."""
+        return self._reducible(super().test_step(data))
+
+    def _reducible(self, logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The logs, which Keras averages over their first axis where there are several workers."""
+        if not several_processes(self.distribute_strategy):
+            return logs
+        return {name: keras.ops.reshape(value, (1,)) for name, value in logs.items()}
+
+    def _step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+        embedder = self.get_layer("embedding_model") if self.chunks > 1 else None
+        if embedder is None or not embedder.trainable_weights:
+            return super().train_step(data)
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        expect_chunks(self.chunks, images.shape[0])
+        seeds, statistics = random_states(embedder), batch_statistics(embedder)
+        at_start = copies(seeds), copies(statistics)
+        embeddings = forward(embedder, images, self.chunks)
+        outputs, of_embeddings, gradients = self._from_loss(embeddings, labels, weights)
+        put_back(seeds, at_start[0])
+        of_embedder = backward(embedder, images, of_embeddings, self.chunks, at_start[1])
+        self._update(gradients, embedder.trainable_weights, of_embedder)
+        return self.compute_metrics(images, labels, outputs, sample_weight=weights)
+
+    def _from_loss(
+        self, embeddings: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor | None]]:
+        """What follows the embeddings, and the gradients of embeddings and weights before them."""
+        with tf.GradientTape() as tape:
+            tape.watch(embeddings)
+            outputs = embeddings
+            for layer in self._head():
+                outputs = layer(outputs)
+            loss = self.compute_loss(None, labels, outputs, weights, training=True)
+            # Keras divides the loss by the replicas, since their gradients are added up.
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            tracker = next(metric for metric in self.metrics if metric.name == "loss")
+            tracker.update_state(loss * replicas, tf.shape(embeddings)[0])
+            loss = self.optimizer.scale_loss(loss)
+        # Of all weights: those of the embedding model may have regularizers, counted here once.
+        gradients = tape.gradient(loss, [embeddings, *self.trainable_weights])
+        return outputs, gradients[0], gradients[1:]
+
+    def _head(self) -> list[keras.layers.Layer]:
+        names = [layer.name for layer in self.layers]
+        return self.layers[names.index("embedding_model") + 1 :]
+
+    def _update(
+        self,
+        gradients: list[tf.Tensor | None],
+        weights: list[keras.Variable],
+        of_weights: list[tf.Tensor],
+    ) -> None:
+        """Adds to the gradients those of some of the weights, and applies all of them."""
+        added = {id(weight): gradient for weight, gradient in zip(weights, of_weights, strict=True)}
+        for place, weight in enumerate(self.trainable_weights):
+            own, more = gradients[place], added.get(id(weight))
+            gradients[place] = more if own is None else own if more is None else own + more
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras would reduce the first batch over the replicas, with all its labels. Without a
+        # strategy it builds nothing, and needs no batch.
+        stock = getattr(super(), "_maybe_symbolic_build", None)
+        strategy = getattr(self, "_distribute_strategy", None)
+        if stock is None:
+            log_fallback(
+                "keras.Model._maybe_symbolic_build",
+                "Models are built in their first step: training on several workers may fail.",
+            )
+            return
+        if iterator is not None and strategy is not None:
+            for _, _, batches in iterator:
+                data_batch = keras.tree.map_structure(
+                    lambda values: strategy.experimental_local_results(values)[0], next(batches)
+                )
+                break
+        stock(data_batch=data_batch)

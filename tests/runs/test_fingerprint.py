@@ -1,0 +1,72 @@
+"""Fingerprints: what changed between two runs is named, and what did not is passed."""
+
+import shutil
+
+import pytest
+
+from pa_keras import datasets
+from pa_keras.runs.fingerprint import expect_same, fingerprint, write_fingerprint
+
+
+@pytest.fixture
+def written(photos, tmp_path):
+    write_fingerprint(tmp_path / "images.csv", of(photos))
+    return tmp_path / "images.csv"
+
+
+def of(folder):
+    dataset = datasets.load("folder", str(folder))
+    return fingerprint({"train": dataset.train, "queries": dataset.queries, "gallery": None})
+
+
+def test_the_same_images_elsewhere_and_newer(photos, written, tmp_path):
+    expect_same(written, of(photos))
+    shutil.copytree(photos, tmp_path / "moved", copy_function=shutil.copyfile)
+    expect_same(written, of(tmp_path / "moved"))
+
+
+def add(root):
+    shutil.copy(root / "class 0" / "1.png", root / "class 0" / "9.png")
+
+
+def remove(root):
+    for number in range(1, 6):
+        (root / "class 7" / f"{number}.png").unlink()
+
+
+def change_a_byte(root):
+    path = root / "class 3" / "2.png"
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+
+
+def move(root):
+    (root / "class 2" / "0.png").rename(root / "class 1" / "20.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (add, r"received 1 added \(class 0/9\.png\)\. Put"),
+        (remove, r"5 removed \(class 7/1\.png, class 7/2\.png, class 7/3\.png, \.\.\.\)"),
+        (change_a_byte, r"1 with other contents \(class 3/2\.png\)"),
+        (move, r"1 added \(class 1/20\.png\); 1 removed \(class 2/0\.png\)"),
+    ],
+)
+def test_what_changed_is_named(photos, written, change, said):
+    change(photos)
+    with pytest.raises(ValueError, match=f"{said}.*delete {written}"):
+        expect_same(written, of(photos))
+
+
+def test_another_class(photos, written):
+    found = of(photos)
+    found["train", "class 0/0.png"] = ("class 1", found["train", "class 0/0.png"][1])
+    with pytest.raises(ValueError, match=r"1 of another class \(class 0/0\.png\)"):
+        expect_same(written, found)
+
+
+def test_another_order(photos, written):
+    with pytest.raises(ValueError, match="another order"):
+        expect_same(written, dict(reversed(of(photos).items())))

@@ -1,0 +1,108 @@
+"""What is said of a model or a run that cannot be loaded."""
+
+import zipfile
+
+import keras
+import pytest
+
+from pa_keras import embed, evaluate, export, search
+from pa_keras.models import embedding_model
+from pa_keras.runs.load import load_trained
+
+
+class Own(keras.layers.Layer):
+    """A layer that no file of ours registers."""
+
+    def call(self, inputs):
+        return inputs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run that was stopped early, and files that are no models."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("dataset: folder")
+    (tmp_path / "empty.keras").touch()
+    (tmp_path / "text.h5").write_text("no")
+    with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
+        archive.writestr("a", "b")
+    images = keras.Input((8, 8, 3))
+    keras.Model(images, Own()(keras.layers.Flatten()(images))).save(tmp_path / "own.keras")
+    keras.Model(images, images).save(tmp_path / "images.keras")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        ("missing.keras", FileNotFoundError, r"--model .* no file .*missing.keras. Check its path"),
+        ("run", FileNotFoundError, "--model .* is a folder. Give that run: --run .*run"),
+        (".", FileNotFoundError, "is a folder. Give the .keras file itself"),
+        ("empty.keras", ValueError, "empty.keras, of 0 bytes, is not: it is no zip archive"),
+        ("other.keras", ValueError, "no item named 'config.json' .* may be damaged"),
+        ("text.h5", ValueError, "can load; .*text.h5, of 2 bytes, is not: "),
+        ("own.keras", ValueError, "is not: Could not locate class 'Own'"),
+        ("images.keras", ValueError, r"to embeddings \(batch, D\); received \(None, 8, 8, 3\)"),
+    ],
+)
+def test_a_file_that_is_no_model(folder, model, error, message):
+    keras.saving.get_custom_objects().clear()
+    with pytest.raises(error, match=message) as raised:
+        load_trained(None, str(folder / model))
+    assert "--resume" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (
+            "dataset: folder",
+            FileNotFoundError,
+            "best.keras; there is none.* train on with --resume",
+        ),
+        ("", ValueError, "settings of a run in .*config.yaml; received an empty file"),
+        ("[1]", ValueError, r"received \[1\]. If you have its model"),
+        ("a: [", ValueError, "received while parsing"),
+    ],
+)
+def test_a_run_without_a_model_or_with_damaged_settings(folder, settings, error, message):
+    (folder / "run" / "config.yaml").write_text(settings)
+    with pytest.raises(error, match=message):
+        load_trained(str(folder / "run"), None)
+
+
+def test_what_is_no_run(folder):
+    for name, message in [
+        ("nope", "'.*nope', which does not exist"),
+        ("empty.keras", "a file: give a model by --model"),
+        (".", "which is there but has none"),
+    ]:
+        with pytest.raises(FileNotFoundError, match=f"folder of a run, with its .* {message}"):
+            load_trained(str(folder / name), None)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (evaluate, ["--dataset=glyphs"]),
+        (embed, ["--images=.", "--out=new.npz"]),
+        (export, ["--out=exports", "--dataset=glyphs", "--name=a"]),
+        (search, ["build", "--gallery=.", "--index=index"]),
+    ],
+)
+def test_every_command_says_it_in_a_line(folder, monkeypatch, command, arguments):
+    monkeypatch.chdir(folder)
+    for given, message in [
+        ("--model=missing.keras", "there is no file missing.keras"),
+        ("--model=empty.keras", "of 0 bytes, is not"),
+        ("--run=nope", "'nope', which does not exist"),
+        ("--run=empty.keras", "a file: give a model by --model"),
+    ]:
+        with pytest.raises(SystemExit, match=f"^error: Expected .*{message}"):
+            command.main([*arguments, given])
+
+
+def test_a_model_of_a_file(tmp_path):
+    embedding_model("conv4", 8, (16, 16), weights=None).save(tmp_path / "model.keras")
+    model, settings = load_trained(None, str(tmp_path / "model.keras"))
+    assert model.output_shape == (None, 8) and settings == {}
