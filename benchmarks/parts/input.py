@@ -29,7 +29,7 @@ torchvision: an epoch of as many batches by `ImageFolder`'s loader, which decode
 `RandomResizedCrop`, `ToTensor`, two workers that stay alive. Both resizes are antialiased. The
 decoder alone: windows of the same distribution on all threads, whose pixels are thrown away.
 The antialiased resize is the limit: without it ours is 2.7 times as fast, and networks are worse
-([decisions](decisions.md), 69).
+([decisions](decisions.md#antialiased-resizing)).
 """
 
 
