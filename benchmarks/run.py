@@ -31,13 +31,13 @@ FILE = Path(__file__).parents[1] / "docs" / "performance.md"
 HEAD = """\
 # Speed
 
-Made by `python -m benchmarks.run all`, or a section at a time, after
+`python -m benchmarks.run all` makes this page, or a section at a time, after
 `bash benchmarks/peers/make.sh`; the parts on cars read `$PA_KERAS_DATA/cars196`
 ([`CARS_CROPS`](datasets.md#cars-196)). The sides of a row take turns in the same minutes on the
-same threads; times are medians, a ratio is the median of the turns' ratios, and the spread holds
-the middle half of them. "x its time" is our time to the peer's, "x as fast" the peer's to ours;
-the bars are ratios, too. The machine's speed changes from minute to minute: the ratios are what
-counts.
+same threads. Times are medians, a ratio is the median of the turns' ratios, and the spread contains
+the middle half of them. "x its time" is our time divided by the peer's, "x as fast" the peer's
+divided by ours; the bars are ratios too. The machine's speed changes from minute to minute, so only
+the ratios count.
 """
 COLUMNS = ("what", "ours", "peer", "ratio", "spread", "bar", "met")
 

@@ -17,9 +17,9 @@ TURNS = 5  # at most: each takes minutes
 
 INCLUDES = f"""\
 All test images of Cars-196 (160 px, JPEG) at {SIZE[0]} px, EfficientNet-Lite0 with random
-weights, batches of {BATCH}. Evaluation: decoding, embedding, exact search and Recall@K, as
-`RecallAtK` does it after an epoch; from kept pixels: without decoding, as
-`evaluation.cache_gigabytes` allows. The forward pass: the same batches, in memory, embedded.
+weights, batches of {BATCH}. Evaluation is decoding, embedding, exact search and Recall@K, as
+`RecallAtK` does after an epoch; with kept pixels it does not decode, as
+`evaluation.cache_gigabytes` allows. The forward pass embeds the same batches from memory.
 """
 
 

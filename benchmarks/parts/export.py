@@ -5,8 +5,8 @@ from benchmarks.rows import Part, faster, here, in_turns, no_slower
 
 INCLUDES = f"""\
 EfficientNet-Lite0 at {SIZE[0]} px with random weights, {BATCH} photographs of 500 x 400. The parts
-of `serving_default`: decoding and preprocessing by themselves, then `pixels_float32`. The server's
-own work is not included. Search in an exported million: `python -m benchmarks.export`.
+of `serving_default` are separate decoding and preprocessing, then `pixels_float32`. The server's
+own work is not included. `python -m benchmarks.export` measures search in an exported million.
 """
 
 

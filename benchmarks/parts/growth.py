@@ -20,11 +20,11 @@ QUERIES, PER_CLUSTER = 1_000, 50
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "growth.png"
 
 INCLUDES = f"""\
-The loss step as above, at embedding size {SIZE}; its memory at 16, as above. Search: {QUERIES:,}
-queries, the 10 nearest, {SIZE} numbers, clusters of {PER_CLUSTER}; ScaNN without building and
-tuning, which the table names beside it, and brute force below 20,000 vectors. Memory of a search:
-what it adds to the process at its peak, ScaNN's with building; less than 1 MiB is drawn as 1. The
-exponent b, of cost = a n^b, is fitted to sizes of 10,000 and more.
+The loss step is as above, at embedding size {SIZE}; its memory is at 16, as above. Search has
+{QUERIES:,} queries, the 10 nearest, {SIZE} numbers, clusters of {PER_CLUSTER}; ScaNN without
+building and tuning, which has its own row, and brute force below 20,000 vectors. The memory of a
+search is what it adds to the process at its peak, for ScaNN with building; less than 1 MiB is
+drawn as 1. The exponent b of cost = a n^b is fitted to sizes of 10,000 and more.
 """
 
 

@@ -21,15 +21,15 @@ LOADER = "torchvision's DataLoader"
 WHAT = f"JPEG of {PHOTOGRAPH[0]} x {PHOTOGRAPH[1]} to batches of {CROP} px"
 
 INCLUDES = f"""\
-Seconds for {BATCHES} batches of {BATCH}, after the first {FIRST} of an iterator: reading, decoding,
-a random resized crop (8 to 100 % of the area), a flip, and the batch. The photographs are those of
-Cars-196, enlarged to {PHOTOGRAPH[0]} x {PHOTOGRAPH[1]} and saved as JPEG of quality 90: with less
-detail than a camera's they decode faster, for both sides. Ours decodes the window alone.
-torchvision: an epoch of as many batches by `ImageFolder`'s loader, which decodes the whole file,
-`RandomResizedCrop`, `ToTensor`, two workers that stay alive. Both resizes are antialiased. The
-decoder alone: windows of the same distribution on all threads, whose pixels are thrown away.
-The antialiased resize is the limit: without it ours is 2.7 times as fast, and networks are worse
-([decisions](decisions.md), 69).
+Seconds for {BATCHES} batches of {BATCH}, after the first {FIRST} of an iterator: reading,
+decoding, a random resized crop (8 to 100 % of the area), a flip, and the batch. The photographs
+are those of Cars-196, enlarged to {PHOTOGRAPH[0]} x {PHOTOGRAPH[1]} and saved as JPEG of quality
+90: with less detail than photographs of a camera they decode faster, for both sides. Ours decodes
+only the crop. torchvision's side is an epoch of as many batches by `ImageFolder`'s loader, which
+decodes the complete file, with `RandomResizedCrop`, `ToTensor` and two persistent workers. Both
+resizes are antialiased. The decoder alone decodes crops of the same distribution on all threads
+and discards their pixels. The antialiased resize is the limit: without it ours is 2.7 times as
+fast, and networks are worse ([decisions](decisions.md#antialiased-resizing)).
 """
 
 

@@ -18,12 +18,13 @@ AT_LEAST = {98: 5.0, 11_318: 4.0}
 PEERS = {"pytorch_metric_learning": "PyTorch Metric Learning", "plain": "plain torch"}
 
 INCLUDES = """\
-Each side: {batch} embeddings of {size} numbers and the proxies in memory, float32; value and both
-gradients; no optimizer. Ours: `Proxies` and `ProxyAnchorLoss` in one `tf.function`, without XLA.
-The bare products: X P', dS P and dS' X alone, also in one. PyTorch Metric Learning: its
-`ProxyAnchorLoss` and `backward`; plain torch: the authors' formulas with `one_hot` for their
-`label_binarize`. All on the same threads. Memory: what a step at embedding size 16 adds to the
-process at its peak, against C up to 1,000,000, in arrays of B x C float32.
+Each side has {batch} embeddings of {size} numbers and the proxies in memory, in float32, and
+computes the value and both gradients, without an optimizer. Ours is `Proxies` and
+`ProxyAnchorLoss` in one `tf.function`, without XLA. The bare products are only X P', dS P and dS'
+X, also in one. PyTorch Metric Learning runs its `ProxyAnchorLoss` and `backward`; plain torch the
+authors' formulas with `one_hot` instead of their `label_binarize`. All use the same threads. The
+memory is what a step at embedding size 16 adds to the process at its peak, against C up to
+1,000,000, in arrays of B x C float32.
 """
 
 

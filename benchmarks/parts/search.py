@@ -15,14 +15,14 @@ NUMBER, SIZE, K = 60_502, 512, 1_000
 QUERIES = 8_192
 
 INCLUDES = f"""\
-{NUMBER:,} random unit vectors of {SIZE} numbers, leave-one-out, {QUERIES:,} queries a turn, all in
-memory: the sorted {K:,} nearest and their similarities. The bare product: all similarities in
-blocks of 1,024 queries, without choosing any. faiss: `IndexFlatIP`, {K + 1:,} nearest, since it
-cannot leave the query out. Trained embeddings, ScaNN and a million vectors:
-`python -m benchmarks.search --run RUN`.
-On 2 idle cores of an AMD EPYC the ratio to faiss was about 1, on busy ones 1.2 to 1.8. Beyond the
-bare product, blocks of 346 queries, with which a search and all its results stay within 600 MB,
-cost a tenth of it; the rest goes into choosing 1,000 of 60,502, on all threads.
+Leave-one-out search of {NUMBER:,} random unit vectors of {SIZE} numbers, {QUERIES:,} queries per
+turn, all in memory, for the sorted {K:,} nearest and their similarities. The bare product is all
+similarities in blocks of 1,024 queries, without selecting any. faiss is `IndexFlatIP` with
+{K + 1:,} nearest, since it cannot exclude the query. `python -m benchmarks.search --run RUN`
+measures trained embeddings, ScaNN and a million vectors. On 2 idle cores of an AMD EPYC the ratio
+to faiss was about 1, on busy ones 1.2 to 1.8. Beyond the bare product, blocks of 346 queries,
+which keep a search and all its results within 600 MB, cost a tenth of it; the rest is the
+selection of 1,000 of 60,502, on all threads.
 """
 
 

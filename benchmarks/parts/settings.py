@@ -20,13 +20,13 @@ SETTINGS = {
 }
 
 INCLUDES = f"""\
-A step of {NETWORK} as in the section on training, each turn in a process of its own with the
+A step of {NETWORK} as in the section on training, each turn in a separate process with the
 environment variables of the row: {
     "; ".join(
         f"{name}, " + " ".join(f"{key}={value}" for key, value in variables.items())
         for name, variables in SETTINGS.items()
     )
-}. The defaults: oneDNN, and as many threads as cores for both.
+}. The defaults are oneDNN, and as many threads as cores for both.
 """
 
 

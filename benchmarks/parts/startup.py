@@ -25,8 +25,8 @@ fit.main(["--run-dir", {folder!r}])
 AT_MOST = {"pa_keras.fit --help": 1.0, "first step of the default run": 15.0}
 
 INCLUDES = """\
-Wall seconds of a process, from its start to its end. The first step is that of `python -m
-pa_keras.fit` without arguments, whose drawn set was drawn before; it ends the process.
+Wall time of a process, from its start to its end. The first step is that of `python -m
+pa_keras.fit` without arguments, with a set drawn before; the process ends after it.
 """
 
 

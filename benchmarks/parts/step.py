@@ -27,13 +27,14 @@ TORCH = {
 STEPS = 10  # of `fit` in a turn
 
 INCLUDES = f"""\
-Seconds a step. Against PyTorch: one batch in memory, random weights, frozen batch norm, {CLASSES}
-proxies of 512 numbers, Proxy-Anchor, clipping, AdamW, the loss read after each step; timm's network
-and PyTorch Metric Learning's loss, eager in both layouts and by `torch.compile`. Ours is the model
-of `fit`, which folds batch norms into convolutions; not folded: the stock Keras model. `fit`: cars
-at 128 px, random crops of pixels in memory, EfficientNet-Lite0, with the callbacks of a run that
-work at each step, but without saving, which has a budget of its own, once its buffers are full; the
-bare step: the train function on one such batch.
+Seconds per step. The comparison with PyTorch has one batch in memory, random weights, frozen
+batch norm, {CLASSES} proxies of 512 numbers, Proxy-Anchor, clipping, AdamW, and reads the loss
+after each step; PyTorch's side is timm's network and PyTorch Metric Learning's loss, eager in
+both layouts and with `torch.compile`. Ours is the model of `fit`, which folds batch norms into
+convolutions; "not folded" is the stock Keras model. `fit` runs on cars at 128 px, random crops of
+pixels in memory, EfficientNet-Lite0, once its buffers are full, with the callbacks of a run that
+work at each step but without saving, which has its own budget; the bare step is the train
+function on one such batch.
 """
 
 
