@@ -135,7 +135,7 @@ def _of_one_hot(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     labels = ops.cast(labels, "float32")
     positive = ops.cast(labels == 1, "int32")
     valid = ops.all((labels == 1) | (labels == 0)) & ops.all(ops.sum(positive, axis=1) == 1)
-    problem = "Expected one-hot labels with a single positive class: one 1 in each row, and 0 elsewhere"
+    problem = "Expected one-hot labels with a single positive class: a 1 in each row, else 0"
     labels, valid = _expect(valid, problem, labels)
     return tf.argmax(labels, axis=1), valid
 
