@@ -116,7 +116,7 @@ def test_every_missing_surplus_and_misshapen_tensor_is_named(tmp_path):
         backbones.build("efficientnet_lite0", (32, 32), tmp_path / "wrong.npz")
     assert (
         "1 missing: _bn0.bias; 1 surplus: _blocks.3._surprise.weight; "
-        "1 misshapen: _conv_stem.weight of shape (3, 3, 3, 7) where (3, 3, 3, 32) is due."
+        "1 misshapen: _conv_stem.weight of shape (3, 3, 3, 7) instead of (3, 3, 3, 32)."
     ) in str(raised.value)
 
 

@@ -332,7 +332,7 @@ def test_a_size_that_the_patches_do_not_divide_is_refused(tmp_path):
     preset = preset_of(NETWORKS["dinov2"](), tmp_path)
     with pytest.raises(ValueError, match="multiples of 14 x 14 pixels; received") as raised:
         backbones.build(preset, (224, 300), "imagenet")
-    assert "(224, 300). The next are (224, 294) and (224, 308)." in str(raised.value)
+    assert "(224, 300). The nearest are (224, 294) and (224, 308)." in str(raised.value)
 
 
 def test_an_own_size_that_the_patches_do_not_divide_is_accepted(tmp_path):

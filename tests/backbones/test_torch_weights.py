@@ -82,7 +82,7 @@ def test_faults_are_named_and_nothing_is_changed(load, network, tensors):
     assert "1 missing: stem.conv.bias; 1 surplus: surprise.weight; 2 misshapen: " in str(
         raised.value
     )
-    assert "stem.bn.weight of shape (5,) where (4,) is due" in str(raised.value)
+    assert "stem.bn.weight of shape (5,) instead of (4,)" in str(raised.value)
     for old, new in zip(before, network.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
