@@ -1,4 +1,4 @@
-"""EfficientNet-Lite against its published size, its weights, and a forward pass in NumPy."""
+"""Compares EfficientNet-Lite with its published size and weights and with NumPy."""
 
 import csv
 import importlib.util
@@ -136,7 +136,7 @@ def read_cars(count, size):
 
 
 def numpy_forward(pixels, arrays):
-    """EfficientNet-Lite0 of the TPU repository, in float64, from arrays in Keras axis order."""
+    """EfficientNet-Lite0 as in the TPU repository, in float64, from arrays in Keras axis order."""
 
     def norm(x, name):
         gamma, beta, mean, variance = (
@@ -149,7 +149,7 @@ def numpy_forward(pixels, arrays):
         return np.clip(x, 0, 6)
 
     def windows(x, kernel, stride):
-        """TensorFlow's "same": the odd row and column of padding goes below and to the right."""
+        """Pads as TensorFlow's "same": an odd row or column goes below or to the right."""
         padding = [(0, 0), (0, 0)]
         for side in x.shape[1:3]:
             total = max((-(-side // stride) - 1) * stride + kernel - side, 0)

@@ -1,4 +1,4 @@
-"""PyTorch files written here by hand, in both layouts, honest and hostile ones."""
+"""Reads PyTorch files written here by hand, valid and hostile, in both layouts."""
 
 import io
 import os
@@ -35,7 +35,7 @@ class Repeated:
 
 @pytest.fixture(autouse=True)
 def torch_names(monkeypatch):
-    """The names under `torch` that a pickle refers to, for the writer alone."""
+    """The names in `torch` that a pickle refers to; only the writer needs them."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
     for name in ("FloatStorage", "LongStorage"):
         setattr(torch, name, type(name, (), {"__module__": "torch"}))
@@ -51,7 +51,7 @@ def torch_names(monkeypatch):
 
 
 class Writer(pickle.Pickler):
-    """What torch.save does to the tensors of a state dict; each has a storage of its own."""
+    """Writes the tensors of a state dict as torch.save does, each in a separate storage."""
 
     def __init__(self, file, reach=0):
         super().__init__(file, protocol=2)

@@ -1,4 +1,4 @@
-"""The embedding model against NumPy, and the check of embedding models."""
+"""Compares the embedding model with NumPy, and tests the check of embedding models."""
 
 import keras
 import numpy as np
