@@ -101,6 +101,6 @@ def _inception(x: KerasTensor, block: _Block) -> KerasTensor:
 
 def _convolved(x: KerasTensor, name: str, channels: int, size: int, stride: int = 1) -> KerasTensor:
     x = torch_layers.convolution(x, name, channels, size, stride, bias=True)
-    # The authors' framework keeps a tenth of the old statistics at each step, PyTorch keeps nine.
+    # Of the old statistics, the authors' framework keeps a tenth at each step, PyTorch nine tenths.
     x = torch_layers.batch_norm(x, f"{name}_bn", epsilon=1e-5, momentum=0.1)
     return layers.ReLU(name=f"{name}_relu")(x)

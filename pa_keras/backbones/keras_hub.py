@@ -10,7 +10,7 @@ from keras import Input, Layer, Model, layers
 
 from pa_keras.backbones.keras_hub_patches import patch_features
 
-# Of release 0.32, DeiT is left out, which cannot be saved, and Swin and MiT, which have one size.
+# Left out (in 0.32): DeiT cannot be saved, and Swin and MiT accept a single image size.
 _PATCHES = ["CLIP", "DINOV2", "DINOV3", "MetaCLIP2", "SigLIP", "ViT"]
 _MAPS = ["CSPNet", "DenseNet", "EfficientNet", "HGNetV2", "MobileNet", "ResNet", "VGG", "Xception"]
 _FAMILIES = [*_PATCHES, *_MAPS]

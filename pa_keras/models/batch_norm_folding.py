@@ -20,7 +20,7 @@ Merged = Sequence[tf.Tensor | tf.Variable]  # kernel and bias
 
 
 def folded(model: keras.Model) -> Callable:
-    """The model as a function, with frozen batch norms folded into the convolutions before them.
+    """The model as a function, with batch norms in inference mode folded into convolutions.
 
         gamma (W * x + b - m) / sqrt(v + eps) + beta = (s W) * x + s (b - m) + beta,
         s = gamma / sqrt(v + eps)

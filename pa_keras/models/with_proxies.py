@@ -1,4 +1,4 @@
-"""The model to train, from pixels to cosines to the proxies."""
+"""The model to train, from pixels to cosines with the proxies."""
 
 import keras
 
