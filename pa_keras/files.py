@@ -50,7 +50,7 @@ def writing(path: Path, then: str = START_AGAIN) -> Iterator[None]:
 
 
 def save_whole(
-    save: Callable[[str], object], path: Path, then: str = "go on with --resume"
+    save: Callable[[str], object], path: Path, then: str = "continue with --resume"
 ) -> None:
     """Calls `save` with a temporary path beside `path`, and renames the result once it is on disk.
 
