@@ -1,4 +1,4 @@
-"""Proxy-Anchor metric learning for Keras: images in, unit vectors out, the right ones nearest."""
+"""Deep metric learning with the Proxy-Anchor loss for Keras: embeddings for image search."""
 
 import contextlib
 import importlib
@@ -33,7 +33,7 @@ _HOMES = {
     "with_proxies": "pa_keras.models",
 }
 
-# Imported at first use too, so that `pa_keras.losses.TripletLoss` needs no import of its own.
+# Imported at first use too, so that `pa_keras.losses.TripletLoss` needs no further import.
 _MODULES = (
     "backbones",
     "cli",
@@ -70,10 +70,10 @@ def __dir__() -> list[str]:
 
 
 def _keras_settings() -> tuple[str, str, Path]:
-    """Keras' backend and image data format, and the file that sets them, without importing Keras.
+    """Reads the backend and image data format of Keras, and their file, without importing Keras.
 
     Raises:
-        ImportError: The file holds no settings, so that Keras could not be imported either.
+        ImportError: If the file holds no settings, so that Keras could not be imported either.
     """
     file = Path(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json").expanduser()
     keras = sys.modules.get("keras")
@@ -81,7 +81,7 @@ def _keras_settings() -> tuple[str, str, Path]:
         return keras.config.backend(), keras.config.image_data_format(), file
     settings = {}
     if file.exists():
-        with contextlib.suppress(ValueError):  # Keras, too, ignores a file that is no JSON
+        with contextlib.suppress(ValueError):  # Keras ignores invalid JSON, too
             settings = json.loads(file.read_text())
     if not isinstance(settings, dict):
         raise ImportError(
@@ -93,7 +93,7 @@ def _keras_settings() -> tuple[str, str, Path]:
 
 
 def _check_keras() -> None:
-    """Raises an ImportError where Keras is set up in a way that would fail far from the cause."""
+    """Raises an ImportError if the settings of Keras would cause errors far from their cause."""
     backend, data_format, file = _keras_settings()
     if backend != "tensorflow":
         raise ImportError(

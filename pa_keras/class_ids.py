@@ -1,28 +1,28 @@
-"""The one check of labels in NumPy: integer class IDs, or class names."""
+"""Checks of labels in NumPy: integer class IDs, or class names."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-# From here on a floating dtype has no number for every integer, so that two classes may share one.
+# From this limit on, a floating dtype cannot represent every integer, and could merge classes.
 EXACT_BELOW = {"bfloat16": 2**8, "float16": 2**11, "float32": 2**24, "float64": 2**53}
 
 
 def class_labels(name: str, labels: npt.ArrayLike) -> np.ndarray:
-    """Labels as integers or as class names, never changed.
+    """Checks labels and returns them as integers or as class names, with the same values.
 
     Args:
-        name: What an error calls the labels.
-        labels: Class IDs or class names, (N,). Class IDs may be booleans or, as image generators
-            give them, whole numbers of a floating dtype.
+        name: Name of the argument, for error messages.
+        labels: Class IDs or class names, (N,). Class IDs may be booleans or, as from image
+            generators, whole numbers of a floating dtype.
 
     Returns:
-        Integers of int64 or less, or strings, (N,).
+        Integers of at most 64 bits, or strings, (N,).
 
     Raises:
-        ValueError: Another shape, a fraction, a number that its dtype may have rounded, an integer
-            above int64, a missing label, or names among numbers.
+        ValueError: If the shape is different, or a label is a fraction, may have been rounded by
+            its dtype, exceeds int64, or is missing, or if names and numbers are mixed.
 
     Example:
         >>> class_labels("labels", [2.0, 0.0])
@@ -32,7 +32,7 @@ def class_labels(name: str, labels: npt.ArrayLike) -> np.ndarray:
     """
     array = np.asarray(labels)
     if array.ndim == 1 and array.dtype.kind in "OSTU":
-        # NumPy has made the name "nan" of a missing one in a list, and "1" of the number 1.
+        # In a list, NumPy turns a missing name into "nan" and the number 1 into "1".
         array = _names_or_numbers(name, labels if isinstance(labels, list | tuple) else array)
     if array.ndim != 1 or not (array.dtype.kind in "Ubiu" or array.dtype.name in EXACT_BELOW):
         raise ValueError(
@@ -56,7 +56,7 @@ def class_labels(name: str, labels: npt.ArrayLike) -> np.ndarray:
 
 
 def class_ids(name: str, labels: npt.ArrayLike) -> np.ndarray:
-    """Class IDs of `class_labels`, int32 (N,), or int64 where one does not fit.
+    """Checks labels as `class_labels` and returns class IDs (N,), int32, or int64 if one needs it.
 
     Class names are numbered from 0 in their sorted order.
     """
@@ -70,10 +70,10 @@ def class_ids(name: str, labels: npt.ArrayLike) -> np.ndarray:
 def common_class_ids(
     query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`class_ids` (Q,) and (N,) of queries and gallery; a name has one ID in both.
+    """Class IDs (Q,) of queries and (N,) of a gallery; a name has the same ID in both.
 
     Raises:
-        ValueError: As `class_labels`; names on one side alone.
+        ValueError: As for `class_labels`; or if only one of them has names.
 
     Example:
         >>> common_class_ids(["owl", "cat"], ["cat", "dog"])
@@ -94,15 +94,15 @@ def common_class_ids(
 
 
 def class_indices(labels: npt.ArrayLike, class_names: Sequence[str]) -> np.ndarray:
-    """`class_ids` of labels that are each an index of class names.
+    """Class IDs of labels that are indices into class names.
 
     Raises:
-        ValueError: As `class_labels`; class names, or an index out of range.
+        ValueError: As for `class_labels`; or if a label is a name, or out of range.
     """
     if class_labels("labels", labels).dtype.kind == "U":
         raise ValueError(
             "Expected labels as integers, each an index of class_names; received class names. "
-            "np.unique(names, return_inverse=True) makes class_names and such labels of them."
+            "np.unique(names, return_inverse=True) gives class_names and such labels."
         )
     labels = class_ids("labels", labels)
     if len(labels) and not (labels.min() >= 0 and labels.max() < len(class_names)):
@@ -114,7 +114,7 @@ def class_indices(labels: npt.ArrayLike, class_names: Sequence[str]) -> np.ndarr
 
 
 def _names_or_numbers(name: str, labels: Sequence) -> np.ndarray:
-    """An array of strings, or of numbers if none is a string."""
+    """Converts labels to an array of strings, or of numbers if none is a string."""
     kinds = {type(each) for each in labels}
     if all(issubclass(kind, bytes) for kind in kinds):
         return np.array([each.decode() for each in labels], str)

@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all, locks, and the installed packages."""
+"""Atomic writing of files and folders, locks, and the versions of installed packages."""
 
 import fcntl
 import hashlib
@@ -26,14 +26,14 @@ _HELD = re.compile(rf"({re.escape(_LOCK)})?(process \d+ on [^\n]*\n)?")
 
 @contextmanager
 def writing(path: Path, then: str = START_AGAIN) -> Iterator[None]:
-    """Turns the error of a full or failing disk into one that says what to do.
+    """Turns an error of a full or failing disk into one that says what to do.
 
     Args:
-        path: The file or folder that is written.
+        path: File or folder that is written.
         then: What to do once there is space; the end of the message.
 
     Raises:
-        OSError: Something in the block raised an OSError.
+        OSError: If the block raises an OSError.
 
     Example:
         >>> with writing(Path("table.csv")):  # doctest: +SKIP
@@ -42,7 +42,7 @@ def writing(path: Path, then: str = START_AGAIN) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = " ".join(str(error).split())  # that of HDF5 has several lines
+        reason = " ".join(str(error).split())  # HDF5's has several lines
         raise OSError(
             f"Expected to write {path}; {reason}. What was there before is kept. Free some space, "
             f"then {then}."
@@ -50,17 +50,17 @@ def writing(path: Path, then: str = START_AGAIN) -> Iterator[None]:
 
 
 def save_whole(
-    save: Callable[[str], object], path: Path, then: str = "go on with --resume"
+    save: Callable[[str], object], path: Path, then: str = "continue with --resume"
 ) -> None:
-    """Calls `save` on a path beside `path`, and renames the result once it is on the disk.
+    """Calls `save` with a temporary path beside `path`, and renames the result once it is on disk.
 
     Args:
-        save: Writes the file whose path it is given.
-        path: The file. It is replaced by the complete new one, or stays as it is.
-        then: What to do once there is space, for the message of an error. Default: for `fit`.
+        save: Function that writes a file at a given path.
+        path: The file. It is replaced by the complete new one, or remains unchanged.
+        then: What to do once there is space, for the error message. The default is for `fit`.
 
     Raises:
-        OSError: It cannot be written; what `path` was before is kept.
+        OSError: If the file cannot be written; the old file is kept.
 
     Example:
         >>> save_whole(lambda path: Path(path).write_text("{}"), Path("a.json"))  # doctest: +SKIP
@@ -73,28 +73,28 @@ def save_whole(
             flush(partial)
             os.replace(partial, path)
             flush(path.parent)
-        except RuntimeError as error:  # h5py raises these, too, where the disk is full
+        except RuntimeError as error:  # h5py raises these, too, if the disk is full
             raise OSError(str(error)) from error
         finally:
             partial.unlink(missing_ok=True)
 
 
 def save_folder(save: Callable[[Path], object], folder: Path, then: str = START_AGAIN) -> None:
-    """Calls `save` on an empty folder beside `folder`, and renames it once it is on the disk.
+    """Calls `save` with an empty folder beside `folder`, and renames it once it is on disk.
 
     Args:
-        save: Writes files into the folder it is given.
+        save: Function that writes files into a given folder.
         folder: The new folder. If it exists, it must be empty.
-        then: What to do once there is space, for the message of an error.
+        then: What to do once there is space, for the error message.
 
     Raises:
-        OSError: It cannot be written, or the folder is not empty; it is left as it is.
+        OSError: If the folder cannot be written or is not empty; it remains unchanged.
 
     Example:
         >>> save_folder(lambda aside: draw_into(aside), Path("pictures"))  # doctest: +SKIP
     """
     folder = folder.resolve()
-    # Not `tempfile.mkdtemp`: its mode 0700 would hide a shared folder from other users.
+    # `tempfile.mkdtemp` would set mode 0700, which hides a shared folder from other users.
     aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     with writing(folder, then):
         try:
@@ -109,31 +109,31 @@ def save_folder(save: Callable[[Path], object], folder: Path, then: str = START_
 
 
 def save_array(path: str | Path, array: "np.ndarray") -> None:
-    """`np.save`, but a full disk is always an error.
+    """Saves an array as `np.save` does, but always raises an error if the disk is full.
 
     Raises:
-        OSError: It cannot be written completely.
+        OSError: If the file cannot be written completely.
     """
     import numpy as np
 
     with open(path, "wb") as file:
-        # NumPy would write to the file by itself, and ignore errors of the last 4 kB.
+        # NumPy would bypass the file object and ignore errors in the last 4 kB.
         np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
 def expect_space(path: Path, size: int) -> None:
-    """Raises an OSError unless `size` bytes fit on the disk in a file at `path`, which is replaced.
+    """Raises an OSError unless the disk has space for `size` bytes at `path`, which is replaced.
 
-    For a writer that does not survive a full disk, such as HDF5.
+    Call it before a writer that does not survive a full disk, such as HDF5.
     """
     with path.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, size)
 
 
 def delete(files: Iterable[Path], folder: Path) -> None:
-    """Deletes files in a folder, and the folders in it, itself included, that are empty then.
+    """Deletes files in a folder, then its empty subfolders, and the folder itself if it is empty.
 
-    Everything else in the folder is left alone, and so are the folders that hold it.
+    Everything else in the folder is kept, and so are the subfolders that contain it.
     """
     for file in files:
         file.unlink(missing_ok=True)
@@ -144,13 +144,13 @@ def delete(files: Iterable[Path], folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal digits."""
+    """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def flush(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on the disk and not only in memory."""
+    """Waits until a file, or the list of names in a folder, is on disk and not only in memory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -160,22 +160,22 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, what: str, advice: str) -> Iterator[None]:
-    """Holds a lock. Another process that wants it does not wait: it is told who holds it.
+    """Holds a lock, or raises an error at once if another process holds it.
 
     Args:
-        path: The lock's file, which is created if needed and never deleted.
+        path: Lock file, which is created if needed and never deleted.
         what: What only the holder does, such as "trains in runs/cars".
-        advice: The end of the message.
+        advice: End of the error message.
 
     Raises:
-        BlockingIOError: Another process holds the lock; the message says which.
-        FileExistsError: The file is not a lock. It is left as it is.
+        BlockingIOError: If another process holds the lock; the message says which.
+        FileExistsError: If the file is not a lock; it remains unchanged.
 
     Example:
         >>> with locked(Path("index/lock"), "writes to index", "Wait."):  # doctest: +SKIP
         ...     write_index(...)
     """
-    # Never deleted: a process could lock a file that is deleted, beside one with the new file.
+    # A deleted lock file could still be locked by one process, while another locks the new file.
     with path.open("a+", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -198,18 +198,18 @@ def locked(path: Path, what: str, advice: str) -> Iterator[None]:
 
 
 def is_lock(path: Path) -> bool:
-    """Whether the file says that it is a lock of `locked`; an empty one does not."""
+    """Whether a file is a lock of `locked`; an empty file is not."""
     return path.is_file() and bool(_head(path)) and bool(_HELD.fullmatch(_head(path)))
 
 
 def _head(path: Path) -> str:
-    """The beginning of a file, longer than any lock."""
+    """The beginning of a file, which is longer than any lock file."""
     with path.open(errors="replace") as file:
         return file.read(1000)
 
 
 def versions(packages: Sequence[str]) -> dict[str, str | None]:
-    """The installed release of each package, None of one that is not."""
+    """The installed version of each package, or None if it is not installed."""
     found: dict[str, str | None] = {}
     for package in packages:
         try:

@@ -271,7 +271,7 @@ def test_a_full_disk(arguments, tmp_path, monkeypatch, log):
             message = failure(*arguments, "--run-dir", folder)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "error: Expected to write" in message and "go on with --resume" in message
+    assert "error: Expected to write" in message and "continue with --resume" in message
     assert newest_state(folder / "state").epoch == 1
 
 

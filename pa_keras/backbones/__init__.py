@@ -1,4 +1,4 @@
-"""Backbones by name: raw RGB pixels in, a feature map out."""
+"""Builds backbones by name, from raw RGB pixels to a feature map."""
 
 import difflib
 import functools
@@ -27,36 +27,39 @@ _PAPERS = {
     "googlenet": googlenet,
     **{n: functools.partial(torch_resnet.torch_resnet, n) for n in torch_resnet.NAMES},
 }
-# The networks that take the weights of PyTorch files.
+# The networks that can load the weights of PyTorch files.
 OF_TORCH = (*_PAPERS, *efficientnet_lite.COEFFICIENTS)
 
 
 def names() -> list[str]:
-    """The names that `build` knows, in alphabetical order, those of keras_hub left out."""
+    """The names that `build` accepts, in alphabetical order, without those of keras_hub."""
     return sorted(_builders())
 
 
 def build(name: str, image_size: int | tuple[int, int], weights: str | Path | None) -> keras.Model:
-    """Builds a backbone which scales the pixels itself.
+    """Builds a backbone, which includes the scaling of the pixels.
 
     Args:
-        name: a lower-cased constructor of keras.applications (`resnet50`); `bn_inception`,
-            `googlenet` and `torch_resnet18`, 34, 50, 101, the networks of the paper;
-            `efficientnet_lite0` to 4; `conv4`: `names()` lists all these. Or `keras_hub/PRESET`,
+        name: Lower-cased constructor of keras.applications (`resnet50`); `bn_inception`,
+            `googlenet` or `torch_resnet18`, 34, 50, 101, the networks of the paper;
+            `efficientnet_lite0` to 4; or `conv4`: `names()` lists all these. Or `keras_hub/PRESET`,
             with the name or the folder of a preset of keras_hub.
         image_size: (height, width) of the images in pixels, or one number for both.
-        weights: "imagenet", which for keras_hub means the preset's own; None for random ones
-            (`keras.utils.set_random_seed` repeats them); or a file: `.weights.h5` or `.h5` of this
-            backbone, and for the networks of the paper and EfficientNet-Lite a `.pth` of PyTorch.
+        weights: "imagenet", which for keras_hub means the weights of the preset; None for random
+            weights (`keras.utils.set_random_seed` makes them repeatable); or a file: `.weights.h5`
+            or `.h5` of this backbone, or, for the networks of the paper and EfficientNet-Lite, a
+            PyTorch `.pth` or an `.npz`.
 
     Returns:
-        Model named "backbone", raw RGB (B, H, W, 3) float32 in 0..255 -> features (B, h, w, c).
+        Model named "backbone" from raw RGB (B, H, W, 3), float32 in 0..255, to features
+        (B, h, w, c).
 
     Raises:
-        ValueError: unknown name, image_size too small or no pair, weights missing or not fitting.
-        ConnectionError: the ImageNet weights could not be downloaded.
-        FileNotFoundError: the package that holds the weights of EfficientNet-Lite0 is missing.
-        ImportError: keras_hub is missing.
+        ValueError: If the name is unknown, image_size is too small or not a pair, or the weights
+            are missing or do not fit.
+        ConnectionError: If the ImageNet weights cannot be downloaded.
+        FileNotFoundError: If the package that holds the weights of EfficientNet-Lite0 is missing.
+        ImportError: If keras_hub is missing.
 
     Example:
         >>> build("mobilenetv2", (96, 96), weights=None).output_shape
@@ -83,7 +86,7 @@ def _builder(name: str) -> Callable[[tuple[int, int], str | None], keras.Model]:
         near = difflib.get_close_matches(str(name), builders, n=1, cutoff=0)[0]
         raise ValueError(
             f"Expected the name of a backbone; received {name!r}. The nearest is {near!r}; "
-            "pa_keras.backbones.names() lists them all, beside keras_hub/PRESET."
+            "pa_keras.backbones.names() lists all names; keras_hub/PRESET is possible, too."
         )
     return builders[name]
 
@@ -142,12 +145,12 @@ def _checked_file(name: str, weights: str | Path) -> Path:
 
 def _load_h5(backbone: keras.Model, name: str, file: Path) -> None:
     with warnings.catch_warnings():
-        # Keras only warns of these layers, and leaves them at random.
+        # Keras only warns about these layers, and leaves their weights random.
         warnings.filterwarnings("error", message="Skipping nested container")
         try:
             backbone.load_weights(file)
         except (ValueError, OSError, KeyError, UserWarning) as error:
             raise ValueError(
                 f"Expected the weights of {name}; received {file}, which does not hold them. "
-                f"Save them by backbone.save_weights of the same backbone. {error}"
+                f"Save them with backbone.save_weights of the same backbone. {error}"
             ) from error

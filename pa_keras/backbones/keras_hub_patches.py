@@ -1,4 +1,4 @@
-"""The patches of a vision transformer of keras_hub as a feature map, at any size of image."""
+"""The patches of a vision transformer of keras_hub as a feature map, for any image size."""
 
 import math
 
@@ -9,20 +9,20 @@ _TOKENS = ["class_embedding", "class_token", "cls_token", "register_tokens"]  # 
 
 
 def patch_features(network: Model, pixels: KerasTensor, image_size: tuple[int, int]) -> KerasTensor:
-    """The map (B, h, w, 2 C) of [class token, patch], or (B, h, w, C) without a class token.
+    """Returns the map (B, h, w, 2 C) of [class token, patch], or (B, h, w, C) without class token.
 
     Args:
-        network: a transformer of keras_hub; its embedding layer is replaced by one for this size.
-        pixels: scaled images (B, H, W, 3).
-        image_size: (H, W), multiples of the patch, or the network's own.
+        network: Transformer of keras_hub, whose embedding layer is replaced by one for this size.
+        pixels: Scaled images (B, H, W, 3).
+        image_size: (H, W), multiples of the patch size, or the image size of the network.
 
     Raises:
-        ValueError: another image_size.
+        ValueError: If image_size is different.
     """
-    # In place of keras_hub's own embedding layer, which takes square images alone, and of which
-    # DINOv2's (0.32) may save its positions as they were before the training.
+    # This replaces keras_hub's embedding layer, which accepts only square images; that of DINOv2
+    # (in 0.32) may also save its positions as they were before training.
     patch = [int(side) for side in np.broadcast_to(network.patch_size, 2)]
-    if tuple(image_size) != tuple(network.image_shape[:2]):  # SigLIP's 384 is no multiple of 14
+    if tuple(image_size) != tuple(network.image_shape[:2]):  # SigLIP's 384 is not a multiple of 14
         _expect_multiples(image_size, patch)
     grid = [side // length for side, length in zip(image_size, patch, strict=True)]
     embedding = network.layers[1]
@@ -48,27 +48,27 @@ def _expect_multiples(image_size: tuple[int, int], patch: list[int]) -> None:
         above = tuple(-(-s // p) * p for s, p in zip(image_size, patch, strict=True))
         raise ValueError(
             f"Expected an image_size of multiples of {patch[0]} x {patch[1]} pixels; received "
-            f"{tuple(image_size)}. The next are {below} and {above}."
+            f"{tuple(image_size)}. The nearest are {below} and {above}."
         )
 
 
 def _tables(
     network: Model, patch: list[int], grid: list[int]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """(P, C) of the tokens with the class token first; (h w, C) of the positions, or None."""
+    """The tokens (P, C), with the class token first, and the positions (h w, C) or None."""
     embedding, channels = network.layers[1], network.hidden_dim
     found = [getattr(embedding, name) for name in _TOKENS if hasattr(embedding, name)]
     rows = [np.reshape(ops.convert_to_numpy(token), (-1, channels)) for token in found]
     tokens = np.concatenate([np.zeros((0, channels), "float32"), *rows])
     positions = getattr(embedding, "position_embeddings", None)  # DINOv2
     positions = getattr(embedding, "position_embedding", positions)
-    if positions is None:  # DINOv3: positions are in the attention
+    if positions is None:  # DINOv3 has positions in the attention
         return tokens, None
     positions = ops.convert_to_numpy(getattr(positions, "embeddings", positions))
     positions = np.reshape(positions, (-1, channels))
     shape = getattr(network, "position_embedding_shape", network.image_shape)
     own = [side // length for side, length in zip(shape, patch, strict=False)]
-    placed = len(positions) - math.prod(own)  # tokens with a position, which are the first ones
+    placed = len(positions) - math.prod(own)  # tokens with a position, which come first
     tokens[:placed] += positions[:placed]
     positions = np.reshape(positions[placed:], (*own, channels))
     if own != grid:

@@ -1,24 +1,24 @@
-"""Small networks that learn from nothing in minutes."""
+"""Small networks that train from scratch in minutes."""
 
 from keras import Input, Model, layers
 
 
 def conv4(image_size: tuple[int, int], weights: str | None = None, width: int = 32) -> Model:
-    """The Conv-4 network of few-shot learning: four times [3x3 convolution, BN, ReLU, 2x2 max].
+    """Builds Conv-4 of few-shot learning: four blocks of 3x3 convolution, BN, ReLU and 2x2 max.
 
-    Each block has twice the channels of the one before it, where the original has 64 in all: as
-    fast, and on the built-in letters far better, since their differences are in the last features.
+    Each block has twice the channels of the previous one, while the original has 64 in every block.
+    This is as fast, and far better on the built-in letters, which differ in the last features.
 
     Args:
-        image_size: (height, width) of the images, at least 16 x 16 pixels.
-        weights: None; nobody publishes ImageNet weights for it.
-        width: channels of the first convolution. Default 32: then 64, 128 and 256.
+        image_size: (height, width) of the images in pixels, at least 16 x 16.
+        weights: None, since there are no published ImageNet weights.
+        width: Channels of the first convolution. Default 32; the others then have 64, 128 and 256.
 
     Returns:
         Model from raw RGB (B, H, W, 3), float32 in 0..255, to features (B, H/16, W/16, 8 width).
 
     Raises:
-        ValueError: images too small; weights="imagenet".
+        ValueError: If the images are too small, or weights is not None.
 
     Example:
         >>> conv4((64, 64)).output_shape
@@ -28,7 +28,7 @@ def conv4(image_size: tuple[int, int], weights: str | None = None, width: int = 
     """
     if weights is not None:
         raise ValueError(
-            f"Expected weights=None for conv4, which nobody pretrained; received {weights!r}. "
+            f"Expected weights=None for conv4, which has no others; received {weights!r}. "
             "Use weights=None, or the backbone efficientnet_lite0 with weights='imagenet'."
         )
     if min(image_size) < 16:

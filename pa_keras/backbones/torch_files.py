@@ -1,8 +1,8 @@
-"""Tensors out of a PyTorch file, without PyTorch and without running what the file says.
+"""Reads tensors from a PyTorch file, without PyTorch and without running code from the file.
 
-A `.pth` file is a pickle which names the tensors and describes their places in storages; the
-storages follow as raw bytes. The reader admits the descriptions and refuses any other object.
-Both layouts are read: the one before PyTorch 1.6 (several pickles in a row) and the zip archive.
+A `.pth` file is a pickle that names the tensors and describes their positions in storages; the
+storages follow as raw bytes. The reader accepts these descriptions and rejects any other object.
+It reads both layouts: that before PyTorch 1.6 (several pickles in a row) and the zip archive.
 """
 
 import collections
@@ -47,13 +47,14 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a saved state dict.
 
     Args:
-        path: a `.pth` file that holds one dict from names to tensors.
+        path: A `.pth` file that holds one dict from names to tensors.
 
     Returns:
-        Name -> array, in the file's own axis order (a convolution is output, input, height, width).
+        Maps names to arrays, in the axis order of the file (output, input, height, width for a
+        convolution).
 
     Raises:
-        ValueError: the file is not such a file, is cut short, or holds anything but tensors.
+        ValueError: If the file is not such a file, is truncated, or holds anything but tensors.
 
     Example:
         >>> tensors = read_tensors("efficientnet-lite0-57934424.pth")  # doctest: +SKIP
@@ -65,16 +66,16 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         return {name: _array(tensor, storages) for name, tensor in state.items()}
     except OSError:
         raise
-    except Exception as error:  # pickle answers a broken file with almost any exception
+    except Exception as error:  # pickle raises almost any exception for a broken file
         raise ValueError(
             f"Expected a PyTorch file of named tensors; received {path}: {error}. "
-            "Save it anew with torch.save(model.state_dict(), path)."
+            "Save it again with torch.save(model.state_dict(), path)."
         ) from error
 
 
 def _read_zip(path: str | Path) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
-        # A few compressed bytes may unfold to more than the memory holds.
+        # A few compressed bytes could expand to more than fits in memory.
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
             raise ValueError("it is compressed, which torch.save never does")
         pickled = [name for name in archive.namelist() if name.endswith("data.pkl")][0]
@@ -100,9 +101,7 @@ def _read_legacy(path: str | Path) -> tuple[dict[str, _Tensor], dict[str, bytes]
 def _tensors_alone(state: dict) -> dict[str, _Tensor]:
     others = [n for n, v in state.items() if not isinstance(n, str) or not isinstance(v, _Tensor)]
     if others:
-        raise ValueError(
-            f"{others[0]!r} in it is no tensor under a name; give its state_dict alone"
-        )
+        raise ValueError(f"{others[0]!r} in it is not a named tensor; save only its state_dict")
     return state
 
 
@@ -114,12 +113,12 @@ def _read_storage(file: BinaryIO, itemsize: int) -> bytes:
 def _array(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
     values = np.frombuffer(storages[tensor.storage.key], tensor.storage.dtype)
     reach = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
-    # Strides are taken on trust by NumPy: a wrong one would read memory beyond the storage.
+    # NumPy does not check strides: a wrong one would read memory beyond the storage.
     if min((tensor.offset, *tensor.shape, *tensor.strides)) < 0 or (
         tensor.offset + reach >= values.size and 0 not in tensor.shape
     ):
         raise ValueError(f"a tensor of shape {tensor.shape} reaches beyond its storage")
-    if math.prod(tensor.shape) > values.size:  # by a stride of 0, from a tiny file
+    if math.prod(tensor.shape) > values.size:  # a stride of 0 makes this possible in a tiny file
         raise ValueError(f"a tensor of shape {tensor.shape} is larger than its storage")
     view = values[tensor.offset :]
     strides = [stride * values.itemsize for stride in tensor.strides]
@@ -127,7 +126,7 @@ def _array(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Admits dicts, numbers, strings and the descriptions of tensors; nothing that acts."""
+    """Accepts dicts, numbers, strings and descriptions of tensors; nothing that runs code."""
 
     def __init__(self, file: BinaryIO):
         super().__init__(file)
@@ -136,7 +135,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
-        # The first is of files from before PyTorch 0.4.
+        # Files from before PyTorch 0.4 use the first.
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
             return _tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):

@@ -1,12 +1,12 @@
-"""Convolution, batch norm, ReLU and pooling as PyTorch computes them, under PyTorch's names."""
+"""Convolution, batch normalization and pooling as PyTorch computes them."""
 
 from keras import KerasTensor, Model, layers
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in 0..1
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, RGB in 0..1
 
 
 def scaled(images: KerasTensor) -> KerasTensor:
-    """Pixels 0..255 less ImageNet's mean, divided by its deviation, as torchvision's networks."""
+    """Scales pixels 0..255 by ImageNet's mean and deviation, as for torchvision's networks."""
     return layers.Rescaling(
         [1 / (255 * std) for std in STD],
         offset=[-mean / std for mean, std in zip(MEAN, STD, strict=True)],
@@ -20,7 +20,7 @@ def convolution(
 ) -> KerasTensor:
     """A square convolution with (size - 1) / 2 zeros on every side.
 
-    Keras' "same" would pad a stride of 2 on one side more than on the other.
+    With a stride of 2, the padding "same" of Keras is not symmetric.
     """
     x = _with_margin(x, name, size // 2) if stride > 1 else x
     padding = "valid" if stride > 1 else "same"
@@ -28,7 +28,7 @@ def convolution(
 
 
 def batch_norm(x: KerasTensor, name: str, epsilon: float, momentum: float) -> KerasTensor:
-    """Batch norm; `momentum` is Keras', the share of the old statistics: 1 less PyTorch's."""
+    """Batch norm; `momentum` is that of Keras, the share of the old statistics (1 - PyTorch's)."""
     return layers.BatchNormalization(momentum=momentum, epsilon=epsilon, name=name)(x)
 
 
@@ -36,10 +36,10 @@ def max_pooling(x: KerasTensor, name: str, size: int = 3, stride: int = 2) -> Ke
     """Maximum over windows, the last of which may reach beyond the edge (PyTorch's ceil_mode).
 
     Args:
-        x: features of 0 or more, such as after ReLU: the zeros put around them never win.
-        name: of the layer.
-        size: of the window.
-        stride: its step; of 1, the windows are centred, as with a padding of (size - 1) / 2.
+        x: Features of at least 0, as after ReLU, so that zero padding never changes a maximum.
+        name: Name of the layer.
+        size: Size of the window.
+        stride: Stride; with 1, the windows are centred, as with a padding of (size - 1) / 2.
     """
     if stride == 1:
         return layers.MaxPooling2D(size, 1, "same", name=name)(x)
@@ -51,19 +51,19 @@ def max_pooling(x: KerasTensor, name: str, size: int = 3, stride: int = 2) -> Ke
 
 
 def even(x: KerasTensor, name: str) -> KerasTensor:
-    """Zeros above and left of an odd height and width, so that halving it is halving upwards."""
+    """Pads odd heights and widths with zeros above and on the left, so that halving rounds up."""
     odd = [side % 2 for side in x.shape[1:3]]
     margin = tuple((each, 0) for each in odd)
     return layers.ZeroPadding2D(margin, name=f"{name}_even")(x) if any(odd) else x
 
 
 def average_pooling(x: KerasTensor, name: str) -> KerasTensor:
-    """Mean over 3x3 windows which counts the zeros around the image, unlike Keras' "same"."""
+    """Mean over 3x3 windows that counts the zero padding, unlike the padding "same" of Keras."""
     return layers.AveragePooling2D(3, 1, name=name)(_with_margin(x, name, 1))
 
 
 def expect_size(name: str, image_size: tuple[int, int], smallest: int = 32) -> None:
-    """Raises ValueError where the last features would vanish."""
+    """Raises a ValueError if the last features would be empty."""
     if min(image_size) < smallest:
         raise ValueError(
             f"Expected images of at least {smallest} x {smallest} pixels for {name}, which halves "
@@ -72,7 +72,7 @@ def expect_size(name: str, image_size: tuple[int, int], smallest: int = 32) -> N
 
 
 def as_backbone(images: KerasTensor, features: KerasTensor) -> Model:
-    """The network under the name that every backbone has."""
+    """Builds the model with the name that every backbone has."""
     return Model(images, features, name="backbone")
 
 

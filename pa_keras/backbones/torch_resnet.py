@@ -1,10 +1,10 @@
-"""ResNet-18, 34, 50 and 101 as torchvision has them: version 1.5, the stride in the 3x3."""
+"""ResNet-18, 34, 50 and 101 as in torchvision: version 1.5, with the stride in the 3x3."""
 
 from keras import Input, KerasTensor, Model, layers
 
 from pa_keras.backbones import torch_layers
 
-# Blocks of the four stages of 64, 128, 256 and 512 channels; 2 or 3 convolutions in a block.
+# Blocks in the four stages with 64, 128, 256 and 512 channels; 2 or 3 convolutions in a block.
 _STAGES = {
     "torch_resnet18": ((2, 2, 2, 2), 2),
     "torch_resnet34": ((3, 4, 6, 3), 2),
@@ -17,34 +17,34 @@ NAMES = tuple(_STAGES)
 def torch_resnet(name: str, image_size: tuple[int, int]) -> Model:
     """Builds a ResNet v1.5 with random weights.
 
-    `keras.applications.ResNet50` is another network: version 1, with the stride in the first 1x1,
-    biases, and Caffe's pixels. The layers here have torchvision's names, whose weights
-    `torch_weights.load` reads.
+    `keras.applications.ResNet50` is a different network: version 1, with the stride in the first
+    1x1, biases, and the pixel scaling of Caffe. The layers here have torchvision's names, so that
+    `torch_weights.load` can load its weights.
 
     Args:
-        name: one of `NAMES`.
-        image_size: (height, width) of the images, at least 32 x 32 pixels.
+        name: One of `NAMES`.
+        image_size: (height, width) of the images in pixels, at least 32 x 32.
 
     Returns:
-        Model "backbone" from raw RGB (B, H, W, 3), float32 in 0..255, to features
+        Model named "backbone" from raw RGB (B, H, W, 3), float32 in 0..255, to features
         (B, ~H/32, ~W/32, C); C is 512 for 18 and 34, 2048 for 50 and 101.
 
     Raises:
-        ValueError: images too small.
+        ValueError: If the images are too small.
 
     Example:
         >>> torch_resnet("torch_resnet50", (224, 224)).output_shape
         (None, 7, 7, 2048)
 
     Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016, table 1; Goyal et
-        al., Accurate, Large Minibatch SGD, 2017, for the place of the stride.
+        al., Accurate, Large Minibatch SGD, 2017, for the position of the stride.
     """
     torch_layers.expect_size(name, image_size)
     blocks, depth = _STAGES[name]
     images = Input((*image_size, 3), name="images")
     x = _convolved(torch_layers.scaled(images), "conv1", "bn1", 64, 7, stride=2)
     x = layers.ReLU(name="relu")(x)
-    # 3x3 with a step of 2 and one pixel of padding; the zeros never win after ReLU.
+    # 3x3 with stride 2 and one pixel of padding; after ReLU, zeros never change a maximum.
     x = layers.ZeroPadding2D(1, name="maxpool_margin")(x)
     x = layers.MaxPooling2D(3, 2, name="maxpool")(x)
     for stage, count in enumerate(blocks, 1):
@@ -55,7 +55,7 @@ def torch_resnet(name: str, image_size: tuple[int, int]) -> Model:
 
 
 def _block(x: KerasTensor, name: str, channels: int, stride: int, depth: int) -> KerasTensor:
-    # (channels, size, stride) of the convolutions: two 3x3, or 1x1, 3x3, 1x1 of four-fold width.
+    # (channels, size, stride) of the convolutions: two 3x3, or 1x1, 3x3 and 1x1 of fourfold width.
     if depth == 2:
         plan = [(channels, 3, stride), (channels, 3, 1)]
     else:

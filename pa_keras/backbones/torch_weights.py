@@ -1,4 +1,4 @@
-"""Weights of PyTorch files in Keras networks: every tensor at its place, or an error."""
+"""Loads the weights of PyTorch files into Keras networks: all of them, or it raises an error."""
 
 import hashlib
 import os
@@ -15,8 +15,8 @@ from keras import Model, Variable, layers
 
 from pa_keras.backbones import torch_files
 
-# Published for the networks of this package, each under the address of its publisher. As PyTorch
-# has it, what follows the last dash of a file's name are the first digits of its SHA-256.
+# Published weights of the networks of this package, at the addresses of their publishers. As usual
+# for PyTorch, a file's name ends with a dash and the first digits of its SHA-256.
 IMAGENET_FILES = {
     "bn_inception": "https://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
     "googlenet": "https://download.pytorch.org/models/googlenet-1378be20.pth",
@@ -37,14 +37,14 @@ _TORCH_NAMES = {
 
 
 class Slot(NamedTuple):
-    """Where a tensor goes: a Keras variable, whose axis i is axis `axes[i]` of PyTorch."""
+    """The destination of a tensor: a Keras variable, whose axis i is axis `axes[i]` in PyTorch."""
 
     variable: Variable
     axes: tuple[int, ...]
 
 
 def slots(layer: layers.Layer, torch_name: str) -> dict[str, Slot]:
-    """The variables of a layer under the names that a PyTorch module `torch_name` gives them."""
+    """Maps the names of the tensors of a PyTorch module `torch_name` to a layer's variables."""
     depthwise = isinstance(layer, layers.DepthwiseConv2D)
     kernel_axes = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
     return {
@@ -56,25 +56,25 @@ def slots(layer: layers.Layer, torch_name: str) -> dict[str, Slot]:
 
 
 def slots_by_layer_names(backbone: Model) -> dict[str, Slot]:
-    """The variables of a network whose layers bear the names of the PyTorch modules."""
+    """The slots of a network whose layers have the names of the PyTorch modules."""
     return {
         name: slot for layer in backbone.layers for name, slot in slots(layer, layer.name).items()
     }
 
 
 def load(path: Path, places: dict[str, Slot]) -> None:
-    """Fills a network from a `.pth` state dict, or an `.npz` of it in Keras' axis order.
+    """Loads a network's weights from a `.pth` state dict, or an `.npz` of it in Keras' axis order.
 
-    The classifier and the counts of batches are left out. The tensors of batch norm may be rows,
-    (1, C), as before PyTorch 0.4.
+    The classifier and the batch counters are ignored. The tensors of batch normalization may have
+    shape (1, C), as before PyTorch 0.4.
 
     Args:
-        path: file of tensors under PyTorch's names.
-        places: where each of them goes, by its name.
+        path: File of tensors with PyTorch's names.
+        places: Maps each tensor's name to its slot.
 
     Raises:
-        ValueError: tensors are missing, surplus or misshapen; or the file is broken, or holds
-            anything but tensors. No variable is changed then.
+        ValueError: If tensors are missing, surplus or misshapen, or the file is broken or holds
+            anything but tensors. In that case no variable is changed.
     """
     is_npz = path.suffix == ".npz"
     tensors = {
@@ -91,7 +91,7 @@ def load(path: Path, places: dict[str, Slot]) -> None:
         if not is_npz and tensor.ndim == len(due):
             tensor = tensor.transpose(places[name].axes)
         if tensor.shape != due:
-            misshapen.append(f"{name} of shape {tensor.shape} where {due} is due")
+            misshapen.append(f"{name} of shape {tensor.shape} instead of {due}")
         arrays[name] = tensor
     faults = [
         *_named("missing", places.keys() - tensors.keys()),
@@ -108,14 +108,14 @@ def load(path: Path, places: dict[str, Slot]) -> None:
 
 
 def imagenet_file(name: str) -> Path:
-    """The published weights of a network of `IMAGENET_FILES`, downloaded unless they are there.
+    """Finds or downloads the published weights of a network of `IMAGENET_FILES`.
 
-    They are looked for at `$PA_KERAS_WEIGHTS/<name>/<file>`, then in Keras' folder of models.
-    Wherever they come from, their SHA-256 must begin as their name says.
+    They may be at `$PA_KERAS_WEIGHTS/<name>/<file>` or in Keras' folder of models. The start of
+    their SHA-256 is always compared with the digits in the file name.
 
     Raises:
-        ConnectionError: they cannot be downloaded; the message says where to put them by hand.
-        ValueError: the file is not the published one.
+        ConnectionError: If they cannot be downloaded; the message says where to put them by hand.
+        ValueError: If the file is not the published one.
     """
     address = IMAGENET_FILES[name]
     file = address.rpartition("/")[2]
@@ -126,7 +126,7 @@ def imagenet_file(name: str) -> Path:
 
 
 def _downloaded(address: str) -> Path:
-    """The file of an address in Keras' folder of models."""
+    """Downloads a file to Keras' folder of models, unless it is there."""
     file = address.rpartition("/")[2]
     try:
         return Path(keras.utils.get_file(file, address, cache_subdir="models"))
@@ -155,7 +155,7 @@ def _expect_published(path: Path) -> None:
 
 
 def _named(what: str, names: Iterable[str]) -> list[str]:
-    """Of the names at most 20, in one text; none where there are none."""
+    """A list of one text with at most 20 of the names, or an empty list without names."""
     ordered = sorted(names)
     more = f" and {len(ordered) - 20} more" if len(ordered) > 20 else ""
     return [f"{len(ordered)} {what}: {', '.join(ordered[:20])}{more}"] if ordered else []
@@ -163,12 +163,12 @@ def _named(what: str, names: Iterable[str]) -> list[str]:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        # Opened here, since NumPy leaves a broken file open.
+        # Opened here, since NumPy does not close a broken file.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    # What NumPy answers a file that is cut short, damaged, or of another kind.
+    # NumPy raises these for a file that is truncated, damaged, or of another kind.
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"Expected an .npz file of named arrays; received {path}: {error}. Fetch it again, or "
-            "save it anew with numpy.savez."
+            "save it again with numpy.savez."
         ) from error

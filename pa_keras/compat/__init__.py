@@ -1,4 +1,4 @@
-"""What differs between releases of Keras and TensorFlow."""
+"""Differences between releases of Keras and TensorFlow."""
 
 from pa_keras.compat.fallback import log_fallback
 from pa_keras.compat.xla import is_compiled_by_xla

@@ -1,4 +1,4 @@
-"""The log line that says which public path replaces a private name."""
+"""The log line for a private name that the installed release lacks."""
 
 import functools
 import logging
@@ -11,8 +11,8 @@ def log_fallback(missing: str, consequence: str) -> None:
     """Warns, once in a process, that the installed release lacks a private name.
 
     Args:
-        missing: The name, such as "keras.src.models.functional.operation_fn".
-        consequence: A sentence that says what runs instead, and what that costs.
+        missing: Private name, such as "keras.src.models.functional.operation_fn".
+        consequence: Sentence that says what runs instead, and what that costs.
 
     Example:
         >>> log_fallback("keras.src.a.b", "The model is called as it is.")

@@ -1,4 +1,4 @@
-"""Layers that training needs on top of an embedding model."""
+"""Layers for training, on top of an embedding model."""
 
 from pa_keras.layers.proxies import Proxies
 from pa_keras.layers.soft_triple_regularizer import SoftTripleRegularizer

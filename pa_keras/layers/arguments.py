@@ -1,19 +1,19 @@
-"""Integer arguments, as Python has them or as NumPy does."""
+"""Checks integer arguments, of Python or of NumPy."""
 
 import operator
 from typing import SupportsIndex
 
 
 def as_integer(name: str, value: SupportsIndex, least: int | None = None) -> int:
-    """A plain integer, which a model can be saved with.
+    """Returns an argument as a plain `int`, which a model can be saved with.
 
     Args:
         name: Name of the argument, for the message.
         value: The integer, such as 16 or `np.int64(16)`.
-        least: The smallest that is allowed. Default None: any.
+        least: Smallest allowed value. Default None: no limit.
 
     Raises:
-        ValueError: It is no integer, or too small.
+        ValueError: If it is not an integer, or is too small.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""The layer that holds one learned proxy a class, or several."""
+"""The layer that holds the learned proxies, one or several for each class."""
 
 import math
 from typing import Any
@@ -15,31 +15,31 @@ Tensor = keras.KerasTensor | tf.Tensor
 
 @keras.saving.register_keras_serializable("pa_keras")
 class Proxies(keras.layers.Layer):
-    """Cosines of embeddings to one trainable proxy a class.
+    """Cosines of embeddings to trainable proxies, one for each class.
 
         s(x, p) = l2(x) . l2(p),   l2(v) = v / sqrt(sum(v^2) + 1e-12)
 
-    computed in float32 whatever the dtype policy. The proxies, one weight `proxies` of shape
-    (num_classes, embedding_size), start from N(0, sqrt(2 / num_classes)): their length does not
-    change a cosine, but it sets how far one optimizer step turns them.
+    They are computed in float32 under every dtype policy. The weight `proxies` of shape
+    (num_classes, embedding_size) is drawn from N(0, sqrt(2 / num_classes)). The length of a proxy
+    does not change a cosine, but it sets how far one optimizer step turns the proxy.
 
-    With `centers_per_class` K the weight is (num_classes, K, embedding_size) and the cosines are
-    (B, C, K), as `SoftTripleLoss` takes them.
+    With `centers_per_class` K, the weight has shape (num_classes, K, embedding_size) and the
+    cosines have shape (B, C, K), which `SoftTripleLoss` expects.
 
     Args:
         num_classes: C, at least 2.
-        centers_per_class: K, at least 1. Default None: one proxy a class, without that axis.
-        regularizer: of the proxies, such as `SoftTripleRegularizer`. Default None.
-        seed: seed of the initial proxies. Default None: another start every time.
-        name: name of the layer.
+        centers_per_class: K, at least 1. Default None: one proxy for each class, without that axis.
+        regularizer: Regularizer of the proxies, such as `SoftTripleRegularizer`. Default None.
+        seed: Seed of the initial proxies. Default None: a random seed.
+        name: Name of the layer. Default "proxies".
 
     Call:
-        embeddings (B, D), any floating dtype, normalised here -> cosines (B, C), or (B, C, K),
-        float32.
+        Embeddings (B, D) of any floating dtype, which the layer normalizes, to cosines (B, C) or
+        (B, C, K), float32.
 
     Raises:
-        ValueError: num_classes below 2, centers_per_class below 1, or one that is no integer;
-            embeddings that are not of rank 2.
+        ValueError: If num_classes is below 2, centers_per_class is below 1, one of them is not an
+            integer, or the embeddings do not have rank 2.
 
     Example:
         >>> cosines = Proxies(98)(keras.random.normal((4, 512)))
@@ -58,7 +58,7 @@ class Proxies(keras.layers.Layer):
         name: str = "proxies",
         **base_options: Any,
     ) -> None:
-        # Half precision would round a cosine by more than the margins between classes.
+        # Half precision would round cosines by more than the margins between classes.
         super().__init__(name=name, autocast=False, **{**base_options, "dtype": "float32"})
         self.num_classes = as_integer("num_classes", num_classes, least=2)
         if centers_per_class is not None:
@@ -101,7 +101,7 @@ class Proxies(keras.layers.Layer):
 
     @property
     def _places(self) -> tuple[int, ...]:
-        """The axes of the proxies before their own: (C,) or (C, K)."""
+        """The axes of the weight before the last: (C,) or (C, K)."""
         if self.centers_per_class is None:
             return (self.num_classes,)
         return (self.num_classes, self.centers_per_class)
@@ -109,15 +109,15 @@ class Proxies(keras.layers.Layer):
 
 @tf.custom_gradient
 def _cosines(embeddings: tf.Tensor, proxies: tf.Tensor):
-    """Cosines (B, C) without a copy of the C x D proxies: what divides them divides the product."""
+    """Cosines (B, C) without a normalized copy of the proxies: it divides the product instead."""
     scales = _inverse_lengths(embeddings)[:, None]
     proxy_scales = _inverse_lengths(proxies)
     unit = embeddings * scales
     cosines = tf.matmul(unit, proxies, transpose_b=True) * proxy_scales
 
     def gradient(of_cosines):
-        # Of l2(v) it is (g - l2(v) (l2(v) . g)) / |v|. In this order each product of B x C numbers
-        # takes the place of an array that is not needed any more.
+        # The gradient of l2(v) is (g - l2(v) (l2(v) . g)) / |v|. In this order each product of
+        # B x C numbers can reuse the memory of an array that is no longer needed.
         of_products = of_cosines * proxy_scales
         along = tf.reduce_sum(of_products * cosines, axis=0) * proxy_scales
         of_unit = tf.matmul(of_products, proxies)
@@ -132,6 +132,6 @@ def _inverse_lengths(vectors: tf.Tensor) -> tf.Tensor:
     if is_compiled_by_xla():
         squared = tf.reduce_sum(tf.square(vectors), axis=1)
     else:
-        # One pass, without the C x D squares. XLA lacks this operation, and needs no help.
+        # One pass, without an array of C x D squares. XLA lacks this operation, and fuses anyway.
         squared = tf.square(tf.math.reduce_euclidean_norm(vectors, axis=1))
     return tf.math.rsqrt(squared + 1e-12)

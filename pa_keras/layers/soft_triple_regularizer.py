@@ -1,4 +1,4 @@
-"""The regularizer of SoftTriple, by which superfluous centers of a class merge."""
+"""The regularizer of SoftTriple, which merges superfluous centers of a class."""
 
 from typing import Any
 
@@ -9,21 +9,21 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("pa_keras")
 class SoftTripleRegularizer(keras.regularizers.Regularizer):
-    """Pulls the centers of each class together, so that a class keeps as many as it needs.
+    """Pulls the centers of each class together, so that superfluous ones merge.
 
         R(w) = tau / (C K (K - 1)) sum_c sum_{s < t} sqrt(2 - 2 w_cs . w_ct)
 
-    of unit vectors; the length of each difference is taken with 1e-5 added under the root, as in
-    the authors' code, where centers that have merged would have no gradient.
+    The centers w are normalized to unit length. As in the authors' code, 1e-5 is added under the
+    root, so that centers that have merged still have a gradient.
 
     Args:
-        strength: tau, 0 or more. Default 0.2, the paper's.
+        strength: tau, at least 0. Default 0.2, as in the paper.
 
     Call:
-        proxies (C, K, D) of `Proxies(C, centers_per_class=K)` -> scalar; 0 where K is 1.
+        Proxies (C, K, D) of `Proxies(C, centers_per_class=K)` to a scalar, which is 0 if K is 1.
 
     Raises:
-        ValueError: a negative strength; proxies of another rank.
+        ValueError: If the strength is negative, or the proxies do not have rank 3.
 
     Example:
         >>> centers = ops.convert_to_tensor([[[1.0, 0.0], [0.0, 1.0]]] * 2)
@@ -50,7 +50,7 @@ class SoftTripleRegularizer(keras.regularizers.Regularizer):
             return ops.zeros(())
         directions = ops.normalize(proxies, axis=-1)
         cosines = ops.einsum("ckd,cjd->ckj", directions, directions)
-        # Rounding takes a cosine above 1, and the root of a negative number is NaN.
+        # Rounding can give a cosine above 1, and the root of a negative number is NaN.
         apart = ops.sqrt(ops.maximum(2.0 + 1e-5 - 2.0 * cosines, 1e-12))
         pairs = ops.triu(ops.ones((centers, centers)), k=1)
         return self.strength * ops.sum(apart * pairs) / (num_classes * centers * (centers - 1))

@@ -1,4 +1,4 @@
-"""Losses for metric learning, one a file: a function of tensors and a `keras.losses.Loss`."""
+"""Losses for metric learning. Each file has one, as a function and as a `keras.losses.Loss`."""
 
 from pa_keras.losses.arcface import ArcFaceLoss, arcface
 from pa_keras.losses.contrastive import ContrastiveLoss, contrastive

@@ -1,46 +1,46 @@
-"""Logarithms of sums over a batch, two a proxy, and their gradient written out.
+"""The two log-sum-exps of each proxy over a batch, with an explicit gradient.
 
-The gradient of each exponent is its share of its own sum, so that of all B x C numbers only one
-array is kept between the two ways, where automatic differentiation keeps one an operation.
+The gradient of a log-sum-exp is a softmax, so that a single array of B x C numbers is kept from the
+forward pass to the backward pass. Automatic differentiation would keep one for each operation.
 """
 
 import tensorflow as tf
 
 from pa_keras.compat import is_compiled_by_xla
 
-# Log of a sum without members. Finite, since -inf less itself would be NaN.
+# Log of an empty sum. It is finite, since -inf minus -inf would be NaN.
 NOTHING = float(tf.float32.min)
 
 
 def class_log_sums(
     labels: tf.Tensor, similarities: tf.Tensor, alpha: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    r"""Logs of the sums, for each proxy, over the rows of its class and over the other rows.
+    r"""Logs of each proxy's sums over the rows of its class and over all other rows.
 
         positive_c = log sum_{i: y_i = c} exp(-alpha s_ic)
         negative_c = log sum_{i: y_i != c} exp(alpha s_ic)
 
     Args:
-        labels: integers (B,), in [0, C).
-        similarities: float32 (B, C).
-        alpha: scale, > 0.
+        labels: Class IDs (B,) in [0, C), integers.
+        similarities: Cosines (B, C), float32.
+        alpha: Scale, > 0.
 
     Returns:
-        Two float32 (C,); `NOTHING`, to rounding, where there is no such row.
+        The positive and the negative logs, float32 (C,) each; about `NOTHING` for an empty sum.
     """
     num_classes = similarities.shape[1]
     own = tf.stack([tf.range(tf.shape(labels, labels.dtype)[0], dtype=labels.dtype), labels], 1)
 
     @tf.custom_gradient
     def log_sums(similarities):
-        # A row has one positive entry: B numbers, gathered, not a mask of B x C.
+        # Each row has one positive entry, so B numbers are gathered, without a mask of B x C.
         pull = -alpha * tf.gather_nd(similarities, own)
         largest_pull = tf.math.unsorted_segment_max(pull, labels, num_classes)
         pull = tf.exp(pull - tf.gather(largest_pull, labels))
-        # A class with rows has the largest, exp(0), in its sum.
+        # The sum of a class with rows is at least exp(0) = 1, the term of its maximum.
         pulls = tf.maximum(tf.math.unsorted_segment_sum(pull, labels, num_classes), 1.0)
 
-        # Of no part in the largest, nor in the sum, nor in the gradient, of which it leaves 0.
+        # Mask each row's own class, so that it adds nothing to the maximum, sum or gradient.
         push = _add_at(own, tf.fill(tf.shape(labels), NOTHING), alpha * similarities)
         largest_push = tf.reduce_max(push, axis=0)
         push = tf.exp(push - largest_push)
@@ -57,8 +57,8 @@ def class_log_sums(
 
 
 def _add_at(places: tf.Tensor, values: tf.Tensor, array: tf.Tensor) -> tf.Tensor:
-    """The array with values added at places, in its own memory when nothing else needs it."""
+    """Adds values at places of an array, in place if nothing else needs the array."""
     if is_compiled_by_xla():
         return tf.tensor_scatter_nd_add(array, places, values)
-    # The operation above copies the B x C numbers on a CPU; XLA lacks this one.
+    # The operation above copies the B x C numbers on a CPU; XLA does not have the one below.
     return tf.raw_ops.ScatterNdNonAliasingAdd(input=array, indices=places, updates=values)

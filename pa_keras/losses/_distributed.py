@@ -1,7 +1,8 @@
-"""The whole batch of `tf.distribute`, of which each replica has a part.
+"""The global batch of `tf.distribute`, of which each replica has one shard.
 
-Keras divides the loss of each replica by their number and adds the gradients up. So replicas step
-like one device where each has the loss of the whole batch, and gradients come back from all.
+Keras divides the loss of each replica by the number of replicas and sums the gradients. Replicas
+therefore step like one device if each computes the loss of the global batch and gradients flow back
+through the collectives.
 """
 
 import tensorflow as tf
@@ -9,16 +10,16 @@ from keras import ops
 
 
 def several() -> bool:
-    """Whether this runs on one of several replicas."""
+    """Whether the caller runs on one of several replicas."""
     context = tf.distribute.get_replica_context()
     return context is not None and context.num_replicas_in_sync > 1
 
 
 def gathered(part: tf.Tensor) -> tf.Tensor:
-    """The parts (n, ...) of all replicas, below each other; n may differ. Gradients come back."""
+    """Concatenates the shards (n, ...) of all replicas; n may differ. It is differentiable."""
     if not several():
         return part
-    # Collectives do not take booleans.
+    # Collectives do not accept booleans.
     whole = tf.distribute.get_replica_context().all_gather(
         ops.cast(part, "int32") if part.dtype == tf.bool else part, axis=0
     )
@@ -26,18 +27,18 @@ def gathered(part: tf.Tensor) -> tf.Tensor:
 
 
 def log_added(logs: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-    """Logs of the sums, over the replicas, of what these finite logs (n,) are of.
+    """Logs of sums over all replicas, from the finite logs (n,) of each replica's sums.
 
-    One log travels a sum, not its exponents, and no exponential overflows.
+    Replicas exchange one log for each sum, not its exponents, and no exponential overflows.
     """
     if not several():
         return logs
     added = tf.reduce_logsumexp(gathered(tf.stack(logs)[None]), axis=0)
-    return tuple(tf.unstack(added, num=len(logs)))  # of several workers no shape is known
+    return tuple(tf.unstack(added, num=len(logs)))  # with several workers the shape is unknown
 
 
 def weighted(terms: tf.Tensor) -> tf.Tensor:
-    """Terms (n,) so that the mean of the replicas' means is the mean over the whole batch."""
+    """Scales terms (n,) so that the mean of the replicas' means is that of the global batch."""
     if not several():
         return terms
     context = tf.distribute.get_replica_context()

@@ -1,4 +1,4 @@
-"""What the losses are given: class IDs beside cosines to proxies, or beside embeddings."""
+"""Checks of what the losses receive: class IDs with cosines to proxies, or with embeddings."""
 
 import numpy.typing as npt
 import tensorflow as tf
@@ -16,16 +16,16 @@ def check_cosines(
     """The class of each row, its cosines to the proxies, and whether both are valid.
 
     Args:
-        labels: class IDs in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
-        similarities: floating (B, C).
+        labels: Class IDs in [0, C) of shape (B,) or (B, 1), or one-hot of shape (B, C).
+        similarities: Cosines (B, C), floating.
 
     Returns:
-        int64 (B,); float32 (B, C); a scalar bool. Where it is false, the loss must be NaN: a cosine
-        is not finite, or a label is bad and nothing could be raised (under XLA).
+        int64 (B,); float32 (B, C); a scalar bool. If it is false, the loss must be NaN: a cosine is
+        not finite, or a label is bad and no error could be raised (under XLA).
 
     Raises:
-        ValueError: a wrong rank, width or dtype; eagerly, a bad label.
-        tf.errors.InvalidArgumentError: a bad label, in a graph.
+        ValueError: If a rank, width or dtype is wrong, or, in eager mode, if a label is bad.
+        tf.errors.InvalidArgumentError: If a label is bad, in graph mode.
     """
     labels, similarities = ops.convert_to_tensor(labels), ops.convert_to_tensor(similarities)
     if not similarities.dtype.is_floating or len(similarities.shape) != 2:
@@ -36,8 +36,8 @@ def check_cosines(
     num_classes = similarities.shape[1]
     if num_classes is None or num_classes < 2:
         raise ValueError(
-            "Expected similarities to at least 2 proxies, a number known when the step is traced; "
-            f"received shape {tuple(similarities.shape)}."
+            "Expected similarities to at least 2 proxies, with their number known when the step is "
+            f"traced; received shape {tuple(similarities.shape)}."
         )
     if len(labels.shape) == 2 and labels.shape[1] == num_classes:
         classes, valid = _of_one_hot(labels)
@@ -52,7 +52,7 @@ def check_cosines(
 
 
 def own_class(classes: tf.Tensor, similarities: tf.Tensor) -> tf.Tensor:
-    """(B, C) booleans, true where the row is of the proxy's class."""
+    """Mask (B, C), true where the row belongs to the class of the proxy."""
     numbers = ops.arange(similarities.shape[1], dtype=classes.dtype)
     return classes[:, None] == numbers[None, :]
 
@@ -66,23 +66,23 @@ def expect_positive(name: str, value: float) -> None:
 def check_pairs(
     labels: TensorLike, embeddings: TensorLike
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The embeddings of the whole batch of all replicas, and which pairs of them are of one class.
+    """The embeddings of the global batch, and masks of its positive and negative pairs.
 
-    A pair is ordered, and no row is paired with itself.
+    Pairs are ordered, and no row is paired with itself.
 
     Args:
-        labels: class IDs of shape (B,) or (B, 1).
-        embeddings: floating (B, D).
+        labels: Class IDs of shape (B,) or (B, 1).
+        embeddings: Embeddings (B, D), floating.
 
     Returns:
         float32 (B, D); the positive and the negative pairs, (B, B) booleans each; a scalar bool.
-        Where it is false, the loss must be NaN: an embedding is not finite, or a label is bad or
-        pairs are missing and nothing could be raised (under XLA).
+        If it is false, the loss must be NaN: an embedding is not finite, or a label is bad or
+        pairs are missing and no error could be raised (under XLA).
 
     Raises:
-        ValueError: a wrong rank or dtype; eagerly, a bad label, or a batch without a positive or
-            without a negative pair.
-        tf.errors.InvalidArgumentError: in a graph, such labels or such a batch.
+        ValueError: If a rank or dtype is wrong, or, in eager mode, if a label is bad or the batch
+            has no positive or no negative pair.
+        tf.errors.InvalidArgumentError: If labels or pairs are bad in this way, in graph mode.
     """
     labels, embeddings = ops.convert_to_tensor(labels), ops.convert_to_tensor(embeddings)
     if not embeddings.dtype.is_floating or len(embeddings.shape) != 2:
@@ -106,7 +106,7 @@ def check_pairs(
 
 
 def _class_ids(labels: tf.Tensor, alternative: str = "") -> tuple[tf.Tensor, tf.Tensor]:
-    """Class IDs int64 (B,) of any numeric dtype, and whether they are those that were meant."""
+    """Labels of any numeric dtype as int64 (B,), and whether the cast kept their values."""
     if len(labels.shape) == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     dtype = labels.dtype
@@ -131,27 +131,27 @@ def _class_ids(labels: tf.Tensor, alternative: str = "") -> tuple[tf.Tensor, tf.
 
 
 def _of_one_hot(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Class int64 (B,) of one-hot rows, and whether they are one-hot."""
+    """Class IDs, int64 (B,), of one-hot rows, and whether the rows are one-hot."""
     labels = ops.cast(labels, "float32")
     positive = ops.cast(labels == 1, "int32")
     valid = ops.all((labels == 1) | (labels == 0)) & ops.all(ops.sum(positive, axis=1) == 1)
-    problem = "Expected one-hot labels with a single positive class, 1, in each row, and else 0"
+    problem = "Expected one-hot labels with a single positive class: a 1 in each row, else 0"
     labels, valid = _expect(valid, problem, labels)
     return tf.argmax(labels, axis=1), valid
 
 
 def _finite(numbers: tf.Tensor) -> tf.Tensor:
-    """Whether all are finite: their sum is not if one is not, and needs no array of booleans."""
+    """Whether all numbers are finite, by their sum, which needs no array of booleans."""
     return ops.isfinite(ops.sum(numbers))
 
 
 def _expect(
     valid: tf.Tensor, problem: str, tensor: tf.Tensor, shown: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The tensor, once `valid` is known to be true, and `valid`.
+    """The tensor and `valid`, both behind a check that `valid` is true.
 
-    Eagerly, the problem is a ValueError, and in a graph an assertion. XLA drops that: `valid` is
-    then to make the loss NaN, never a plausible number.
+    The check raises a ValueError in eager mode and is an assertion in graph mode. XLA drops
+    assertions, so the caller must use `valid` to make the loss NaN.
     """
     shown = tensor if shown is None else shown
     if tf.executing_eagerly():

@@ -16,33 +16,35 @@ from pa_keras.losses.exact_labels import call_with_exact_labels
 def arcface(
     labels: TensorLike, similarities: TensorLike, margin: float = 0.5, scale: float = 64.0
 ) -> tf.Tensor:
-    r"""One ArcFace loss term per embedding; their mean is the loss.
+    r"""ArcFace loss: one term for each embedding, whose mean is the loss.
 
-        l(x) = -log( exp(sigma t) / (exp(sigma t) + sum_{z != y} exp(sigma s(x, p_z))) ),
-        t = cos(theta + m)           if theta <= pi - m,   theta = arccos s(x, p_y)
-            cos(theta) - m sin(m)    otherwise, so that t falls all the way
+        l_i = -log( exp(s t_i) / (exp(s t_i) + sum_{j != y_i} exp(s cos(theta_ij))) ),
+        t_i = cos(theta_iy + m)           if theta_iy <= pi - m
+              cos(theta_iy) - m sin(m)    otherwise, so that t_i decreases everywhere
+
+    Here theta_ij is the angle between embedding i and proxy j, and y is y_i, the class of i.
 
     Args:
-        labels: class of each row: integers in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
-        similarities: floating cosines of shape (B, C), C >= 2, as `pa_keras.layers.Proxies` gives.
-        margin: m, an angle in radians, [0, pi). Default 0.5.
-        scale: sigma, > 0. Default 64.
+        labels: Class IDs in [0, C), integers of shape (B,) or (B, 1), or one-hot of shape (B, C).
+        similarities: Cosines (B, C), floating, C >= 2; the output of `pa_keras.layers.Proxies`.
+        margin: m, an angle in radians, in [0, pi). Default 0.5.
+        scale: s, > 0. Default 64.
 
     Returns:
-        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
-        labels.
+        float32 (B,). All NaN if a cosine is not finite or if, under XLA, which cannot raise an
+        error, a label is bad.
 
     Raises:
-        ValueError: wrong rank, width or dtype, a setting out of its range, or (eagerly) a label out
-            of range.
-        tf.errors.InvalidArgumentError: a label out of range, in a graph.
+        ValueError: If a rank, a width, a dtype or a setting is wrong, or, in eager mode, if a label
+            is out of range.
+        tf.errors.InvalidArgumentError: If a label is out of range, in graph mode.
 
     Example:
         >>> arcface([0, 1], [[1.0, 0.0], [0.0, 1.0]], margin=0.0, scale=1.0).shape
         TensorShape([2])
 
     Source: Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR
-    2019, eq. (3); the second case is that of the authors' code.
+    2019, eq. (3). The second case of t_i is from the authors' code.
     """
     expect_positive("scale", scale)
     if not 0 <= margin < math.pi:
@@ -60,19 +62,19 @@ def arcface(
 
 @keras.saving.register_keras_serializable("pa_keras")
 class ArcFaceLoss(keras.losses.Loss):
-    """ArcFace loss of class ids and cosines; the formula is at `arcface`.
+    """ArcFace loss of class IDs and cosines; `arcface` gives the formula.
 
     The model must end with a `pa_keras.layers.Proxies` layer, whose proxies are the rows of the
-    classifier. Random batches.
+    classifier. Use random batches.
 
     Args:
-        margin: m, an angle in radians, [0, pi). Default 0.5.
-        scale: sigma, > 0. Default 64.
-        reduction: as in Keras. Default "sum_over_batch_size", the mean over the batch.
-        name: name of the loss.
+        margin: m, an angle in radians, in [0, pi). Default 0.5.
+        scale: s, > 0. Default 64.
+        reduction: Reduction of the terms, as in Keras. Default "sum_over_batch_size", their mean.
+        name: Name of the loss.
 
     Raises:
-        ValueError: as `arcface`.
+        ValueError: As for `arcface`.
 
     Example:
         >>> loss = ArcFaceLoss(margin=0.0, scale=1.0)
@@ -80,7 +82,7 @@ class ArcFaceLoss(keras.losses.Loss):
         0.3133
 
     Source: Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR
-    2019, eq. (3); the second case is that of the authors' code.
+    2019, eq. (3). The second case of t_i is from the authors' code.
     """
 
     def __init__(

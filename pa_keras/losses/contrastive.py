@@ -19,31 +19,31 @@ def contrastive(
     squared: bool = False,
     average_nonzero: bool = True,
 ) -> tf.Tensor:
-    r"""One contrastive term per embedding; their mean is the loss.
+    r"""Contrastive loss: one term for each embedding, whose mean is the loss.
 
         L = mean over positive pairs of [d_ij - m_p]_+
           + mean over negative pairs of [m_n - d_ij]_+
 
-    with d the Euclidean distance of unit vectors. Hadsell et al. and TensorFlow Addons square both
-    hinges (`squared`); PyTorch Metric Learning and the Proxy-Anchor authors do not, and average
-    each side over its terms above 0 (`average_nonzero`).
+    Here d is the Euclidean distance of unit vectors, and [x]_+ = max(x, 0). Hadsell et al. and
+    TensorFlow Addons square both hinges (`squared`). PyTorch Metric Learning and the Proxy-Anchor
+    authors do not, and average each sum over its terms above 0 (`average_nonzero`).
 
     Args:
-        labels: class of each row, integers (B,) or (B, 1).
-        embeddings: floating (B, D); they are divided by their lengths here.
-        negative_margin: m_n, a distance, (0, 2]. Default 0.5.
+        labels: Class IDs, integers of shape (B,) or (B, 1).
+        embeddings: Embeddings (B, D), floating; the loss normalizes them to unit length.
+        negative_margin: m_n, a distance, in (0, 2]. Default 0.5.
         positive_margin: m_p, a distance, at least 0. Default 0.
-        squared: whether each hinge is squared. Default False.
-        average_nonzero: whether a mean is over the terms above 0 alone. Default True.
+        squared: Whether each hinge is squared. Default False.
+        average_nonzero: Whether each mean is over the terms above 0 only. Default True.
 
     Returns:
-        float32 (B,). NaN where an embedding is not finite, and under XLA, which cannot raise, for
-        bad labels and without pairs.
+        float32 (B,). All NaN if an embedding is not finite or if, under XLA, which cannot raise an
+        error, a label is bad or the batch lacks such pairs.
 
     Raises:
-        ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a
-            positive or a negative pair.
-        tf.errors.InvalidArgumentError: a batch without such pairs, in a graph.
+        ValueError: If a rank, a dtype or a setting is wrong, or, in eager mode, if the batch has no
+            positive or no negative pair.
+        tf.errors.InvalidArgumentError: If the batch lacks such pairs, in graph mode.
 
     Example:
         >>> terms = contrastive([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
@@ -51,7 +51,7 @@ def contrastive(
         TensorShape([3])
 
     Source: Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006,
-    eq. (4); sampling: balanced batches.
+    eq. (4). Sampling: balanced batches.
     """
     _check_settings(negative_margin, positive_margin)
     embeddings, positive, negative, valid = check_pairs(labels, embeddings)
@@ -68,21 +68,21 @@ def contrastive(
 
 @keras.saving.register_keras_serializable("pa_keras")
 class ContrastiveLoss(keras.losses.Loss):
-    """Contrastive loss of class ids and embeddings; the formula is at `contrastive`.
+    """Contrastive loss of class IDs and embeddings; `contrastive` gives the formula.
 
     The model must end with embeddings, without `Proxies`. Batches must be balanced
     (`images_per_class` of 2 or more).
 
     Args:
-        negative_margin: m_n, a distance, (0, 2]. Default 0.5.
+        negative_margin: m_n, a distance, in (0, 2]. Default 0.5.
         positive_margin: m_p, a distance, at least 0. Default 0.
-        squared: whether each hinge is squared. Default False.
-        average_nonzero: whether a mean is over the terms above 0 alone. Default True.
-        reduction: as in Keras. Default "sum_over_batch_size".
-        name: name of the loss.
+        squared: Whether each hinge is squared. Default False.
+        average_nonzero: Whether each mean is over the terms above 0 only. Default True.
+        reduction: Reduction of the terms, as in Keras. Default "sum_over_batch_size", their mean.
+        name: Name of the loss.
 
     Raises:
-        ValueError: as `contrastive`.
+        ValueError: As for `contrastive`.
 
     Example:
         >>> loss = ContrastiveLoss(negative_margin=1.0)

@@ -15,25 +15,27 @@ from pa_keras.losses.exact_labels import call_with_exact_labels
 def cosface(
     labels: TensorLike, similarities: TensorLike, margin: float = 0.35, scale: float = 64.0
 ) -> tf.Tensor:
-    r"""One CosFace loss term per embedding; their mean is the loss.
+    r"""CosFace loss: one term for each embedding, whose mean is the loss.
 
-        l(x) = -log( exp(sigma (s(x, p_y) - m)) / (exp(sigma (s(x, p_y) - m))
-                                                 + sum_{z != y} exp(sigma s(x, p_z))) )
+        l_i = -log( exp(s (cos(theta_iy) - m)) / (exp(s (cos(theta_iy) - m))
+                                                  + sum_{j != y_i} exp(s cos(theta_ij))) )
+
+    Here theta_ij is the angle between embedding i and proxy j, and y is y_i, the class of i.
 
     Args:
-        labels: class of each row: integers in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
-        similarities: floating cosines of shape (B, C), C >= 2, as `pa_keras.layers.Proxies` gives.
-        margin: m, in units of cosine. Default 0.35.
-        scale: sigma, > 0. Default 64.
+        labels: Class IDs in [0, C), integers of shape (B,) or (B, 1), or one-hot of shape (B, C).
+        similarities: Cosines (B, C), floating, C >= 2; the output of `pa_keras.layers.Proxies`.
+        margin: m, a difference of cosines. Default 0.35.
+        scale: s, > 0. Default 64.
 
     Returns:
-        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
-        labels.
+        float32 (B,). All NaN if a cosine is not finite or if, under XLA, which cannot raise an
+        error, a label is bad.
 
     Raises:
-        ValueError: wrong rank, width or dtype, a setting out of its range, or (eagerly) a label out
-            of range.
-        tf.errors.InvalidArgumentError: a label out of range, in a graph.
+        ValueError: If a rank, a width, a dtype or a setting is wrong, or, in eager mode, if a label
+            is out of range.
+        tf.errors.InvalidArgumentError: If a label is out of range, in graph mode.
 
     Example:
         >>> cosface([0, 1], [[1.0, 0.0], [0.0, 1.0]], margin=0.0, scale=1.0).shape
@@ -51,19 +53,19 @@ def cosface(
 
 @keras.saving.register_keras_serializable("pa_keras")
 class CosFaceLoss(keras.losses.Loss):
-    """CosFace loss of class ids and cosines; the formula is at `cosface`.
+    """CosFace loss of class IDs and cosines; `cosface` gives the formula.
 
     The model must end with a `pa_keras.layers.Proxies` layer, whose proxies are the rows of the
-    classifier. Random batches.
+    classifier. Use random batches.
 
     Args:
-        margin: m, in units of cosine. Default 0.35.
-        scale: sigma, > 0. Default 64.
-        reduction: as in Keras. Default "sum_over_batch_size", the mean over the batch.
-        name: name of the loss.
+        margin: m, a difference of cosines. Default 0.35.
+        scale: s, > 0. Default 64.
+        reduction: Reduction of the terms, as in Keras. Default "sum_over_batch_size", their mean.
+        name: Name of the loss.
 
     Raises:
-        ValueError: as `cosface`.
+        ValueError: As for `cosface`.
 
     Example:
         >>> loss = CosFaceLoss(margin=0.0, scale=1.0)

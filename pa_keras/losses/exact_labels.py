@@ -1,7 +1,7 @@
-"""A loss whose `call` sees the labels as they were given.
+"""A `__call__` for losses that passes the labels on without a cast.
 
-`keras.losses.Loss` casts labels to the dtype of the loss first. float32 does not hold every integer
-above 2**24, so that classes would be merged.
+`keras.losses.Loss` casts labels to the dtype of the loss. float32 cannot represent every integer
+above 2**24, so that the cast could merge classes.
 """
 
 import keras
@@ -11,7 +11,7 @@ from pa_keras.losses._validation import TensorLike
 
 
 class _Reduction(keras.losses.Loss):
-    """Keras' weights, masks and reduction, of terms that are computed already."""
+    """Applies the weights, masks and reduction of Keras to terms that are computed already."""
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         return y_true
@@ -23,7 +23,7 @@ def call_with_exact_labels(
     y_pred: TensorLike,
     sample_weight: TensorLike | None = None,
 ) -> tf.Tensor:
-    """`keras.losses.Loss.__call__`, but without its cast of the labels: a `__call__` for a loss."""
+    """`keras.losses.Loss.__call__` without the cast of the labels; for use as a `__call__`."""
     with tf.name_scope(loss.name):
         cast = keras.ops.convert_to_tensor(y_pred, dtype=loss.dtype)
         terms = loss.call(keras.ops.convert_to_tensor(y_true), cast)

@@ -14,36 +14,36 @@ from pa_keras.losses.exact_labels import call_with_exact_labels
 def lifted_structure(
     labels: TensorLike, embeddings: TensorLike, margin: float = 1.0, normalize: bool = True
 ) -> tf.Tensor:
-    r"""One lifted structure term per embedding; their mean is the loss.
+    r"""Lifted structure loss: one term for each embedding, whose mean is the loss.
 
         L = 1/(2 |P|) sum_{(i, j) in P} [J_ij]_+^2,
         J_ij = d_ij + log( sum_{k in N_i} exp(m - d_ik) + sum_{l in N_j} exp(m - d_jl) )
 
-    with P the positive pairs, N_i the embeddings of other classes than i's, d the Euclidean
-    distance. The paper and TensorFlow Addons do not normalise the embeddings; PyTorch Metric
-    Learning does.
+    Here P are the positive pairs, N_i the embeddings of other classes than that of i, d is the
+    Euclidean distance, and [x]_+ = max(x, 0). The paper and TensorFlow Addons do not normalize the
+    embeddings; PyTorch Metric Learning does.
 
     Args:
-        labels: class of each row, integers (B,) or (B, 1).
-        embeddings: floating (B, D).
+        labels: Class IDs, integers of shape (B,) or (B, 1).
+        embeddings: Embeddings (B, D), floating.
         margin: m, a distance, > 0. Default 1.
-        normalize: whether embeddings are divided by their lengths. Default True.
+        normalize: Whether to normalize the embeddings to unit length. Default True.
 
     Returns:
-        float32 (B,). NaN where an embedding is not finite, and under XLA, which cannot raise, for
-        bad labels and without pairs.
+        float32 (B,). All NaN if an embedding is not finite or if, under XLA, which cannot raise an
+        error, a label is bad or the batch lacks such pairs.
 
     Raises:
-        ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a
-            positive or a negative pair.
-        tf.errors.InvalidArgumentError: a batch without such pairs, in a graph.
+        ValueError: If a rank, a dtype or a setting is wrong, or, in eager mode, if the batch has no
+            positive or no negative pair.
+        tf.errors.InvalidArgumentError: If the batch lacks such pairs, in graph mode.
 
     Example:
         >>> lifted_structure([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape
         TensorShape([3])
 
     Source: Oh Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 2016,
-    eq. (4); sampling: balanced batches.
+    eq. (4). Sampling: balanced batches.
     """
     expect_positive("margin", margin)
     embeddings, positive, negative, valid = check_pairs(labels, embeddings)
@@ -56,19 +56,19 @@ def lifted_structure(
 
 @keras.saving.register_keras_serializable("pa_keras")
 class LiftedStructureLoss(keras.losses.Loss):
-    """Lifted structure loss of class ids and embeddings; the formula is at `lifted_structure`.
+    """Lifted structure loss of class IDs and embeddings; `lifted_structure` gives the formula.
 
     The model must end with embeddings, without `Proxies`. Batches must be balanced
     (`images_per_class` of 2 or more).
 
     Args:
         margin: m, a distance, > 0. Default 1.
-        normalize: whether embeddings are divided by their lengths. Default True.
-        reduction: as in Keras. Default "sum_over_batch_size".
-        name: name of the loss.
+        normalize: Whether to normalize the embeddings to unit length. Default True.
+        reduction: Reduction of the terms, as in Keras. Default "sum_over_batch_size", their mean.
+        name: Name of the loss.
 
     Raises:
-        ValueError: as `lifted_structure`.
+        ValueError: As for `lifted_structure`.
 
     Example:
         >>> loss = LiftedStructureLoss()

@@ -1,4 +1,4 @@
-"""Multi-Similarity loss (Wang et al., CVPR 2019), with its mining."""
+"""Multi-Similarity loss with pair mining (Wang et al., CVPR 2019)."""
 
 from typing import Any
 
@@ -19,37 +19,38 @@ def multi_similarity(
     base: float = 0.5,
     epsilon: float | None = 0.1,
 ) -> tf.Tensor:
-    r"""One Multi-Similarity term per embedding; their mean is the loss.
+    r"""Multi-Similarity loss: one term for each embedding, whose mean is the loss.
 
         l_i = 1/alpha log(1 + sum_{k in P_i} exp(-alpha (s_ik - lambda)))
             + 1/beta  log(1 + sum_{k in N_i} exp( beta  (s_ik - lambda)))
 
-    with s the cosine. Mining keeps in P_i the positives with s_ik - epsilon < the largest s of a
-    negative, and in N_i the negatives with s_ik + epsilon > the smallest s of a positive.
+    Here s is the cosine. Pair mining keeps in P_i the positives with s_ik - epsilon below the
+    largest s of a negative, and in N_i the negatives with s_ik + epsilon above the smallest s of a
+    positive.
 
     Args:
-        labels: class of each row, integers (B,) or (B, 1).
-        embeddings: floating (B, D); they are divided by their lengths here.
-        alpha: scale of the positives, > 0. Default 2.
-        beta: scale of the negatives, > 0. Default 50.
+        labels: Class IDs, integers of shape (B,) or (B, 1).
+        embeddings: Embeddings (B, D), floating; the loss normalizes them to unit length.
+        alpha: Scale of the positives, > 0. Default 2.
+        beta: Scale of the negatives, > 0. Default 50.
         base: lambda, a cosine. Default 0.5.
-        epsilon: of the mining, a difference of cosines; None: no mining. Default 0.1.
+        epsilon: Margin of the mining, a difference of cosines; None: no mining. Default 0.1.
 
     Returns:
-        float32 (B,). NaN where an embedding is not finite, and under XLA, which cannot raise, for
-        bad labels and without pairs.
+        float32 (B,). All NaN if an embedding is not finite or if, under XLA, which cannot raise an
+        error, a label is bad or the batch lacks such pairs.
 
     Raises:
-        ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a
-            positive or a negative pair.
-        tf.errors.InvalidArgumentError: a batch without such pairs, in a graph.
+        ValueError: If a rank, a dtype or a setting is wrong, or, in eager mode, if the batch has no
+            positive or no negative pair.
+        tf.errors.InvalidArgumentError: If the batch lacks such pairs, in graph mode.
 
     Example:
         >>> multi_similarity([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape
         TensorShape([3])
 
     Source: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning,
-    CVPR 2019, eq. (11) to (15); sampling: balanced batches of 5 images a class.
+    CVPR 2019, eq. (11) to (15). Sampling: balanced batches with 5 images of each class.
     """
     expect_positive("alpha", alpha)
     expect_positive("beta", beta)
@@ -71,21 +72,21 @@ def multi_similarity(
 
 @keras.saving.register_keras_serializable("pa_keras")
 class MultiSimilarityLoss(keras.losses.Loss):
-    """Multi-Similarity loss of class ids and embeddings; the formula is at `multi_similarity`.
+    """Multi-Similarity loss of class IDs and embeddings; `multi_similarity` gives the formula.
 
     The model must end with embeddings, without `Proxies`. Batches must be balanced
-    (`images_per_class` of 2 or more; the paper has 5).
+    (`images_per_class` of 2 or more; the paper uses 5).
 
     Args:
-        alpha: scale of the positives, > 0. Default 2.
-        beta: scale of the negatives, > 0. Default 50.
+        alpha: Scale of the positives, > 0. Default 2.
+        beta: Scale of the negatives, > 0. Default 50.
         base: lambda, a cosine. Default 0.5.
-        epsilon: of the mining, a difference of cosines; None: no mining. Default 0.1.
-        reduction: as in Keras. Default "sum_over_batch_size".
-        name: name of the loss.
+        epsilon: Margin of the mining, a difference of cosines; None: no mining. Default 0.1.
+        reduction: Reduction of the terms, as in Keras. Default "sum_over_batch_size", their mean.
+        name: Name of the loss.
 
     Raises:
-        ValueError: as `multi_similarity`.
+        ValueError: As for `multi_similarity`.
 
     Example:
         >>> loss = MultiSimilarityLoss(alpha=1.0, beta=1.0, base=0.0, epsilon=None)

@@ -10,43 +10,45 @@ from pa_keras.losses.exact_labels import call_with_exact_labels
 
 
 def n_pair(labels: TensorLike, embeddings: TensorLike) -> tf.Tensor:
-    r"""One N-pair term per embedding; their mean is the loss.
+    r"""N-pair loss: one term for each embedding, whose mean is the loss.
 
         L = mean over classes i of log(1 + sum_{j != i} exp(x_i . x_j+ - x_i . x_i+))
 
-    The first embedding of each class in the batch is its anchor x_i and the second its positive
-    x_i+; a class with one is left out, and further ones are not used. The products are of the
-    embeddings as they are: unit vectors if the model normalises, of any length in the paper.
+    The first embedding of each class in the batch is the anchor x_i, the second is the positive
+    x_i+. A class with a single embedding is left out, and further embeddings are not used. The
+    loss does not normalize: the embeddings are unit vectors if the model ends with a normalization,
+    and have any length in the paper.
 
     Args:
-        labels: class of each row, integers (B,) or (B, 1).
-        embeddings: floating (B, D).
+        labels: Class IDs, integers of shape (B,) or (B, 1).
+        embeddings: Embeddings (B, D), floating.
 
     Returns:
-        float32 (B,), 0 but for the anchors. NaN where an embedding is not finite, and under XLA,
-        which cannot raise, for bad labels and without pairs.
+        float32 (B,), 0 except at the anchors. All NaN if an embedding is not finite or if, under
+        XLA, which cannot raise an error, a label is bad or the batch lacks such pairs.
 
     Raises:
-        ValueError: wrong rank or dtype, or (eagerly) a batch without a positive or a negative pair.
-        tf.errors.InvalidArgumentError: a batch without such pairs, in a graph.
+        ValueError: If a rank or a dtype is wrong, or, in eager mode, if the batch has no positive
+            or no negative pair.
+        tf.errors.InvalidArgumentError: If the batch lacks such pairs, in graph mode.
 
     Example:
         >>> n_pair([0, 0, 1, 1], [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]).shape
         TensorShape([4])
 
     Source: Sohn, Improved Deep Metric Learning with Multi-class N-pair Loss Objective, NeurIPS
-    2016, eq. (7), without its penalty on the embeddings' length; sampling: balanced batches of 2
-    images a class.
+    2016, eq. (7), without the penalty on the length of the embeddings. Sampling: balanced batches
+    with 2 images of each class.
     """
     embeddings, positive, _, valid = check_pairs(labels, embeddings)
-    # How many rows of its class come before each row: 0 for an anchor, 1 for a positive.
+    # The number of earlier rows of the same class: 0 for an anchor, 1 for a positive.
     earlier = ops.sum(ops.cast(tf.linalg.band_part(positive, -1, 0), "int32"), axis=1)
     is_positive = earlier == 1
     own = positive & is_positive[None, :]
     is_anchor = (earlier == 0) & ops.any(own, axis=1)
     products = ops.matmul(embeddings, ops.transpose(embeddings))
     logits = ops.where(is_positive[None, :], products, -float("inf"))
-    # Rows that are no anchors must have a finite term, or its gradient is not 0 but NaN.
+    # Rows that are not anchors need a finite term, since otherwise their gradient would be NaN.
     own = own & is_anchor[:, None]
     logits = ops.where(is_anchor[:, None], logits, 0.0)
     terms = share(cross_entropy(logits, own), is_anchor)
@@ -55,17 +57,17 @@ def n_pair(labels: TensorLike, embeddings: TensorLike) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable("pa_keras")
 class NPairLoss(keras.losses.Loss):
-    """N-pair loss of class ids and embeddings; the formula is at `n_pair`.
+    """N-pair loss of class IDs and embeddings; `n_pair` gives the formula.
 
-    The model must end with embeddings, without `Proxies`. Batches must be balanced, of 2 images a
-    class: further ones are not used.
+    The model must end with embeddings, without `Proxies`. Batches must be balanced, with 2 images
+    of each class: further images are not used.
 
     Args:
-        reduction: as in Keras. Default "sum_over_batch_size".
-        name: name of the loss.
+        reduction: Reduction of the terms, as in Keras. Default "sum_over_batch_size", their mean.
+        name: Name of the loss.
 
     Raises:
-        ValueError: as `n_pair`.
+        ValueError: As for `n_pair`.
 
     Example:
         >>> loss = NPairLoss()

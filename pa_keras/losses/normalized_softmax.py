@@ -15,23 +15,25 @@ from pa_keras.losses.exact_labels import call_with_exact_labels
 def normalized_softmax(
     labels: TensorLike, similarities: TensorLike, temperature: float = 0.05
 ) -> tf.Tensor:
-    r"""One Normalized softmax loss term per embedding; their mean is the loss.
+    r"""Normalized softmax loss: one term for each embedding, whose mean is the loss.
 
         l(x) = -log( exp(s(x, p_y) / sigma) / sum_z exp(s(x, p_z) / sigma) )
 
+    Here s(x, p_z) is the cosine of an embedding x and the proxy of class z, and y the class of x.
+
     Args:
-        labels: class of each row: integers in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
-        similarities: floating cosines of shape (B, C), C >= 2, as `pa_keras.layers.Proxies` gives.
+        labels: Class IDs in [0, C), integers of shape (B,) or (B, 1), or one-hot of shape (B, C).
+        similarities: Cosines (B, C), floating, C >= 2; the output of `pa_keras.layers.Proxies`.
         temperature: sigma, > 0. Default 0.05.
 
     Returns:
-        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
-        labels.
+        float32 (B,). All NaN if a cosine is not finite or if, under XLA, which cannot raise an
+        error, a label is bad.
 
     Raises:
-        ValueError: wrong rank, width or dtype, a setting out of its range, or (eagerly) a label out
-            of range.
-        tf.errors.InvalidArgumentError: a label out of range, in a graph.
+        ValueError: If a rank, a width, a dtype or a setting is wrong, or, in eager mode, if a label
+            is out of range.
+        tf.errors.InvalidArgumentError: If a label is out of range, in graph mode.
 
     Example:
         >>> normalized_softmax([0, 1], [[1.0, 0.0], [0.0, 1.0]], temperature=1.0).shape
@@ -49,19 +51,18 @@ def normalized_softmax(
 
 @keras.saving.register_keras_serializable("pa_keras")
 class NormalizedSoftmaxLoss(keras.losses.Loss):
-    """Normalized softmax loss of class ids and cosines; the formula is at `normalized_softmax`.
+    """Normalized softmax loss of class IDs and cosines; `normalized_softmax` gives the formula.
 
     The model must end with a `pa_keras.layers.Proxies` layer, whose proxies are the rows of the
-    classifier. Random or balanced batches (the paper: 5 images a class or
-    more).
+    classifier. Use random or balanced batches (the paper uses 5 or more images for each class).
 
     Args:
         temperature: sigma, > 0. Default 0.05.
-        reduction: as in Keras. Default "sum_over_batch_size", the mean over the batch.
-        name: name of the loss.
+        reduction: Reduction of the terms, as in Keras. Default "sum_over_batch_size", their mean.
+        name: Name of the loss.
 
     Raises:
-        ValueError: as `normalized_softmax`.
+        ValueError: As for `normalized_softmax`.
 
     Example:
         >>> loss = NormalizedSoftmaxLoss(temperature=1.0)

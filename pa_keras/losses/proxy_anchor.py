@@ -15,32 +15,34 @@ from pa_keras.losses.exact_labels import call_with_exact_labels
 def proxy_anchor(
     labels: TensorLike, similarities: TensorLike, margin: float = 0.1, alpha: float = 32.0
 ) -> tf.Tensor:
-    r"""One Proxy-Anchor term per proxy; their mean is the paper's loss.
-
-    With s(x, p) the cosine of an embedding x of the batch X and a proxy p of the C proxies P,
-    P+ the proxies whose class is in the batch, X_p+ the embeddings of p's class, X_p- the others:
+    r"""Proxy-Anchor loss: one term for each proxy, whose mean is the loss of the paper.
 
         l(X) = 1/|P+| sum_{p in P+} log(1 + sum_{x in X_p+} exp(-alpha (s(x, p) - delta)))
              + 1/C    sum_{p in P}  log(1 + sum_{x in X_p-} exp( alpha (s(x, p) + delta)))
 
-    On several replicas of `tf.distribute` X is the whole batch: each sum goes on over the replicas.
-    Everything is computed in float32 by log-sum-exp and softplus, so no alpha overflows.
-    `compile` also takes this function as its loss, but `ProxyAnchorLoss` refuses the weights of
-    samples and classes, which terms of proxies cannot honour.
+    Here s(x, p) is the cosine of an embedding x of the batch X and one of the C proxies P, P+ are
+    the proxies whose class is in the batch, X_p+ the embeddings of the class of p, X_p- the others.
+
+    On several replicas of `tf.distribute`, X is the global batch: each sum runs over all replicas.
+    The computation is in float32, by log-sum-exp and softplus, so that no alpha overflows.
+    `Model.compile` accepts this function as a loss, too, but only `ProxyAnchorLoss` rejects sample
+    weights and class weights, which terms of proxies cannot use.
 
     Args:
-        labels: class of each row: integers in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
-        similarities: floating cosines of shape (B, C), C >= 2, as `pa_keras.layers.Proxies` gives.
-        margin: delta, in units of cosine. Default 0.1.
-        alpha: scale, > 0: how sharply the hardest examples dominate. Default 32.
+        labels: Class IDs in [0, C), integers of shape (B,) or (B, 1), or one-hot of shape (B, C).
+        similarities: Cosines (B, C), floating, C >= 2; the output of `pa_keras.layers.Proxies`.
+        margin: delta, a difference of cosines, in [-1, 1]. Default 0.1.
+        alpha: Scale, > 0; the larger it is, the more the hardest examples dominate. Default 32.
 
     Returns:
         float32 (C,): `C / |P+|` times the positive term plus the negative term of each proxy.
-        All NaN where a cosine is not finite and, under XLA, which cannot raise, for bad labels.
+        All NaN if a cosine is not finite or if, under XLA, which cannot raise an error, a label is
+        bad.
 
     Raises:
-        ValueError: wrong rank, width or dtype, or (eagerly) a label out of range.
-        tf.errors.InvalidArgumentError: a label out of range, in a graph.
+        ValueError: If a rank, a width, a dtype or a setting is wrong, or, in eager mode, if a label
+            is out of range.
+        tf.errors.InvalidArgumentError: If a label is out of range, in graph mode.
 
     Example:
         >>> terms = proxy_anchor([0, 1, 0], [[1.0, 0.0], [0.0, 1.0], [0.7, 0.7]])
@@ -53,8 +55,8 @@ def proxy_anchor(
     classes, similarities, valid = check_cosines(labels, similarities)
     positive, negative = log_added(class_log_sums(classes, similarities, alpha))
     num_present = ops.sum(ops.cast(positive > NOTHING / 2, "float32"))
-    # softplus of a log of a sum keeps full precision both where the sum is far below 1 and where
-    # its exponential would overflow.
+    # log(1 + sum) as the softplus of log(sum): precise where the sum is far below 1, and finite
+    # where the sum would overflow.
     pull, push = ops.softplus(positive + alpha * margin), ops.softplus(negative + alpha * margin)
     terms = pull * (similarities.shape[1] / num_present) + push
     return ops.where(valid, terms, float("nan"))
@@ -62,24 +64,24 @@ def proxy_anchor(
 
 @keras.saving.register_keras_serializable("pa_keras")
 class ProxyAnchorLoss(keras.losses.Loss):
-    """Proxy-Anchor loss of class ids and cosines: `model.compile(loss=ProxyAnchorLoss())`.
+    """Proxy-Anchor loss of class IDs and cosines: `model.compile(loss=ProxyAnchorLoss())`.
 
-    The mean of the C terms of `proxy_anchor`, where the formula is. The model must end with a
-    `pa_keras.layers.Proxies` layer: (B, D) embeddings given in place of (B, C) cosines cannot be
-    told apart by their shape unless `num_classes` is given.
+    It is the mean of the C terms of `proxy_anchor`, which gives the formula. The model must end
+    with a `pa_keras.layers.Proxies` layer. Give `num_classes` to have that checked: without it, the
+    loss cannot tell embeddings (B, D) from cosines (B, C).
 
     Args:
-        margin: delta, in units of cosine. Default 0.1.
-        alpha: scale, > 0. Default 32.
-        num_classes: C; the width of the cosines is then checked when the step is traced.
-            Default None: not checked.
-        reduction: as in Keras; the default, "sum_over_batch_size", is the mean over the proxies,
-            which also scales right under `tf.distribute`.
-        name: name of the loss.
+        margin: delta, a difference of cosines, in [-1, 1]. Default 0.1.
+        alpha: Scale, > 0. Default 32.
+        num_classes: C, at least 2. The width of the cosines is checked against it when the step is
+            traced. Default None: no check.
+        reduction: Reduction of the terms, as in Keras. Default "sum_over_batch_size", their mean
+            over the proxies, which `tf.distribute` also scales correctly.
+        name: Name of the loss.
 
     Raises:
-        ValueError: as `proxy_anchor`; a width other than `num_classes`; a `sample_weight` or
-            `class_weight`, which one term per proxy cannot honour.
+        ValueError: As for `proxy_anchor`; or the width is not `num_classes`; or there is a
+            `sample_weight` or `class_weight`, which terms of proxies cannot use.
 
     Example:
         >>> loss = ProxyAnchorLoss(num_classes=2)

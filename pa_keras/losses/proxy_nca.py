@@ -18,36 +18,37 @@ def proxy_nca(
     scale: float = 32.0,
     target_in_denominator: bool = False,
 ) -> tf.Tensor:
-    r"""One Proxy-NCA term per embedding; their mean is the loss.
+    r"""Proxy-NCA loss: one term for each embedding, whose mean is the loss.
 
         l(x) = -log( exp(-sigma d(x, p_y)) / sum_{z in Z} exp(-sigma d(x, p_z)) ),
-        d(x, p) = ||x - p||^2 = 2 - 2 s(x, p)   of unit vectors
+        d(x, p) = ||x - p||^2 = 2 - 2 s(x, p)   for unit vectors
 
-    In the paper Z are the proxies of the other classes; much code, PyTorch Metric Learning's among
-    it, keeps the target proxy in Z, which makes it a softmax: `target_in_denominator`.
+    In the paper, Z is the set of the proxies of the other classes. Much code, such as PyTorch
+    Metric Learning, keeps the target proxy p_y in Z, which makes the quotient a softmax:
+    `target_in_denominator=True`.
 
     Args:
-        labels: class of each row: integers in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
-        similarities: floating cosines of shape (B, C), C >= 2, as `pa_keras.layers.Proxies` gives.
-        scale: sigma, of squared distances, > 0. Default 32, as in the Proxy-Anchor authors'
-            comparison; the paper has none but the proxies' length.
-        target_in_denominator: whether Z is all proxies. Default False, as in the paper.
+        labels: Class IDs in [0, C), integers of shape (B,) or (B, 1), or one-hot of shape (B, C).
+        similarities: Cosines (B, C), floating, C >= 2; the output of `pa_keras.layers.Proxies`.
+        scale: sigma, a factor of squared distances, > 0. Default 32, as in the comparison by the
+            Proxy-Anchor authors; the paper has no scale except the length of the proxies.
+        target_in_denominator: Whether Z contains all proxies. Default False, as in the paper.
 
     Returns:
-        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
-        labels.
+        float32 (B,). All NaN if a cosine is not finite or if, under XLA, which cannot raise an
+        error, a label is bad.
 
     Raises:
-        ValueError: wrong rank, width or dtype, a scale of 0 or below, or (eagerly) a label out of
-            range.
-        tf.errors.InvalidArgumentError: a label out of range, in a graph.
+        ValueError: If a rank, a width, a dtype or a setting is wrong, or, in eager mode, if a label
+            is out of range.
+        tf.errors.InvalidArgumentError: If a label is out of range, in graph mode.
 
     Example:
         >>> proxy_nca([0, 1], [[1.0, 0.0], [0.0, 1.0]], scale=1.0).numpy().tolist()
         [-2.0, -2.0]
 
     Source: Movshovitz-Attias et al., No Fuss Distance Metric Learning Using Proxies, ICCV 2017,
-    eq. (4); sampling: random batches.
+    eq. (4). Sampling: random batches.
     """
     expect_positive("scale", scale)
     classes, similarities, valid = check_cosines(labels, similarities)
@@ -59,19 +60,19 @@ def proxy_nca(
 
 @keras.saving.register_keras_serializable("pa_keras")
 class ProxyNCALoss(keras.losses.Loss):
-    """Proxy-NCA loss of class ids and cosines; the formula is at `proxy_nca`.
+    """Proxy-NCA loss of class IDs and cosines; `proxy_nca` gives the formula.
 
-    The model must end with a `pa_keras.layers.Proxies` layer. Random batches; the proxies learn at
-    the rate of the rest in the paper, and faster (`two_rate_adamw`) if you like.
+    The model must end with a `pa_keras.layers.Proxies` layer. Use random batches. In the paper the
+    proxies have the same learning rate as the network; `two_rate_adamw` can give them a higher one.
 
     Args:
-        scale: sigma, of squared distances, > 0. Default 32.
-        target_in_denominator: whether the target proxy is in the denominator. Default False.
-        reduction: as in Keras. Default "sum_over_batch_size", the mean over the batch.
-        name: name of the loss.
+        scale: sigma, a factor of squared distances, > 0. Default 32.
+        target_in_denominator: Whether the target proxy is in the denominator. Default False.
+        reduction: Reduction of the terms, as in Keras. Default "sum_over_batch_size", their mean.
+        name: Name of the loss.
 
     Raises:
-        ValueError: as `proxy_nca`.
+        ValueError: As for `proxy_nca`.
 
     Example:
         >>> loss = ProxyNCALoss(scale=1.0)

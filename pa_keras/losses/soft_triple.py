@@ -19,38 +19,38 @@ def soft_triple(
     gamma: float = 0.1,
     margin: float = 0.01,
 ) -> tf.Tensor:
-    r"""One SoftTriple term per embedding; their mean is the loss.
+    r"""SoftTriple loss: one term for each embedding, whose mean is the loss.
 
         S_ic = sum_k softmax_k(s(x_i, w_ck) / gamma) s(x_i, w_ck)
         l_i  = -log( exp(lambda (S_iy - delta))
                      / (exp(lambda (S_iy - delta)) + sum_{c != y} exp(lambda S_ic)) )
 
-    with K centers w_c1 .. w_cK of each class c. The paper adds a pull among the centers of a class,
-    which is a regularizer of theirs: `pa_keras.layers.SoftTripleRegularizer`.
+    Each class c has K centers w_c1 .. w_cK. The paper adds a term that pulls the centers of a class
+    together; here it is a regularizer: `pa_keras.layers.SoftTripleRegularizer`.
 
     Args:
-        labels: class of each row: integers in [0, C) of shape (B,) or (B, 1), or one-hot (B, C).
-        similarities: floating cosines of shape (B, C, K), C >= 2, as
-            `pa_keras.layers.Proxies(C, centers_per_class=K)` gives.
+        labels: Class IDs in [0, C), integers of shape (B,) or (B, 1), or one-hot of shape (B, C).
+        similarities: Cosines (B, C, K), floating, C >= 2; the output of
+            `pa_keras.layers.Proxies(C, centers_per_class=K)`.
         scale: lambda, > 0. Default 20.
-        gamma: temperature among the centers of a class, > 0. Default 0.1.
+        gamma: Temperature of the softmax over the centers of a class, > 0. Default 0.1.
         margin: delta, a difference of cosines. Default 0.01.
 
     Returns:
-        float32 (B,). NaN where a cosine is not finite and, under XLA, which cannot raise, for bad
-        labels.
+        float32 (B,). All NaN if a cosine is not finite or if, under XLA, which cannot raise an
+        error, a label is bad.
 
     Raises:
-        ValueError: wrong rank, width or dtype, a setting out of its range, or (eagerly) a label out
-            of range.
-        tf.errors.InvalidArgumentError: a label out of range, in a graph.
+        ValueError: If a rank, a width, a dtype or a setting is wrong, or, in eager mode, if a label
+            is out of range.
+        tf.errors.InvalidArgumentError: If a label is out of range, in graph mode.
 
     Example:
         >>> soft_triple([0, 1], [[[1.0, 0.9], [0.0, 0.1]], [[0.0, 0.1], [0.3, 1.0]]]).shape
         TensorShape([2])
 
     Source: Qian et al., SoftTriple Loss: Deep Metric Learning Without Triplet Sampling, ICCV 2019,
-    eq. (8) and (9), settings of section 4; sampling: random batches.
+    eq. (8) and (9), with the settings of section 4. Sampling: random batches.
     """
     expect_positive("scale", scale)
     expect_positive("gamma", gamma)
@@ -63,7 +63,7 @@ def soft_triple(
             "centers_per_class=10)."
         )
     similarities = ops.cast(similarities, "float32")
-    # Not by keras.ops, which warns of a single center.
+    # keras.ops.softmax would warn about a single center.
     relaxed = ops.sum(tf.nn.softmax(similarities / gamma, axis=2) * similarities, axis=2)
     classes, relaxed, valid = check_cosines(labels, relaxed)
     own = own_class(classes, relaxed)
@@ -73,21 +73,21 @@ def soft_triple(
 
 @keras.saving.register_keras_serializable("pa_keras")
 class SoftTripleLoss(keras.losses.Loss):
-    """SoftTriple loss of class ids and cosines; the formula is at `soft_triple`.
+    """SoftTriple loss of class IDs and cosines; `soft_triple` gives the formula.
 
     The model must end with `pa_keras.layers.Proxies(num_classes, centers_per_class=10,
-    regularizer=SoftTripleRegularizer())`, or with other settings of these. Random batches; the
-    authors let the centers learn at 100 times the rate of the network (`two_rate_adamw`).
+    regularizer=SoftTripleRegularizer())`, or the same with other settings. Use random batches. The
+    authors train the centers at 100 times the learning rate of the network (`two_rate_adamw`).
 
     Args:
         scale: lambda, > 0. Default 20.
-        gamma: temperature among the centers of a class, > 0. Default 0.1.
+        gamma: Temperature of the softmax over the centers of a class, > 0. Default 0.1.
         margin: delta, a difference of cosines. Default 0.01.
-        reduction: as in Keras. Default "sum_over_batch_size", the mean over the batch.
-        name: name of the loss.
+        reduction: Reduction of the terms, as in Keras. Default "sum_over_batch_size", their mean.
+        name: Name of the loss.
 
     Raises:
-        ValueError: as `soft_triple`.
+        ValueError: As for `soft_triple`.
 
     Example:
         >>> loss = SoftTripleLoss(scale=1.0, margin=0.0)

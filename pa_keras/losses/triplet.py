@@ -1,4 +1,4 @@
-"""Triplet loss (Schroff et al., CVPR 2015), with the ways to choose triplets."""
+"""Triplet loss with four kinds of triplet mining (Schroff et al., CVPR 2015)."""
 
 from typing import Any, Literal, get_args
 
@@ -19,36 +19,37 @@ def triplet(
     margin: float = 0.1,
     mining: Mining = "semi_hard",
 ) -> tf.Tensor:
-    r"""One triplet term per embedding; their mean is the loss.
+    r"""Triplet loss: one term for each embedding, whose mean is the loss.
 
         L = mean over the chosen triplets of [d_ap - d_an + m]_+
 
-    with d the Euclidean distance of unit vectors, p of the anchor's class and n of another:
+    Here d is the Euclidean distance of unit vectors, a is the anchor, p a positive (of the class of
+    a), n a negative (of another class), and [x]_+ = max(x, 0). `mining` chooses the triplets:
 
-        "semi_hard"          all triplets with 0 < d_an - d_ap <= m; the mean over terms above 0
+        "semi_hard"          all triplets with 0 < d_an - d_ap <= m; the mean is over terms above 0
                              (PyTorch Metric Learning, the Proxy-Anchor authors)
-        "semi_hard_nearest"  for each anchor and positive the nearest n with d_an > d_ap, or where
-                             there is none the farthest n (Schroff et al., TensorFlow Addons)
-        "hard"               for each anchor the farthest p and the nearest n (Hermans et al.)
-        "all"                all triplets; the mean over terms above 0
+        "semi_hard_nearest"  for each a and p, the nearest n with d_an > d_ap, or the farthest n if
+                             there is no such n (Schroff et al., TensorFlow Addons)
+        "hard"               for each a, the farthest p and the nearest n (Hermans et al.)
+        "all"                all triplets; the mean is over terms above 0
 
-    "semi_hard" and "all" hold B x B x B numbers; the others B x B, "semi_hard_nearest" for a while
-    B x B x B.
+    Memory: "semi_hard" and "all" keep B x B x B numbers; "hard" and "semi_hard_nearest" keep B x B,
+    but the latter needs B x B x B for a moment.
 
     Args:
-        labels: class of each row, integers (B,) or (B, 1).
-        embeddings: floating (B, D); they are divided by their lengths here.
+        labels: Class IDs, integers of shape (B,) or (B, 1).
+        embeddings: Embeddings (B, D), floating; the loss normalizes them to unit length.
         margin: m, a distance, > 0. Default 0.1.
-        mining: which triplets, as above. Default "semi_hard".
+        mining: One of the names above. Default "semi_hard".
 
     Returns:
-        float32 (B,). NaN where an embedding is not finite, and under XLA, which cannot raise, for
-        bad labels and without pairs.
+        float32 (B,). All NaN if an embedding is not finite or if, under XLA, which cannot raise an
+        error, a label is bad or the batch lacks such pairs.
 
     Raises:
-        ValueError: wrong rank or dtype, a setting out of its range, or (eagerly) a batch without a
-            positive or a negative pair.
-        tf.errors.InvalidArgumentError: a batch without such pairs, in a graph.
+        ValueError: If a rank, a dtype or a setting is wrong, or, in eager mode, if the batch has no
+            positive or no negative pair.
+        tf.errors.InvalidArgumentError: If the batch lacks such pairs, in graph mode.
 
     Example:
         >>> terms = triplet([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], mining="hard")
@@ -56,7 +57,7 @@ def triplet(
         TensorShape([3])
 
     Source: Schroff et al., FaceNet, CVPR 2015, eq. (2) and (3); Hermans et al., In Defense of the
-    Triplet Loss, 2017, eq. (5); sampling: balanced batches.
+    Triplet Loss, 2017, eq. (5). Sampling: balanced batches.
     """
     _check_settings(margin, mining)
     embeddings, positive, negative, valid = check_pairs(labels, embeddings)
@@ -71,7 +72,7 @@ def triplet(
         terms = share(ops.relu(apart - chosen + margin), positive)
     else:
         triplets = positive[:, :, None] & negative[:, None, :]
-        gaps = apart[:, None, :] - apart[:, :, None]  # of anchor, positive, negative
+        gaps = apart[:, None, :] - apart[:, :, None]  # axes: anchor, positive, negative
         if mining == "semi_hard":
             triplets = triplets & (gaps > 0) & (gaps <= margin)
         hinges = ops.relu(margin - gaps)
@@ -81,19 +82,19 @@ def triplet(
 
 @keras.saving.register_keras_serializable("pa_keras")
 class TripletLoss(keras.losses.Loss):
-    """Triplet loss of class ids and embeddings; the formula is at `triplet`.
+    """Triplet loss of class IDs and embeddings; `triplet` gives the formula.
 
     The model must end with embeddings, without `Proxies`. Batches must be balanced
     (`images_per_class` of 2 or more; 4 or 5 are usual).
 
     Args:
         margin: m, a distance, > 0. Default 0.1.
-        mining: "semi_hard" (default), "semi_hard_nearest", "hard" or "all".
-        reduction: as in Keras. Default "sum_over_batch_size".
-        name: name of the loss.
+        mining: "semi_hard" (default), "semi_hard_nearest", "hard" or "all"; see `triplet`.
+        reduction: Reduction of the terms, as in Keras. Default "sum_over_batch_size", their mean.
+        name: Name of the loss.
 
     Raises:
-        ValueError: as `triplet`.
+        ValueError: As for `triplet`.
 
     Example:
         >>> loss = TripletLoss(margin=1.0, mining="hard")
@@ -125,7 +126,7 @@ class TripletLoss(keras.losses.Loss):
 
 
 def _semi_hard_negatives(apart: tf.Tensor, negative: tf.Tensor) -> tf.Tensor:
-    """Distance (B, B) from each anchor to the negative that is chosen for each positive."""
+    """Distances (B, B) from each anchor to the negative chosen for each positive."""
     farther = negative[:, None, :] & (apart[:, None, :] > apart[:, :, None])
     nearest = ops.min(ops.where(farther, apart[:, None, :], float("inf")), axis=2)
     farthest = ops.max(ops.where(negative, apart, 0.0), axis=1, keepdims=True)

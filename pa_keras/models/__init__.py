@@ -1,4 +1,4 @@
-"""Embedding models: from pixels to unit vectors, and to cosines with proxies."""
+"""Embedding models, from pixels to unit vectors, and models to train, from pixels to cosines."""
 
 from pa_keras.models.all_layers import all_layers
 from pa_keras.models.batch_norm import set_trainable

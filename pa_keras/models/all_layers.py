@@ -1,4 +1,4 @@
-"""The layers of a model at every depth."""
+"""Lists the layers of a model at every depth."""
 
 import keras
 
@@ -6,16 +6,16 @@ _HOLDERS = (keras.layers.Layer, dict, list, tuple)
 
 
 def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The model and every layer within it, each once: those of nested models and layers as well.
+    """Lists the model and every layer in it, each once, also those of nested models and layers.
 
-    `model.layers` lists only the outermost. Some networks of keras_hub keep their batch
-    normalization within other layers, which hold it as an attribute, or in a list or a dict.
+    `model.layers` lists only the outermost layers. Some networks of keras_hub keep their batch
+    normalization in other layers, as an attribute or in a list or a dict.
 
     Args:
         model: Any model or layer.
 
     Returns:
-        The layers, each before those that it holds.
+        The layers; each comes before the layers that it holds.
 
     Example:
         >>> inner = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])

@@ -1,4 +1,4 @@
-"""What of a backbone, and of its batch normalization, is trained."""
+"""Sets which parts of a backbone and of its batch normalization are trained."""
 
 import keras
 from keras import layers
@@ -12,15 +12,15 @@ def set_trainable(
     batch_norm: str,
     statistics_in_warmup: bool = False,
 ) -> None:
-    """Frees or freezes the backbone of a `with_proxies` model; compile the model afterwards.
+    """Freezes or unfreezes the backbone of a `with_proxies` model; compile the model afterwards.
 
     Args:
-        model: of `with_proxies`, made from an `embedding_model`.
-        train_backbone: whether the backbone's weights shall move; the other layers always do.
-        batch_norm: as it was given to `embedding_model`. A model from a file needs it anew:
-            the file knows "frozen" in place of "frozen_statistics".
-        statistics_in_warmup: whether, with "train", the statistics of batch norm are trained even
-            while the weights stand still, as in the authors' code. Default False.
+        model: Model of `with_proxies`, made from an `embedding_model`.
+        train_backbone: Whether to train the backbone; the other layers are always trained.
+        batch_norm: The value given to `embedding_model`. It is needed again for a model from a
+            file, since the file stores "frozen" for "frozen_statistics".
+        statistics_in_warmup: Whether, with "train", the statistics of batch normalization are also
+            updated while the backbone is frozen, as in the authors' code. Default False.
 
     Example:
         >>> from pa_keras.models import embedding_model, with_proxies
@@ -30,7 +30,7 @@ def set_trainable(
         ['embedding/kernel', 'embedding/bias', 'proxies/proxies']
     """
     backbone = model.get_layer("embedding_model").get_layer("backbone")
-    backbone.trainable = train_backbone  # sets every layer within
+    backbone.trainable = train_backbone  # sets every nested layer
     set_batch_norm(
         backbone,
         statistics=batch_norm == "train" and (train_backbone or statistics_in_warmup),
@@ -39,18 +39,18 @@ def set_trainable(
 
 
 def set_batch_norm(backbone: keras.Model, statistics: bool, affine: bool) -> None:
-    """Sets what of every batch normalization layer is trained.
+    """Sets which weights of every batch normalization layer are trained.
 
     Args:
-        backbone: The model that holds the layers, at any depth.
-        statistics: Whether the moving mean and variance follow the batches.
-        affine: Whether gamma and beta are trained.
+        backbone: Model that holds the layers, at any depth.
+        statistics: Whether to update the moving mean and variance.
+        affine: Whether to train gamma and beta.
     """
     for layer in all_layers(backbone):
         if isinstance(layer, layers.BatchNormalization):
-            # A layer that is not trainable normalises by its statistics, yet its weights can be
-            # trained one by one. Calling the backbone with training=False would not do: Keras 3
-            # hands the training=True of `fit` down to every nested layer.
-            layer.trainable = statistics  # passed on to the weights if it is a change
-            for weight in layer.weights[:-2]:  # gamma and beta, where it has them
+            # A layer that is not trainable normalizes with its moving statistics, yet its weights
+            # can be trained one by one. Calling the backbone with training=False would not help:
+            # Keras 3 passes the training=True of `fit` on to every nested layer.
+            layer.trainable = statistics  # also sets the weights, if it changes
+            for weight in layer.weights[:-2]:  # gamma and beta, if the layer has them
                 weight.trainable = affine

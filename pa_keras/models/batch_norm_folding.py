@@ -1,4 +1,4 @@
-"""Batch norm made part of the convolution before it: the same function in fewer passes."""
+"""Batch normalization folding: the same function with fewer passes over the features."""
 
 import itertools
 from collections import Counter, defaultdict
@@ -20,24 +20,24 @@ Merged = Sequence[tf.Tensor | tf.Variable]  # kernel and bias
 
 
 def folded(model: keras.Model) -> Callable:
-    """The model as a function, its batch norms at rest folded into the convolutions before them.
+    """The model as a function, with batch norms in inference mode folded into convolutions.
 
         gamma (W * x + b - m) / sqrt(v + eps) + beta = (s W) * x + s (b - m) + beta,
         s = gamma / sqrt(v + eps)
 
-    On a CPU, TensorFlow passes over the features twice more for a batch norm, and once for the ReLU
-    behind it; a convolution, its bias and the ReLU are one operation. Gradients are those of the
-    model. While a batch norm trains, it is called as it is.
+    On a CPU, TensorFlow needs two more passes over the features for a batch norm, and one for the
+    ReLU after it; a convolution, its bias and the ReLU are one operation. The gradients are those
+    of the model. A batch norm that trains is called unchanged.
 
-    A batch norm stays where it follows anything but a Conv2D or DepthwiseConv2D without activation
-    whose output it alone takes; in half precision; with channels first; and within a Sequential, a
-    layer, or a model with a `call` of its own.
+    A batch norm is folded only if it is the only consumer of a Conv2D or DepthwiseConv2D without
+    activation. It is not folded in half precision, with channels first, or inside a Sequential, a
+    layer, or a model that overrides `call`.
 
     Args:
-        model: built. It is not changed, and its weights are read at each call.
+        model: Built model. It is not changed, and its weights are read at each call.
 
     Returns:
-        A function of (images, training=False) to the outputs, which differ by rounding.
+        A function of (images, training=False) to the outputs of the model, up to rounding.
 
     Example:
         >>> from pa_keras import embedding_model
@@ -49,10 +49,10 @@ def folded(model: keras.Model) -> Callable:
 
 
 def folded_for_good(model: keras.Model) -> Callable:
-    """As `folded`, for inference alone: the products of the weights are computed here, once.
+    """Like `folded`, but only for inference: the folded weights are computed once, here.
 
     Args:
-        model: built; where its batch norms are folded, later changes of its weights do not count.
+        model: Built model. Later changes of the weights that are folded have no effect.
 
     Returns:
         A function of images to the outputs.
@@ -84,7 +84,7 @@ def _function(
             if layer in folded_norms and not (training and layer.trainable):
                 return lambda x, **_: x
             if _is_functional(layer):
-                # As in Keras, what was recorded where it was called counts only without another.
+                # As in Keras, the argument of this call overrides the recorded one.
                 return lambda x, **options: run(
                     layer, x, options.get("training") if training is None else training
                 )
@@ -94,7 +94,7 @@ def _function(
             outputs = part._run_through_graph(part._standardize_inputs(inputs), called)
         return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
 
-    @tf.autograph.experimental.do_not_convert  # as Keras calls models in its own functions
+    @tf.autograph.experimental.do_not_convert  # as Keras does where it calls models
     def call(images: tf.Tensor, training: bool | None = False) -> tf.Tensor:
         if norms:
             return run(model, images, training)
@@ -109,7 +109,7 @@ def _merged(convolution: Layer, norm: Layer) -> Merged:
     scale = scale * norm.gamma if norm.scale else scale
     bias = (convolution.bias if convolution.use_bias else 0) - norm.moving_mean
     bias = bias * scale + norm.beta if norm.center else bias * scale
-    # The channels are the last axis of a kernel, and the last two of a depthwise one.
+    # The channels are the last axis of a kernel, or the last two axes of a depthwise kernel.
     axes = 2 if isinstance(convolution, layers.DepthwiseConv2D) else 1
     return kernel * ops.reshape(scale, kernel.shape[-axes:]), bias
 
@@ -130,7 +130,7 @@ def _convolved(layer: Layer, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tens
 
 
 def _norms(model: keras.Model) -> dict[Layer, Layer]:
-    """Each convolution that can be folded, and its batch norm."""
+    """Maps each convolution that can be folded to its batch norm."""
     if model.compute_dtype != "float32" or not _has_graph(model):
         return {}
     calls, takers, plain = Counter(), defaultdict(list), set()
@@ -140,7 +140,7 @@ def _norms(model: keras.Model) -> dict[Layer, Layer]:
             options = {key for key, value in node.arguments.kwargs.items() if value is not None}
             alone = len(node.arguments.args) == 1
             if _is_functional(node.operation) and not (alone and options <= {"training"}):
-                return {}  # a mask, say
+                return {}  # for example a mask
             if alone and not options:
                 plain.add(node.operation)
             for tensor in node.input_tensors:
@@ -159,7 +159,7 @@ def _norms(model: keras.Model) -> dict[Layer, Layer]:
 
 
 def _has_graph(model: keras.Model) -> bool:
-    """Whether the model has a graph to fold in, and Keras still has the means to walk it."""
+    """Whether the model has a graph, and Keras still has the private names to run it."""
     needed = [(functional, "Functional"), (functional, "operation_fn")]
     if _is_functional(model):
         needed += [(model, name) for name in _OF_A_MODEL]
@@ -168,14 +168,14 @@ def _has_graph(model: keras.Model) -> bool:
     if missing:
         log_fallback(
             f"keras.src.models.functional with {', '.join(dict.fromkeys(missing))}",
-            "Batch normalization is not folded into convolutions: results are the same, and a CPU "
-            "is slower.",
+            "Batch normalization is not folded into convolutions: results are the same, but "
+            "slower on a CPU.",
         )
     return not missing and _is_functional(model)
 
 
 def _functional_parts(model: keras.Model) -> list[keras.Model]:
-    """The model and the models within it whose graphs say all that they compute, each once."""
+    """The model and its nested models that are purely functional, each once."""
     if not _is_functional(model):
         return []
     within = (part for layer in model.layers for part in _functional_parts(layer))
@@ -188,7 +188,7 @@ def _is_functional(layer: keras.Operation) -> bool:
 
 
 def _is_convolution(layer: keras.Operation) -> bool:
-    # A class of its own may do more in its call.
+    # A subclass may do more in its call.
     return (
         type(layer) in (layers.Conv2D, layers.DepthwiseConv2D)
         and layer.activation is keras.activations.linear

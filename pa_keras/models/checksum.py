@@ -1,4 +1,4 @@
-"""Which model some embeddings are of."""
+"""A checksum that says which model computed some embeddings."""
 
 import hashlib
 
@@ -6,12 +6,12 @@ import keras
 
 
 def checksum(model: keras.Model) -> str:
-    """SHA-256 of a model's input size and weights: which model some embeddings are of.
+    """SHA-256 of a model's input size and weights, to tell which model computed some embeddings.
 
     Saving and loading does not change it; another epoch of training does.
 
     Args:
-        model: any built model.
+        model: Any built model.
 
     Returns:
         64 hexadecimal digits.

@@ -1,4 +1,4 @@
-"""The embedding model: pixels to unit vectors."""
+"""The embedding model, from raw pixels to unit vectors."""
 
 import math
 from pathlib import Path
@@ -22,25 +22,27 @@ def embedding_model(
     batch_norm: str = "train",
     seed: int | None = None,
 ) -> keras.Model:
-    """Raw pixels to embeddings of unit length: backbone, average + max pooling, Dense, l2.
+    """Builds the embedding model: backbone, average + max pooling, Dense and l2 normalization.
 
         x = l2(W (avg(f) + max(f)) + b),   W ~ N(0, sqrt(2 / embedding_size)),   b = 0
 
     Args:
-        backbone: a name of `backbones.names()`.
+        backbone: Name of a backbone: one of `backbones.names()`, or `keras_hub/PRESET`.
         embedding_size: D, at least 1. Default 512.
         image_size: (height, width) in pixels, or one number for both. Default (224, 224).
-        weights: of the backbone: "imagenet" (default), None (random), or a file.
-        batch_norm: of the backbone: "train" (default); "frozen": statistics, scale and offset stay
-            as they are; "frozen_statistics": only the statistics stay, as in the authors' code.
-        seed: seed of the embedding layer. Default None: another start every time.
+        weights: Weights of the backbone: "imagenet" (default), None (random), or a file.
+        batch_norm: Batch normalization of the backbone: "train" (default); "frozen": statistics,
+            scale and offset are frozen; "frozen_statistics": only the statistics are frozen, as in
+            the authors' code.
+        seed: Seed of the embedding layer. Default None: a random seed.
 
     Returns:
-        Model named "embedding_model", (B, H, W, 3) float32 in 0..255 -> (B, D) float32 of unit
-        length under every dtype policy. It is of stock layers: `keras.models.load_model` is enough.
+        Model named "embedding_model" from images (B, H, W, 3), float32 in 0..255, to embeddings
+        (B, D) of unit length, float32 under every dtype policy. All layers are stock layers:
+        `keras.models.load_model` can load it.
 
     Raises:
-        ValueError: an argument out of its range, or what `backbones.build` raises.
+        ValueError: If an argument is out of its range. `backbones.build` raises further errors.
 
     Example:
         >>> embedding_model("conv4", 64, (64, 64), weights=None).output_shape
@@ -63,7 +65,7 @@ def embedding_model(
 
 
 def _embed(features: keras.KerasTensor, embedding_size: int, seed: int | None) -> keras.KerasTensor:
-    # float32 under every policy: the vectors are compared to the third digit.
+    # float32 under every policy, since similarities must be exact to the third digit.
     average = layers.GlobalAveragePooling2D(dtype="float32", name="average_pooling")(features)
     maximum = layers.GlobalMaxPooling2D(dtype="float32", name="max_pooling")(features)
     pooled = layers.Add(dtype="float32", name="pooled")([average, maximum])
@@ -79,23 +81,23 @@ def _embed(features: keras.KerasTensor, embedding_size: int, seed: int | None) -
 
 
 def expect_one_input_and_output(model: keras.Model) -> None:
-    """Raises a ValueError unless a model maps one known shape to one, and has no proxies yet."""
+    """Raises a ValueError unless a model has one input, one output, and no proxies."""
     if not (isinstance(model, keras.Model) and model.built and hasattr(model, "inputs")):
         raise ValueError(
-            "Expected a model whose input shape is known, of keras.Model(inputs, outputs) or a "
+            "Expected a model with a known input shape: a keras.Model(inputs, outputs), or a "
             f"Sequential that starts with keras.Input; received a {type(model).__name__} without. "
             "Call it on a keras.Input: keras.Model(images, model(images))."
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
-            "Expected an embedding model of one input and one output; received one with "
-            f"{len(model.inputs)} and {len(model.outputs)}. Let it take images and end with the "
-            "embeddings alone."
+            "Expected an embedding model with one input and one output; received one with "
+            f"{len(model.inputs)} and {len(model.outputs)}. Build it from the images to the "
+            "embeddings only."
         )
     if any(isinstance(layer, Proxies) for layer in model.layers):
         raise ValueError(
-            "Expected an embedding model; received the model to train, with proxies. Give "
-            "model.get_layer('embedding_model') of it."
+            "Expected an embedding model; received the model to train, with proxies. Pass its "
+            "model.get_layer('embedding_model')."
         )
 
 
@@ -106,6 +108,6 @@ def expect_embedding_model(model: keras.Model) -> None:
     is_rgb = len(image_shape) == 3 and None not in image_shape and image_shape[-1] == 3
     if not is_rgb or len(model.output_shape) != 2:
         raise ValueError(
-            "Expected a model of images (batch, height, width, 3), of a fixed size, to embeddings "
+            "Expected a model from images (batch, height, width, 3) of a fixed size, to embeddings "
             f"(batch, D); received {model.input_shape} to {model.output_shape}."
         )

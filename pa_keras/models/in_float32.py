@@ -1,4 +1,4 @@
-"""Models in mixed precision, as float32 models."""
+"""Converts mixed-precision models to float32."""
 
 import keras
 
@@ -6,12 +6,12 @@ from pa_keras.models.all_layers import all_layers
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """The model itself, or if it computes in mixed precision, a copy that does in float32.
+    """Returns the model, or a float32 copy if it computes in mixed precision.
 
-    A server's CPU and a phone have no fast bfloat16, and the weights are float32 in any case.
+    Server CPUs and phones have no fast bfloat16, and the weights are float32 in any case.
 
     Args:
-        model: of stock layers, built.
+        model: Built model of stock layers.
 
     Example:
         >>> from pa_keras.models import embedding_model

@@ -1,4 +1,4 @@
-"""The model to train: pixels to cosines with the proxies of the classes."""
+"""The model to train, from pixels to cosines with the proxies."""
 
 import keras
 
@@ -13,23 +13,23 @@ def with_proxies(
     regularizer: keras.regularizers.Regularizer | None = None,
     seed: int | None = None,
 ) -> keras.Model:
-    """The model to train: the embedding model and the learned proxies of the classes on top.
+    """Builds the model to train: the embedding model with a `Proxies` layer on top.
 
     Args:
-        embedding_model: model to (B, D) embeddings; it stays a layer of the result under its own
+        embedding_model: Model to embeddings (B, D). It becomes a layer of the result under its own
             name and shares its weights, so after training it is the model to keep.
-        num_classes: C, classes of the training set, at least 2.
-        centers_per_class: K, as of `Proxies`. Default None: one proxy a class.
-        regularizer: of the proxies. Default None.
-        seed: seed of the initial proxies. Default None: another start every time.
+        num_classes: C, the number of training classes, at least 2.
+        centers_per_class: K of `Proxies`. Default None: one proxy for each class.
+        regularizer: Regularizer of the proxies. Default None.
+        seed: Seed of the initial proxies. Default None: a random seed.
 
     Returns:
-        Model of the same input to cosines (B, C), or (B, C, K), float32; its layer "proxies" holds
+        Model from the same input to cosines (B, C) or (B, C, K), float32; its layer "proxies" holds
         the proxies.
 
     Raises:
-        ValueError: num_classes below 2; a model without a known input shape, of several inputs or
-            outputs, with proxies already, or of an output that is not (batch, embedding_size).
+        ValueError: If num_classes is below 2; or if the model has no known input shape, several
+            inputs or outputs, or proxies already, or its output is not (batch, embedding_size).
 
     Example:
         >>> from pa_keras.models import embedding_model

@@ -1,4 +1,4 @@
-"""Keras applications on raw pixels: the same features as their documented preprocessing."""
+"""Keras applications have the same features on raw pixels as with documented preprocessing."""
 
 import http.client
 import re
@@ -11,7 +11,7 @@ import pytest
 
 from pa_keras import backbones, models
 
-REPRESENTATIVES = {  # module of keras.applications -> its quickest constructor
+REPRESENTATIVES = {  # module of keras.applications: its fastest constructor
     "convnext": "ConvNeXtTiny",
     "densenet": "DenseNet121",
     "efficientnet": "EfficientNetB0",
@@ -28,7 +28,7 @@ REPRESENTATIVES = {  # module of keras.applications -> its quickest constructor
     "vgg19": "VGG19",
     "xception": "Xception",
 }
-QUICK = {"mobilenet_v2", "mobilenet_v3", "resnet", "vgg16", "densenet"}  # every scaling once
+QUICK = {"mobilenet_v2", "mobilenet_v3", "resnet", "vgg16", "densenet"}  # each pixel scaling once
 SMALLEST = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}
 FAMILIES = [
     family if family in QUICK else pytest.param(family, marks=pytest.mark.large)

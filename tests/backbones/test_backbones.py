@@ -1,4 +1,4 @@
-"""Backbones by name: what is built, and what is refused."""
+"""Backbones by name, and bad arguments."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite against its published size, its weights, and a forward pass in NumPy."""
+"""Compares EfficientNet-Lite with its published size and weights and with NumPy."""
 
 import csv
 import importlib.util
@@ -116,7 +116,7 @@ def test_every_missing_surplus_and_misshapen_tensor_is_named(tmp_path):
         backbones.build("efficientnet_lite0", (32, 32), tmp_path / "wrong.npz")
     assert (
         "1 missing: _bn0.bias; 1 surplus: _blocks.3._surprise.weight; "
-        "1 misshapen: _conv_stem.weight of shape (3, 3, 3, 7) where (3, 3, 3, 32) is due."
+        "1 misshapen: _conv_stem.weight of shape (3, 3, 3, 7) instead of (3, 3, 3, 32)."
     ) in str(raised.value)
 
 
@@ -136,7 +136,7 @@ def read_cars(count, size):
 
 
 def numpy_forward(pixels, arrays):
-    """EfficientNet-Lite0 of the TPU repository, in float64, from arrays in Keras axis order."""
+    """EfficientNet-Lite0 as in the TPU repository, in float64, from arrays in Keras axis order."""
 
     def norm(x, name):
         gamma, beta, mean, variance = (
@@ -149,7 +149,7 @@ def numpy_forward(pixels, arrays):
         return np.clip(x, 0, 6)
 
     def windows(x, kernel, stride):
-        """TensorFlow's "same": the odd row and column of padding goes below and to the right."""
+        """Pads as TensorFlow's "same": an odd row or column goes below or to the right."""
         padding = [(0, 0), (0, 0)]
         for side in x.shape[1:3]:
             total = max((-(-side // stride) - 1) * stride + kernel - side, 0)

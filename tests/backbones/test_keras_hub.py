@@ -1,4 +1,4 @@
-"""keras_hub presets on raw pixels: the features of the network that the preset was saved of."""
+"""keras_hub presets have the same features on raw pixels as the network that was saved."""
 
 import re
 import subprocess
@@ -31,7 +31,7 @@ def clip(family, **text):
     )
 
 
-NETWORKS = {  # family -> a tiny network with random weights
+NETWORKS = {  # family: a tiny network with random weights
     "dinov2": lambda: keras_hub.models.DINOV2Backbone(**DINOV2, image_shape=(70, 70, 3)),
     "dinov2_with_registers": lambda: keras_hub.models.DINOV2Backbone(
         **DINOV2,
@@ -124,16 +124,16 @@ def preset_of(network, folder):
 
 
 def disturbed(family, seed=0):
-    """The tiny network with every weight off its initial value, as after training."""
+    """The tiny network with changed weights, as after training."""
     network = NETWORKS[family]()
     rng = np.random.default_rng(seed)
     vision = getattr(network, "vision_encoder", network)
     for weight in vision.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.05, weight.shape))
-    if family.startswith("dinov2"):  # the variable that keras_hub saves, and the one it uses
+    if family.startswith("dinov2"):  # keras_hub saves the first, and uses the second
         embeddings = network.embeddings
         embeddings.position_embeddings.assign(embeddings.interpolated_position_embeddings)
-    if family == "clip":  # which a pretrained file has, and a new network of 0.32 has not
+    if family == "clip":  # a pretrained file has them, but a new network of 0.32 does not
         vision.embedding.position_ids.assign(np.arange(17)[None])
     return network
 
@@ -143,7 +143,7 @@ def pixels_of(size, seed=1):
 
 
 def expected_features(network, pixels, grid):
-    """keras_hub's own output on pixels scaled by hand, its tokens in a map."""
+    """The output of keras_hub for pixels scaled by hand, with its tokens as a map."""
     vision = getattr(network, "vision_encoder", network)
     output = vision.head.input if hasattr(vision, "head") else vision.output
     scaled = pixels * np.asarray(SCALE, "float32") + np.asarray(OFFSET, "float32")
@@ -194,7 +194,7 @@ def test_a_transformer_takes_another_size_of_another_shape(family, tmp_path):
     flat = np.full((1, *size, 3), 100, "float32")
     features = np.asarray(backbone(flat, training=False))
     assert np.isfinite(features).all()
-    assert np.ptp(features[0], axis=(0, 1)).max() > 1e-4  # the positions alone differ
+    assert np.ptp(features[0], axis=(0, 1)).max() > 1e-4  # only the positions differ
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_step_of_training_moves_every_weight(family, tmp_path):
         for variable, old in zip(backbone.trainable_variables, before, strict=True)
         if np.array_equal(variable, old)
     ]
-    # A bias of the keys adds the same to every logit of a softmax.
+    # The bias of the keys adds the same number to every logit of a softmax.
     assert [path for path in still if "key/bias" not in path] == []
 
 
@@ -279,7 +279,7 @@ def test_dropout_is_of_the_training_alone(tmp_path):
 LOADER = """
 import sys
 import pa_keras.backbones.keras_hub
-assert "keras_hub" not in sys.modules  # imported only where it is used
+assert "keras_hub" not in sys.modules  # imported only on use
 for name in [name for name in sys.modules if name.startswith("pa_keras")]:
     del sys.modules[name]
 import keras, numpy as np
@@ -295,7 +295,7 @@ def test_a_saved_backbone_needs_keras_hub_alone(tmp_path):
     for family in ["dinov2_with_registers", "dinov3", "siglip", "hgnetv2"]:
         preset, size = preset_of(disturbed(family), tmp_path / family), other_size(family)
         backbone = backbones.build(preset, size, "imagenet")
-        for variable in backbone.trainable_variables:  # a training that lowers them all
+        for variable in backbone.trainable_variables:  # training lowers all of them
             variable.assign(variable - 0.01)
         paths.append(str(tmp_path / f"{family}.keras"))
         backbone.save(paths[-1])
@@ -332,7 +332,7 @@ def test_a_size_that_the_patches_do_not_divide_is_refused(tmp_path):
     preset = preset_of(NETWORKS["dinov2"](), tmp_path)
     with pytest.raises(ValueError, match="multiples of 14 x 14 pixels; received") as raised:
         backbones.build(preset, (224, 300), "imagenet")
-    assert "(224, 300). The next are (224, 294) and (224, 308)." in str(raised.value)
+    assert "(224, 300). The nearest are (224, 294) and (224, 308)." in str(raised.value)
 
 
 def test_an_own_size_that_the_patches_do_not_divide_is_accepted(tmp_path):

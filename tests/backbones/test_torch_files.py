@@ -1,4 +1,4 @@
-"""PyTorch files written here by hand, in both layouts, honest and hostile ones."""
+"""Reads PyTorch files written here by hand, valid and hostile, in both layouts."""
 
 import io
 import os
@@ -35,7 +35,7 @@ class Repeated:
 
 @pytest.fixture(autouse=True)
 def torch_names(monkeypatch):
-    """The names under `torch` that a pickle refers to, for the writer alone."""
+    """The names in `torch` that a pickle refers to; only the writer needs them."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
     for name in ("FloatStorage", "LongStorage"):
         setattr(torch, name, type(name, (), {"__module__": "torch"}))
@@ -51,7 +51,7 @@ def torch_names(monkeypatch):
 
 
 class Writer(pickle.Pickler):
-    """What torch.save does to the tensors of a state dict; each has a storage of its own."""
+    """Writes the tensors of a state dict as torch.save does, each in a separate storage."""
 
     def __init__(self, file, reach=0):
         super().__init__(file, protocol=2)
@@ -133,13 +133,13 @@ def test_a_compressed_archive_is_refused(tmp_path):
 
 def test_a_checkpoint_of_more_than_tensors_is_refused(write, tmp_path):
     write(tmp_path / "model.pth", {"state_dict": TENSORS})
-    with pytest.raises(ValueError, match="'state_dict' in it is no tensor under a name; give its"):
+    with pytest.raises(ValueError, match="'state_dict' in it is not a named tensor; save only its"):
         read_tensors(tmp_path / "model.pth")
 
 
 def test_a_tensor_without_a_name_is_refused(write, tmp_path):
     write(tmp_path / "model.pth", {0: TENSORS["weight"]})
-    with pytest.raises(ValueError, match="0 in it is no tensor under a name"):
+    with pytest.raises(ValueError, match="0 in it is not a named tensor"):
         read_tensors(tmp_path / "model.pth")
 
 
@@ -173,7 +173,7 @@ def test_a_file_cut_short_is_refused(kept, tmp_path):
 @pytest.mark.parametrize("content", [b"not a pickle", pickle.dumps(3), pickle.dumps([1, 2])])
 def test_another_file_is_refused(content, tmp_path):
     (tmp_path / "model.pth").write_bytes(content)
-    with pytest.raises(ValueError, match="Save it anew with torch.save"):
+    with pytest.raises(ValueError, match="Save it again with torch.save"):
         read_tensors(tmp_path / "model.pth")
 
 

@@ -1,6 +1,6 @@
-"""The paper's networks against torchvision and pretrainedmodels, from the same random weights.
+"""Compares the paper's networks with torchvision and pretrainedmodels, with the same weights.
 
-Both are installed for these tests alone: pip install "pa_keras[parity]".
+Both are needed only for these tests: pip install "pa_keras[parity]".
 """
 
 import importlib.util
@@ -37,7 +37,7 @@ needs_peers = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", params=SIZES)
 def peer(request, tmp_path_factory):
-    """(name of the network, folder of its file, what the other framework computed)."""
+    """Name of the network, folder of its file, and results of the other framework."""
     folder = tmp_path_factory.mktemp(request.param)
     subprocess.run([sys.executable, PEER, request.param, folder, *SIZES[request.param]], check=True)
     with np.load(folder / "results.npz") as results:
@@ -49,7 +49,7 @@ def size_of(text):
 
 
 def expect_close(ours, theirs, tolerance=1e-3):
-    """Equal but for `tolerance` of the largest."""
+    """Tolerates differences of `tolerance` times the largest number."""
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
 
 
@@ -89,7 +89,7 @@ def expect_same_statistics(backbone, mode, start, results):
     for norm in norms:
         mean, variance = norm.moving_mean.numpy(), norm.moving_variance.numpy()
         if mode == "train":
-            # PyTorch keeps the unbiased variance of the batch, Keras the biased one.
+            # PyTorch stores the unbiased variance of the batch, Keras the biased one.
             count = 4 * norm.output.shape[1] * norm.output.shape[2]
             old = norm.momentum * start[norm.moving_variance.path]
             variance = old + (variance - old) * count / (count - 1)

@@ -1,4 +1,4 @@
-"""Weights of PyTorch files: each tensor at its place, or named; and where published ones are."""
+"""Loads the weights of PyTorch files, names tensors that do not fit, and finds published files."""
 
 import hashlib
 import re
@@ -25,7 +25,7 @@ def network():
 
 @pytest.fixture
 def tensors():
-    """As PyTorch names and orders them: output, input, height, width."""
+    """Tensors with PyTorch's names and axis order: output, input, height, width."""
     rng = np.random.default_rng(0)
     shapes = {
         "stem.conv.weight": (4, 3, 3, 3),
@@ -82,7 +82,7 @@ def test_faults_are_named_and_nothing_is_changed(load, network, tensors):
     assert "1 missing: stem.conv.bias; 1 surplus: surprise.weight; 2 misshapen: " in str(
         raised.value
     )
-    assert "stem.bn.weight of shape (5,) where (4,) is due" in str(raised.value)
+    assert "stem.bn.weight of shape (5,) instead of (4,)" in str(raised.value)
     for old, new in zip(before, network.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -95,7 +95,7 @@ def test_of_another_networks_tensors_twenty_are_named(load, tensors):
 
 @pytest.fixture
 def published(monkeypatch):
-    """Weights of other contents, published under a name with their hash."""
+    """Other weights, published under a name with their hash."""
     content = b"weights"
     file = f"bn_inception-{hashlib.sha256(content).hexdigest()[:9]}.pth"
     address = f"https://publisher/{file}"

@@ -1,4 +1,4 @@
-"""The proxies' layer against NumPy, under every dtype policy, and through a saved model."""
+"""Compares the `Proxies` layer with NumPy, under every dtype policy, and saves and loads it."""
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ def test_cosines_equal_numpy():
 
 
 def float64_cosines(x, p):
-    """By the formula, with p of any rank."""
+    """Computes the formula, for p of any rank."""
     x, p = (v / np.sqrt((v**2).sum(-1, keepdims=True) + 1e-12) for v in (x, p))
     return np.tensordot(x, p, (1, -1))
 

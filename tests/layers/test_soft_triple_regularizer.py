@@ -1,4 +1,4 @@
-"""Centers that merge: the regularizer against a loop, and where it must not be NaN."""
+"""Compares the regularizer with a loop, and checks that it is finite for merged centers."""
 
 import numpy as np
 import pytest

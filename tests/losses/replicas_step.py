@@ -1,11 +1,11 @@
-"""Each loss on several replicas, in processes of their own.
+"""Compares each loss on several replicas with one device, in a separate process.
 
-    python replicas_step.py 4               # as many logical CPUs of this process
+    python replicas_step.py 4               # four logical CPUs of this process
     python replicas_step.py multi_worker    # one of the processes that the environment names
 
-Prints, as JSON, for each loss how far value and gradients are from those of one device on the
-whole batch, relative to them: by hand on unequal shards, and with logical CPUs by a step of Keras'
-`fit` on equal ones too. Some classes are on one replica alone.
+Prints as JSON, for each loss, the relative difference of value and gradients from those of one
+device on the global batch: for a step by hand on unequal shards and, with logical CPUs, also for a
+step of Keras' `fit` on equal shards. Some classes are on one replica only.
 """
 
 import json
@@ -35,7 +35,7 @@ PAIR_LOSSES = {
     "lifted_structure": losses.LiftedStructureLoss(),
     "multi_similarity": losses.MultiSimilarityLoss(epsilon=None),
 }
-LABELS = np.array([0, 0, 1, 1, 2, 2, 2, 1, 1, 2, 1, 2])  # 0 is in the first rows alone
+LABELS = np.array([0, 0, 1, 1, 2, 2, 2, 1, 1, 2, 1, 2])  # 0 is only in the first rows
 
 
 def make_model(name):
@@ -49,7 +49,7 @@ def make_model(name):
 
 
 def on_one_device(name, loss, x, labels):
-    """Loss and gradients of the whole batch."""
+    """Loss and gradients of the global batch."""
     model = make_model(name)
     with tf.GradientTape() as tape:
         value = loss(labels, model(x)) + sum(model.losses)
@@ -58,7 +58,7 @@ def on_one_device(name, loss, x, labels):
 
 
 def by_fit(name, loss, x, labels, strategy):
-    """The loss that Keras reports, and a step of rate 1."""
+    """The loss that Keras reports, and the step at learning rate 1."""
     with strategy.scope():
         model = make_model(name)
         model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
@@ -69,7 +69,7 @@ def by_fit(name, loss, x, labels, strategy):
 
 
 def by_hand(name, loss, x, labels, strategy):
-    """As Keras does it, of shards the first of which is larger than the others."""
+    """Loss and gradients as Keras computes them, with a first shard larger than the others."""
     count = strategy.num_replicas_in_sync
     edges = [0, *range(len(x) - 2 * (count - 1), len(x) + 1, 2)]
     with strategy.scope():
@@ -84,7 +84,7 @@ def by_hand(name, loss, x, labels, strategy):
 
     def step(x, labels):
         with tf.GradientTape() as tape:
-            # A loss of Keras divides itself by the number of replicas.
+            # A Keras loss divides by the number of replicas itself.
             value = loss(labels, model(x)) + sum(model.losses) / count
         gradients = tape.gradient(value, model.trainable_variables)
         context = tf.distribute.get_replica_context()
@@ -115,7 +115,7 @@ def logical_cpus(count):
 
 def main(replicas):
     if replicas == "multi_worker":
-        # By Keras' fit is tests/test_fit_distributed.py.
+        # tests/test_fit_distributed.py tests Keras' fit.
         strategy, ways = distribution.make_strategy("multi_worker"), [by_hand]
     else:
         strategy, ways = logical_cpus(int(replicas)), [by_fit, by_hand]
@@ -123,10 +123,10 @@ def main(replicas):
     found = {"replicas": strategy.num_replicas_in_sync}
     for name, loss in {**PROXY_LOSSES, **PAIR_LOSSES}.items():
         expected = on_one_device(name, loss, x, LABELS)
-        # Of any class IDs: those of pairs are beyond what float32 and int32 hold.
+        # Pair losses accept any class IDs, even those that float32 and int32 cannot represent.
         ids = LABELS + 2**40 if name in PAIR_LOSSES else LABELS
         found[name] = [difference(way(name, loss, x, ids, strategy), expected) for way in ways]
-    # The last of the workers alone wants to stop; then nobody does.
+    # First only the last worker wants to stop; then none does.
     is_last = sys.argv[2:] == ["last"]
     found["any_worker"] = [distribution.any_worker(flag, strategy) for flag in (is_last, False)]
     sys.stdout.write(json.dumps(found) + "\n")

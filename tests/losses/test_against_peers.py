@@ -1,6 +1,6 @@
-"""Every loss and its gradients against PyTorch Metric Learning and TensorFlow Addons.
+"""Compares losses and gradients with PyTorch Metric Learning and TensorFlow Addons.
 
-The golden files are written by `benchmarks/peers/make.sh`; their "source" says by which versions.
+`benchmarks/peers/make.sh` writes the golden files; their "source" names the versions.
 """
 
 import json
@@ -45,7 +45,7 @@ PAIRS_OF_ADDONS = [
 
 
 def close(found, expected):
-    """To 1e-5 of the largest component, as float32 allows."""
+    """Tolerates 1e-5 of the largest component, as float32 requires."""
     expected = np.asarray(expected)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 

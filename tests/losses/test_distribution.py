@@ -1,4 +1,4 @@
-"""Losses under `tf.distribute`: several replicas step as one device on the whole batch."""
+"""Losses under `tf.distribute`: several replicas step like one device on the global batch."""
 
 import json
 import os
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.large
 
 
 def run(arguments, environments=({},)):
-    """What each process of the script printed."""
+    """The output of each process of the script."""
     command = [sys.executable, str(Path(__file__).with_name("replicas_step.py"))]
     processes = [
         subprocess.Popen(
@@ -51,7 +51,7 @@ def free_ports(number):
 
 
 def slurm(workers):
-    """The variables of a step of srun, for TensorFlow's resolver; it counts ports from 8888."""
+    """The variables of an srun step for TensorFlow's resolver, which counts ports from 8888."""
     step = {
         "SLURM_STEP_NUM_TASKS": f"{workers}",
         "SLURM_STEP_NODELIST": "localhost",

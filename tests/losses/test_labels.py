@@ -1,4 +1,4 @@
-"""Class IDs of every dtype reach every loss as they are, or are refused; so are bad embeddings."""
+"""Class IDs of every dtype reach every loss unchanged or are refused, and so are embeddings."""
 
 import keras
 import numpy as np
@@ -178,7 +178,7 @@ def test_fit_sees_large_class_ids(source, dtype, first, jit_compile):
 
 
 def test_fit_with_several_losses_and_weights():
-    """What Keras does around a loss stays: several outputs, weights of losses, samples, classes."""
+    """Features of Keras still work: several outputs, and weights of losses, samples and classes."""
     x = np.random.default_rng(0).normal(size=(15, 8)).astype("float32")
     inputs = keras.Input((8,))
     outputs = [keras.layers.Dense(5, name=each)(inputs) for each in ("a", "b")]
@@ -224,7 +224,7 @@ def test_a_function_is_a_loss_for_compile(function):
     model.compile("sgd", function, jit_compile=False)
     expected = float(np.mean(function(CLASSES, x)))
     assert model.evaluate(x, CLASSES, 15, verbose=0) == pytest.approx(expected, rel=1e-5)
-    # Keras has cast the labels by then: what it may have rounded is refused.
+    # Keras has cast the labels before; numbers that it may have rounded are refused.
     with pytest.raises(tf.errors.InvalidArgumentError, match="below 16,777,216"):
         model.evaluate(x, CLASSES + 2**24, 15, verbose=0)
 
@@ -254,7 +254,7 @@ def test_an_embedding_whose_length_overflows_is_no_finite_loss(loss):
 
 def test_terminate_on_nan_stops_in_the_first_bad_step():
     x = np.random.default_rng(0).normal(size=(45, 8)).astype("float32")
-    x[20] = np.nan  # of the second batch of three
+    x[20] = np.nan  # in the second batch of three
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
     model.compile(keras.optimizers.SGD(0.0), losses.TripletLoss(), jit_compile=False)
     seen = []

@@ -1,4 +1,4 @@
-"""Proxy-Anchor against golden values, a float64 double loop, and its invariants."""
+"""Compares Proxy-Anchor with golden values and a float64 double loop, and checks invariants."""
 
 import keras
 import numpy as np
@@ -40,7 +40,7 @@ def cosines(embeddings, proxies):
 
 
 def oracle(labels, s, margin, alpha):
-    """Value, positive and negative term, and gradient for s: equation (4) written as loops."""
+    """Value, positive and negative term, and gradient by s: equation (4) as loops."""
     batch, num_classes = s.shape
     present = len(set(labels))
     value = [0.0, 0.0]
@@ -100,7 +100,7 @@ def test_value_and_gradient_equal_the_double_loop(batch, num_classes, seed, alph
     labels = rng.integers(0, num_classes, batch)
     loss, gradient = value_and_gradient(labels, s, margin, alpha)
     expected, _, _, expected_gradient = oracle(labels, s.astype("float64"), margin, alpha)
-    # alpha scales the exponents' own float32 rounding.
+    # alpha scales the float32 rounding of the exponents.
     assert loss == pytest.approx(expected, rel=1e-5, abs=1e-6)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-4 * alpha)
 

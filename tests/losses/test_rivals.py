@@ -1,4 +1,4 @@
-"""What the peers do not cover: double loops, invariants, refusals, stock `compile` and `fit`."""
+"""Tests without a peer: double loops, invariants, bad inputs, and stock `compile` and `fit`."""
 
 import keras
 import numpy as np
@@ -79,7 +79,7 @@ def test_arcface_equals_its_angles(seed, margin, scale):
 
 
 def test_contrastive_as_in_tensorflow_addons():
-    """Its y d^2 + (1 - y) max(m - d, 0)^2, each side averaged over all of its pairs."""
+    """TensorFlow Addons has y d^2 + (1 - y) max(m - d, 0)^2; here each side is a mean."""
     labels, x = batch()
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     sides = {True: [], False: []}
@@ -98,7 +98,7 @@ def test_contrastive_as_in_tensorflow_addons():
 def test_order_of_a_batch_does_not_matter(loss):
     labels, x = batch()
     order = np.random.default_rng(1).permutation(12)
-    if isinstance(loss, losses.NPairLoss):  # it takes the first two of each class
+    if isinstance(loss, losses.NPairLoss):  # it uses the first two of each class
         order = np.array([1, 0, 3, 2, 5, 4, 7, 6, 8, 9, 10, 11])
     found = float(loss(labels[order], x[order]))
     assert found == pytest.approx(float(loss(labels, x)), rel=1e-5)
@@ -107,7 +107,7 @@ def test_order_of_a_batch_does_not_matter(loss):
 @pytest.mark.parametrize("loss", PAIR_LOSSES, ids=names)
 def test_gradients_are_finite_where_embeddings_repeat(loss):
     labels, x = batch()
-    x[4:8] = x[0:4]  # copies of one class, and below of two
+    x[4:8] = x[0:4]  # copies in the same class and, below, in different classes
     x[9] = x[2]
     x = tf.constant(x)
     with tf.GradientTape() as tape:
@@ -200,7 +200,7 @@ def test_stock_compile_and_fit(loss, policy, float32_policy):
 
 @pytest.mark.parametrize("loss", [*PAIR_LOSSES[:2], *PROXY_LOSSES[:1]], ids=names)
 def test_terms_are_one_a_row(loss):
-    """So that Keras scales them right under `tf.distribute`, and sample weights can be applied."""
+    """Keras needs this to scale correctly under `tf.distribute` and to apply sample weights."""
     labels, x = batch(classes=4, size=4)
     terms = type(loss).from_config({**loss.get_config(), "reduction": "none"})(labels, x)
     assert terms.shape == (12,)

@@ -1,4 +1,4 @@
-"""SoftTriple against a double loop, and what it refuses."""
+"""Compares SoftTriple with a double loop, and checks what it refuses."""
 
 import keras
 import numpy as np

@@ -1,6 +1,6 @@
-"""A folded model on two replicas, against the model on one device: the largest differences.
+"""Prints the largest differences of a folded model on two replicas from the model on one device.
 
-In a process of its own, since logical devices have to be made before TensorFlow is used, and no
+It runs in a separate process, since logical devices must be made before TensorFlow is used, and no
 other test may find a strategy in scope.
 """
 
@@ -20,7 +20,7 @@ from pa_keras.models.batch_norm_folding import _norms, folded  # noqa: E402
 
 
 def gradients(call, model, images):
-    """The embeddings of the images, and what their squares' sum asks of each weight."""
+    """The embeddings of the images, and the gradient of a sum of squares by each weight."""
     with tf.GradientTape() as tape:
         outputs = call(images, training=False)
         weights = [v.value for v in model.trainable_variables]

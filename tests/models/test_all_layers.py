@@ -1,4 +1,4 @@
-"""Every layer of a model is found, however it is held."""
+"""Every layer of a model is found, wherever it is stored."""
 
 import keras
 from keras import layers
@@ -7,7 +7,7 @@ from pa_keras.models import all_layers
 
 
 class Block(layers.Layer):
-    """Holds layers as an attribute, in a list, in a dict within it, and once more in a tuple."""
+    """Holds layers as an attribute, in a list, in a dict in the list, and again in a tuple."""
 
     def __init__(self, **options):
         super().__init__(**options)

@@ -1,4 +1,4 @@
-"""What of the batch normalization a step of training changes."""
+"""Which weights of batch normalization a training step changes."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ def pixels(count, seed=0):
 
 
 def changed_by_training(model):
-    """Whether a step changes: a kernel, and gamma, beta, mean and variance of a batch norm."""
+    """Whether a step changes a kernel, and gamma, beta, mean and variance of a batch norm."""
     backbone = model.get_layer("embedding_model").get_layer("backbone")
     watched = [backbone.get_layer("conv1"), backbone.get_layer("bn1")]
     before = [weight for layer in watched for weight in layer.get_weights()]

@@ -1,4 +1,4 @@
-"""Folding: the function stays, batch norms go where they can, and no model is changed by it."""
+"""Folding keeps the function, removes each batch norm that it can, and changes no model."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ IMAGES = RNG.uniform(0, 255, (3, 48, 48, 3)).astype("float32")
 
 
 def trained(model):
-    """The model with statistics, scales and offsets that differ from channel to channel."""
+    """Gives the model statistics, scales and offsets that differ between channels."""
     for layer in norms(model):
         for weight in layer.weights:
             low, high = (-0.5, 0.5) if weight.name in ("beta", "moving_mean") else (0.5, 2.0)
@@ -35,7 +35,7 @@ def norms(model):
 
 
 def network(*steps, channels=4):
-    """Features (B, 12, 12, channels) through layers that follow one another."""
+    """A model of layers in sequence, from features (B, 12, 12, channels)."""
     features = keras.Input((12, 12, channels))
     outputs = features
     for step in steps:
@@ -44,7 +44,7 @@ def network(*steps, channels=4):
 
 
 def expect_folded(model, number):
-    """So many convolutions are, and the function is the same."""
+    """Checks that this number of convolutions is folded, and that the function is the same."""
     assert len(_norms(model)) == number
     inputs = RNG.uniform(-1, 1, (3, *model.input_shape[1:])).astype("float32")
     expected = np.asarray(model(inputs, training=False))
@@ -58,7 +58,7 @@ def expect_folded(model, number):
     [("conv4", 4), ("efficientnet_lite0", 49), ("resnet50", 53), ("xception", 6)],
 )
 def test_networks(name, number):
-    """The 34 separable convolutions of Xception keep their batch norm."""
+    """The 34 separable convolutions of Xception keep their batch norms."""
     model = trained(embedding_model(name, 32, (96, 96), weights=None))
     assert len(_norms(model)) == number
     images = RNG.uniform(0, 255, (2, 96, 96, 3)).astype("float32")
@@ -133,8 +133,8 @@ STAYING = {
     "an activation between": [layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization()],
     "a layer between": [layers.Conv2D(4, 3), layers.ReLU(), layers.BatchNormalization()],
     "another axis": [layers.Conv2D(4, 3), layers.BatchNormalization(axis=1)],
-    "a convolution of one's own": [Doubled(4, 3), layers.BatchNormalization()],
-    "a norm of one's own": [layers.Conv2D(4, 3), OwnNorm()],
+    "a subclass of a convolution": [Doubled(4, 3), layers.BatchNormalization()],
+    "a subclass of a norm": [layers.Conv2D(4, 3), OwnNorm()],
     "a transposed convolution": [layers.Conv2DTranspose(4, 3), layers.BatchNormalization()],
     "norm first": [layers.BatchNormalization(), layers.Conv2D(4, 3)],
     "a shared convolution": [shared],
@@ -159,7 +159,7 @@ def test_what_cannot_be_folded_stays(steps):
 
 
 def test_beside_what_can_be_folded():
-    """So that the graph is run layer by layer."""
+    """One folded convolution is enough to run the graph layer by layer."""
     steps = [layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Conv2D(4, 1)]
     for more in ([shared], [taken_twice], [shared_norm], [named], [Doubled(4, 3), OwnNorm()]):
         expect_folded(network(*steps, *more), 1)
@@ -201,7 +201,7 @@ class Halved(keras.Model):
 
 
 def test_models_within():
-    """Functional ones, called twice too; those that compute something else are called."""
+    """Nested functional models are folded, also if called twice; other models are called."""
     steps = [layers.Conv2D(4, 3, padding="same"), layers.BatchNormalization()]
     part = network(*steps)
     expect_folded(network(part, part), 1)
@@ -210,7 +210,7 @@ def test_models_within():
     sequential = keras.Sequential([keras.Input((12, 12, 4)), *steps])
     expect_folded(sequential, 0)
     expect_folded(network(sequential, part), 1)
-    # The convolution and the norm of the part, in a Sequential, too.
+    # A Sequential also contains the convolution and the norm of the part.
     expect_folded(network(part, keras.Sequential([keras.Input((12, 12, 4)), *steps])), 1)
     halved = Halved(part.input, part.output)
     expect_folded(halved, 0)
@@ -231,7 +231,7 @@ def test_weights_are_shared_or_copied():
 
 @pytest.mark.parametrize("batch_norm", ["frozen", "frozen_statistics", "train"])
 def test_gradients_are_those_of_the_model(batch_norm):
-    """In training too; a batch norm that trains takes the statistics of the batch."""
+    """This holds in training, too; a batch norm that trains uses the statistics of the batch."""
     model = trained(embedding_model("conv4", 16, (48, 48), weights=None, batch_norm=batch_norm))
     found = []
     for call in (model, folded(model)):
@@ -260,7 +260,7 @@ def test_the_embedder_sees_new_weights_of_batch_norm():
 
 
 def test_the_model_itself_is_as_it_was(tmp_path):
-    """Compiled or not, with a loss that nobody else knows."""
+    """The model is compiled with a loss that is not registered."""
     model = trained(embedding_model("conv4", 16, (48, 48), weights=None))
 
     def own_loss(labels, outputs):

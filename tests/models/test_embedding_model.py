@@ -1,4 +1,4 @@
-"""The embedding model against NumPy, and the check of embedding models."""
+"""Compares the embedding model with NumPy, and tests the check of embedding models."""
 
 import keras
 import numpy as np
@@ -91,8 +91,8 @@ INPUTS = [keras.Input((4,)), keras.Input((4,))]
         (keras.Model(INPUTS, keras.layers.Add()(INPUTS)), "one output; received one with 2 and 1"),
         (keras.Model(INPUTS[0], [INPUTS[0] * 2, INPUTS[0]]), "one output; received one with 1 and"),
         (keras.Sequential([keras.layers.Dense(3)]), "with keras.Input; received a Sequential"),
-        (Subclassed(), "shape is known, .* received a Subclassed without"),
-        ("model.keras", "shape is known, .* received a str without"),
+        (Subclassed(), "known input shape: .* received a Subclassed without"),
+        ("model.keras", "known input shape: .* received a str without"),
         (
             with_proxies(keras.Model(INPUTS[0], INPUTS[0] * 2), 3),
             "the model to train, with proxies",

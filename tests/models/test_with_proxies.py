@@ -1,4 +1,4 @@
-"""The model to train, against NumPy."""
+"""Compares the model to train with NumPy."""
 
 import keras
 import numpy as np

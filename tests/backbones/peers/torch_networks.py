@@ -1,7 +1,7 @@
-"""A network of PyTorch with random weights: its file, and its features before and after a step.
+"""Saves a PyTorch network with random weights, and its features before and after a step.
 
-Run by test_torch_networks.py in a process of its own, since TensorFlow and PyTorch bring libraries
-that do not always bear each other.
+test_torch_networks.py runs it in a separate process, since the libraries of TensorFlow and PyTorch
+can conflict.
 
     python torch_networks.py NAME FOLDER HEIGHTxWIDTH [HEIGHTxWIDTH ...]
 """
@@ -27,14 +27,14 @@ except RuntimeError:
 
 
 def make_network(name):
-    """(network, name of the module with the last features)."""
+    """The network, and the name of the module with the last features."""
     if name == "bn_inception":
         import pretrainedmodels
 
         network = pretrainedmodels.bninception(pretrained=None)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 0.9  # as the authors of Proxy-Anchor have it
+                module.momentum = 0.9  # as in the Proxy-Anchor authors' code
         return network, None
     if name == "googlenet":
         return torchvision.models.googlenet(weights=None, init_weights=True), "inception5b"
@@ -52,7 +52,7 @@ def features_of(network, last, pixels):
 
 
 def scaled(name, images):
-    """(B, H, W, 3) RGB in 0..255 to what the network is fed with, (B, 3, H, W)."""
+    """Scales RGB images (B, H, W, 3) in 0..255 to the input of the network, (B, 3, H, W)."""
     if name == "bn_inception":
         pixels = images[..., ::-1] - np.array([104, 117, 128])
     else:
@@ -61,7 +61,7 @@ def scaled(name, images):
 
 
 def randomize(network, last, pixels):
-    """Statistics near those of the images, so that no layer dies; all kinds of scales."""
+    """Sets statistics near those of the images, so that no layer dies, and different scales."""
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -88,10 +88,10 @@ def set_mode(network, mode):
 
 
 def one_step(network, last, pixels, direction):
-    """Plain gradient descent on <features, direction>; returns its rate.
+    """One step of gradient descent on <features, direction>; returns the learning rate.
 
-    The rate is as large as lets no feature move by more than 1 % of the largest: beyond that a deep
-    network enlarges the rounding errors of either side.
+    The rate is chosen so that no feature moves by more than 1 % of the largest: beyond that, a deep
+    network amplifies the rounding errors of both sides.
     """
     before = features_of(network, last, pixels)
     (before * torch.tensor(direction.transpose(0, 3, 1, 2))).sum().backward()
