@@ -1,4 +1,4 @@
-"""The .npz of embeddings is read back, other files are refused, and IDs name the files."""
+"""Reading the .npz file of embeddings back, rejecting other files, and IDs of files."""
 
 import numpy as np
 import pytest

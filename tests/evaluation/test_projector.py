@@ -1,4 +1,4 @@
-"""The projector's files, read back, by TensorBoard too."""
+"""The files for the projector, read back directly and by TensorBoard."""
 
 import json
 
@@ -17,7 +17,7 @@ from pa_keras.evaluation import projector
 
 @pytest.fixture
 def images(tmp_path):
-    """Five files of which each is another grey; the second is wide."""
+    """Five files, each of a different grey; the second is wide."""
     paths = []
     for number in range(5):
         paths.append(str(tmp_path / f"{number}.png"))
