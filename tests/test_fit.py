@@ -288,7 +288,7 @@ def test_a_loss_of_pairs_without_pairs(arguments, tmp_path, photos):
     message = failure(
         arguments, "--loss", "triplet", "--training.selection=last", "--batches.batch_size=4"
     )
-    assert "one image each" in message and "proxies" in message
+    assert "one image each" in message and "proxy loss" in message
 
 
 def test_a_loss_of_pairs_with_shuffled_batches_of_singletons(arguments, tmp_path):

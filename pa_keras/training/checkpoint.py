@@ -36,7 +36,7 @@ class Checkpoint:
         step: Number of finished steps of the epoch after them. If these are all of its steps, its
             evaluation is still to be done.
         seconds: Seconds spent on these steps.
-        best: Name of the file of the best model so far. None: there is none.
+        best: Name of the file of the best model so far. None: no model yet.
         checksums: SHA-256 of each file of the checkpoint, by file name.
     """
 
@@ -66,7 +66,7 @@ def write_checkpoint(
         epoch: Number of finished epochs.
         step: Number of finished steps of the epoch after them.
         seconds: Seconds spent on these steps.
-        best: File of the best model so far, in the folder. None: there is none.
+        best: File of the best model so far, in the folder. None: no model yet.
 
     Raises:
         OSError: The checkpoint cannot be written; the earlier ones are kept.
@@ -180,7 +180,7 @@ def set_metrics(model: keras.Model, values: list[np.ndarray]) -> None:
 
 
 def restore_best(folder: Path, checkpoint: Checkpoint | None, path: Path) -> None:
-    """Replaces `path` by the best model of the checkpoint, or deletes it if there is none.
+    """Replaces `path` by the best model of the checkpoint, or deletes it if no model is kept.
 
     The present file may come from an epoch after the checkpoint, which will be trained again.
     """

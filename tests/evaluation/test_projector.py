@@ -77,7 +77,7 @@ def test_tensorboard_opens_it(folder):
 
 @pytest.mark.parametrize("number", [0, projector.MOST_IMAGES + 1])
 def test_a_sprite_has_room_for_so_many(number):
-    with pytest.raises(ValueError, match=f"8192 x 8192 at most; received {number:,}"):
+    with pytest.raises(ValueError, match=f"8192 x 8192 pixels at most; received {number:,}"):
         projector.expect_sprite(number)
     projector.expect_sprite(projector.MOST_IMAGES)
     assert projector.MOST_IMAGES * projector.THUMBNAIL_SIZE**2 <= projector.SPRITE_SIZE**2

@@ -58,7 +58,7 @@ def test_a_file_that_is_no_model(folder, model, error, message):
         (
             "dataset: folder",
             FileNotFoundError,
-            "best.keras; there is none.* train on with --resume",
+            "best.keras; there is no such file.* continue it with --resume",
         ),
         ("", ValueError, "settings of a run in .*config.yaml; received an empty file"),
         ("[1]", ValueError, r"received \[1\]. If you have its model"),

@@ -107,7 +107,7 @@ def test_sampling_that_contradicts_itself():
 
 
 def test_pairs_need_two_images_of_a_class(caplog):
-    with pytest.raises(ValueError, match=r"one image each.*proxies, such as proxy_anchor"):
+    with pytest.raises(ValueError, match=r"one image each.*proxy loss, such as proxy_anchor"):
         check_pairs(resolved(config("triplet")), np.arange(12))
     check_pairs(resolved(config("proxy_anchor")), np.arange(12))
     assert not caplog.records

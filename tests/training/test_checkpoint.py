@@ -113,7 +113,7 @@ def test_one_that_cannot_be_read_is_named_and_the_one_before_used(
         assert checkpoint.newest_checkpoint(tmp_path).step == 2
     (record,) = caplog.records
     assert "epoch-0002-step-000004.json" in record.message
-    assert "the one before is used" in record.message
+    assert "the one before it is used" in record.message
     assert reason in record.message
 
 

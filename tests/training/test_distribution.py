@@ -49,7 +49,7 @@ def test_a_lost_worker_is_named(monkeypatch, message, who):
         distribution.naming_lost_workers(OfTwo),
     ):
         raise tf.errors.UnavailableError(None, None, message)
-    assert "start all of them again with --resume" in str(raised.value)
+    assert "Start all workers again with --resume" in str(raised.value)
 
 
 def test_with_one_process_the_error_stays_what_it_is():

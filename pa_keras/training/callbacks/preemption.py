@@ -53,7 +53,7 @@ class StopRequests:
         ValueError: max_hours is not above 0.
 
     Attributes:
-        wanted: Stopped, the request to stop; None if there is none.
+        wanted: Stopped, the request to stop. None: no request.
         interruptible: bool, whether a request raises `Stopped` at once.
 
     Example:
