@@ -13,14 +13,13 @@ PROGRAM = "python -m pa_keras.fit"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads the settings, and trains or resumes."""
+    """Reads the settings, and starts or resumes a run."""
     started = time.monotonic()
     parser = cli.make_parser(
         FitConfig,
         PROGRAM,
         "Trains an embedding model, with Proxy-Anchor or another loss, and measures Recall@K on "
-        "classes that it never saw. Without any setting it draws its own images and takes a few "
-        "minutes. "
+        "unseen classes. Without any setting it draws its own images and takes a few minutes. "
         "--config also takes the name of an experiment that ships with the package: "
         + ", ".join(sorted(path.stem for path in shipped_configs.folder().glob("*.yaml"))),
     )
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _start(config: FitConfig, dry_run: bool, started: float) -> None:
-    # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
+    # TensorFlow is imported only here, so that --help and a misspelt setting answer at once.
     from pa_keras.runs.build import build, expect_devices, make_strategy
     from pa_keras.runs.folder import expect_new_run
     from pa_keras.runs.loss import resolved
@@ -68,7 +67,7 @@ def _resume(asked: FitConfig, arguments: list[str], parser: cli.Parser, started:
     from pa_keras.runs.build import build, expect_devices, make_strategy
     from pa_keras.runs.folder import existing_run_folder
     from pa_keras.runs.loss import resolved
-    from pa_keras.runs.resume import read_state, resumed_config, rewind
+    from pa_keras.runs.resume import read_checkpoint, resumed_config, rewind
     from pa_keras.runs.train import stoppable, train
     from pa_keras.training.distribution import is_chief
 
@@ -86,10 +85,10 @@ def _resume(asked: FitConfig, arguments: list[str], parser: cli.Parser, started:
         stoppable(config.training.max_hours, started) as requests,
         folder.locked() if is_chief(strategy) else nullcontext(),
     ):
-        state = read_state(folder, strategy)
+        checkpoint = read_checkpoint(folder, strategy)
         run = build(config, strategy)
-        rewind(run, folder, state)
-        train(run, folder, requests, state)
+        rewind(run, folder, checkpoint)
+        train(run, folder, requests, checkpoint)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def test_which_model(tmp_path, run_folder):
     assert "Expected a dataset" in failure(evaluate, "--model", run_folder / "best.keras")
     assert "config.yaml" in failure(evaluate, "--run", tmp_path)
     (run_folder / "best.keras").unlink()
-    assert "let it train on with --resume" in failure(evaluate, "--run", run_folder)
+    assert "continue it with --resume" in failure(evaluate, "--run", run_folder)
 
 
 def test_a_model_that_gives_no_embeddings(tmp_path):

@@ -216,6 +216,6 @@ def test_a_missing_package_is_met_before_the_work(run_folder, tmp_path, monkeypa
 def test_a_run_without_a_best_model(run_folder, tmp_path):
     (run_folder / "best.keras").unlink()
     message = failure("--run", run_folder, "--out", tmp_path / "out")
-    assert "let it train on with --resume" in message
+    assert "continue it with --resume" in message
     assert "folder of a run" in failure("--run", tmp_path, "--out", tmp_path / "out")
     assert "either a run or a model" in failure("--out", tmp_path / "out")

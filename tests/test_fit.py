@@ -1,4 +1,4 @@
-"""`fit` from the command line on a folder of small images, through to what it leaves behind."""
+"""`fit` from the command line on a folder of small images, and the files that it writes."""
 
 import dataclasses
 import json
@@ -119,7 +119,7 @@ def test_dry_run_writes_nothing(arguments, tmp_path, capsys, monkeypatch):
 
 
 def test_a_profiled_run_leaves_a_trace_of_both_phases(arguments, tmp_path, caplog):
-    # Keras takes both traces in the folder of one second where a phase lasts no longer.
+    # If a phase takes less than a second, Keras writes both traces to the folder of that second.
     run(arguments, "--run-dir", tmp_path / "run", "--training.profile", "2:3")
     traces = tmp_path / "run" / "tensorboard" / "train" / "plugins" / "profile"
     assert list(traces.glob("*/*.xplane.pb"))
@@ -134,7 +134,7 @@ def test_selection_on_the_test_classes_and_none(arguments, tmp_path, selection):
     recalls = [row.get("recall_at_1") for row in rows(folder)]
     if selection == "last":
         assert result["epoch"] == 3 and recalls == [None] * 3
-    else:  # measured in training and again from disk
+    else:  # measured in the training and again with the model from disk
         assert result["metrics"]["recall_at_1"] == pytest.approx(max(recalls))
 
 
@@ -142,11 +142,11 @@ def test_selection_on_the_test_classes_and_none(arguments, tmp_path, selection):
 def test_training_smaller_than_evaluating(arguments, tmp_path, monkeypatch, selection):
     trained = []  # weights of the smaller model after each epoch
 
-    def remember(self, epoch, logs=None, save=save_checkpoint.SaveState.on_epoch_end):
+    def remember(self, epoch, logs=None, save=save_checkpoint.SaveCheckpoint.on_epoch_end):
         trained.append(self.model.get_layer("embedding_model").get_weights())
         save(self, epoch, logs)
 
-    monkeypatch.setattr(save_checkpoint.SaveState, "on_epoch_end", remember)
+    monkeypatch.setattr(save_checkpoint.SaveCheckpoint, "on_epoch_end", remember)
     folder = tmp_path / "run"
     options = ["--augmentation.image_size=20", "--data.image_size=24"]
     run(arguments, "--run-dir", folder, *options, f"--training.selection={selection}")
@@ -166,7 +166,7 @@ def test_the_written_config_makes_the_same_run_again(arguments, tmp_path, monkey
 
 
 def test_both_sizes_are_built_from_the_same_weights(photos, monkeypatch):
-    # Keras' EfficientNets scale pixels otherwise with ImageNet weights than without.
+    # Keras' EfficientNets scale pixels differently with and without ImageNet weights.
     built = []
 
     def record(backbone, embedding_size, image_size, weights, batch_norm):
@@ -192,7 +192,7 @@ def test_both_sizes_are_built_from_the_same_weights(photos, monkeypatch):
     ],
 )  # fmt: skip
 def test_settings_out_of_range_leave_no_folder(arguments, tmp_path, setting):
-    # "last" evaluates nothing before the end, so that nothing but a check can find these.
+    # "last" evaluates nothing before the end, so that only a check can find these.
     selection = "held_out" if "every" in setting else "last"
     options = ["--run-dir", tmp_path / "run", f"--training.selection={selection}", setting]
     assert setting.partition("=")[0].rpartition(".")[2] in failure(arguments, *options)
@@ -288,11 +288,11 @@ def test_a_loss_of_pairs_without_pairs(arguments, tmp_path, photos):
     message = failure(
         arguments, "--loss", "triplet", "--training.selection=last", "--batches.batch_size=4"
     )
-    assert "one image each" in message and "proxies" in message
+    assert "one image each" in message and "proxy loss" in message
 
 
 def test_a_loss_of_pairs_with_shuffled_batches_of_singletons(arguments, tmp_path):
-    """Two images are of one class or of two: one of the kinds of pairs is always missing."""
+    """Two images are of one class or of two, so that positive or negative pairs are missing."""
     message = failure(
         arguments, "--run-dir", tmp_path / "run", "--loss", "n_pair", "--batches.batch_size=2",
         "--batches.sampling=random",
@@ -337,11 +337,11 @@ def test_a_class_with_fewer_images_than_the_sampler_asks(arguments, photos, tmp_
 
 
 def test_a_batch_in_chunks_and_steps_in_one_execution_change_nothing(arguments, tmp_path):
-    # Chunks would be normalised each by itself.
+    # Batch normalization that trains would normalize each chunk separately.
     arguments = [*arguments, "--model.batch_norm=frozen", "--training.selection=last"]
     run(arguments, "--run-dir", tmp_path / "whole")
     more = ["--training.batch_chunks=3", "--training.steps_per_execution=3"]
-    run(arguments, "--run-dir", tmp_path / "parts", *more)  # of 5 steps an epoch
+    run(arguments, "--run-dir", tmp_path / "parts", *more)  # with 5 steps per epoch
     pairs = zip(rows(tmp_path / "whole"), rows(tmp_path / "parts"), strict=True)
     for expected, received in pairs:
         assert received["loss"] == pytest.approx(expected["loss"], rel=1e-4)

@@ -1,4 +1,4 @@
-"""`fit` on the benchmarks in their official layouts, small, and every experiment that ships."""
+"""`fit` on small benchmarks in their official layouts, and every experiment that ships."""
 
 import json
 import sys
@@ -43,16 +43,16 @@ def test_each_layout_end_to_end(dataset, recipe, tmp_path, monkeypatch):
     fit.main([*place, *SMALL, "--run-dir", str(tmp_path / "run")])
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["num_classes"] == 6
-    # In-Shop searches for one query of each class among the gallery.
+    # In-Shop searches the gallery for one query of each class.
     assert result["num_queries"] == (6 if dataset == "inshop" else 24)
-    # The set's own file says which K its papers give.
+    # The config of the data set has the K of the papers.
     assert ("recall_at_10" in result["metrics"]) == (dataset in ("sop", "inshop"))
     assert 0 <= result["metrics"]["recall_at_1"] <= 1
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """The four sets, with enough images for the batches of the experiments."""
+    """The four data sets, with enough images for the batches of the experiments."""
     folder = tmp_path_factory.mktemp("sets")
     return {name: write(folder / name, classes=16, images=46) for name, write in WRITERS.items()}
 
@@ -92,7 +92,9 @@ def test_a_recipe_stands_below_what_is_given_beside_it(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("{optimizer: {learning_rate: 0.5}, training: {epochs: 3}}")
     settings = cli.config_from(FitConfig, [str(file)], {"recipe": "reference"})
-    assert settings.optimizer.learning_rate == 1e-4  # given with the recipe, above the file
+    assert (
+        settings.optimizer.learning_rate == 1e-4
+    )  # given as an argument, which overrides the file
     assert settings.training.epochs == 3
     file.write_text("{recipe: reference, optimizer: {learning_rate: 0.5}}")
     settings = cli.config_from(FitConfig, [str(file)], {"optimizer.decay": "cosine"})

@@ -1,4 +1,4 @@
-"""`fit` on several processes over loopback, and on several replicas of one, against one device."""
+"""`fit` on several processes, and on several replicas of one, compared with one device."""
 
 import json
 import os
@@ -35,7 +35,7 @@ ALL_FILES = {
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):
-    """Ten classes of seven images that differ little, so that not every search succeeds."""
+    """Ten classes of seven images that differ little, so that some searches fail."""
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     for number in range(10):
         folder = root / "photos" / f"class {number}"
@@ -56,7 +56,7 @@ def alone(arguments, tmp_path_factory):
 
 
 def start(workers, *arguments, own=None):
-    """The processes of a run, each told of the others by TF_CONFIG, with an argument of its own."""
+    """The processes of a run, each with its TF_CONFIG and its own extra argument."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
@@ -77,7 +77,7 @@ def start(workers, *arguments, own=None):
 
 
 def finish(processes, seconds=240):
-    """Exit codes, outputs and errors; none outlives the test."""
+    """Exit codes, outputs and errors; no process outlives the test."""
     try:
         ended = [process.communicate(timeout=seconds) for process in processes]
     finally:
@@ -93,7 +93,7 @@ def rows(folder):
 
 
 def weights(folder):
-    """Of the model, after the last epoch. The optimizer divides by moments that are almost zero."""
+    """Weights after the last epoch; the optimizer divides by moments that are almost zero."""
     with np.load(folder / "state" / "epoch-0004-step-000000.npz") as file:
         return {name: file[name] for name in file.files if name.startswith("model/")}
 
@@ -123,21 +123,21 @@ def test_four_workers_equal_one(arguments, alone, tmp_path):
 
 def test_a_killed_worker_stops_the_others_and_a_restart_goes_on(arguments, alone, tmp_path):
     processes = start(2, *arguments, f"--run-dir={tmp_path}/run")
-    state = tmp_path / "run" / "state" / "epoch-0002-step-000000.json"
-    while not state.exists() and processes[0].poll() is None:
+    checkpoint = tmp_path / "run" / "state" / "epoch-0002-step-000000.json"
+    while not checkpoint.exists() and processes[0].poll() is None:
         time.sleep(0.05)
-    # The second phase is compiled now, which takes seconds: no further epoch has ended.
+    # Compiling the second phase takes seconds, so that no further epoch has ended yet.
     processes[1].send_signal(signal.SIGKILL)
     killed = time.monotonic()
     codes, _, errors = finish(processes)
     assert time.monotonic() - killed < 60 and codes == [1, -9]
     last = errors[0].splitlines()[-1]
-    assert last.startswith("error: Expected every worker to go on; worker 1 died")
+    assert last.startswith("error: The connection to worker 1 is lost: it died")
     assert "start all of them again with --resume" in last
     assert len(rows(tmp_path / "run")) == 1
     codes, _, errors = finish(start(2, f"--run-dir={tmp_path}/run", "--resume"))
     assert codes == [0, 0], errors
-    assert "Going on after epoch 1." in errors[0]
+    assert "Resuming after epoch 1." in errors[0]
     assert_same_run(tmp_path / "run", alone)
 
 
@@ -147,8 +147,8 @@ def test_workers_that_see_other_states_do_not_go_on(alone, tmp_path):
     own = [f"--run-dir={folder}" for folder in folders]
     codes, _, errors = finish(start(2, "--resume", own=own))
     assert codes == [1, 1], errors
-    for error, state in zip(errors, ("epoch 3", "epoch 2"), strict=True):
-        assert f"to go on from the same state; this one found {state} in" in error
+    for error, found in zip(errors, ("epoch 3", "epoch 2"), strict=True):
+        assert f"to resume from the same checkpoint; this one found {found} in" in error
 
 
 def test_steps_in_one_execution_are_not_for_several_processes(arguments, tmp_path):
@@ -156,14 +156,14 @@ def test_steps_in_one_execution_are_not_for_several_processes(arguments, tmp_pat
     codes, _, errors = finish(start(1, *arguments, *run))
     assert codes == [1] and "steps_per_execution=1 for training.strategy=multi_worker" in errors[0]
     assert not Path(tmp_path / "run").exists()
-    # Nor for one that was begun alone.
+    # A run that one process began cannot resume like this either.
     fit.main([*arguments, *run, "--training.epochs=1"])
     codes, _, errors = finish(start(1, run[0], "--resume"))
-    assert codes == [1] and "to resume, take another strategy" in errors[0]
+    assert codes == [1] and "to resume, choose another strategy" in errors[0]
 
 
 def run_on_two_cpus(*arguments):
-    """A run of fit on two replicas of one process."""
+    """Runs `fit` on two replicas of one process."""
     program = (
         "import sys, tensorflow as tf\n"
         "cpu = tf.config.list_physical_devices('CPU')[0]\n"
@@ -177,7 +177,7 @@ def run_on_two_cpus(*arguments):
 
 
 def on_two_cpus(*arguments):
-    """What fit prints on two replicas of one process."""
+    """The output of `fit` on two replicas of one process."""
     done = run_on_two_cpus(*arguments)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
@@ -191,7 +191,7 @@ def test_replicas_of_one_process_equal_one(arguments, alone, tmp_path):
 @pytest.mark.parametrize("flag", ["--dry-run", "--resume", None])
 def test_xla_is_refused_on_replicas_before_training(arguments, tmp_path, flag):
     run = f"--run-dir={tmp_path}/run"
-    if flag == "--resume":  # of a run that was begun on one device
+    if flag == "--resume":  # a run that began on one device
         fit.main([*arguments, run, "--training.jit_compile=true", "--training.epochs=1"])
         arguments, before = [], (tmp_path / "run" / "fit.log").read_bytes()
     else:

@@ -1,4 +1,4 @@
-"""What goes wrong in a run of `fit`: what is said, what is kept, and that it goes on from there."""
+"""Faults in a run of `fit`: what the message says, what is kept, and that the run resumes."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ from pa_keras.runs.folder import RunFolder, existing_run_folder, expect_new_run,
 from pa_keras.training.callbacks import save_checkpoint
 from pa_keras.training.callbacks.preemption import Stopping
 from pa_keras.training.callbacks.recall_at_k import RecallAtK
-from pa_keras.training.checkpoint import newest_state
+from pa_keras.training.checkpoint import newest_checkpoint
 
 pytestmark = pytest.mark.usefixtures("float32_policy")
 
@@ -80,14 +80,14 @@ def run(*arguments):
 
 
 def failure(*arguments):
-    """The message, or the code, that a command ends with."""
+    """The message or exit code that a command ends with."""
     with pytest.raises(SystemExit) as stopped:
         run(*arguments)
     return stopped.value.code
 
 
 def at_step(monkeypatch, epoch, step, act):
-    """Does something once, after a step of a run."""
+    """Calls a function once, after a step of a run."""
     done = []
 
     def watch(self, batch, logs=None, real=Stopping.on_train_batch_end):
@@ -102,14 +102,14 @@ def terminate(number=signal.SIGTERM):
     os.kill(os.getpid(), number)
 
 
-def test_a_run_with_loss_scaling_goes_on(arguments, tmp_path, monkeypatch, log):
-    """Its optimizer makes variables each time that it is built."""
+def test_a_run_with_loss_scaling_resumes(arguments, tmp_path, monkeypatch, log):
+    """An optimizer with loss scaling creates variables each time that it is built."""
     folder, half = tmp_path / "run", "--training.precision=mixed_float16"
     with monkeypatch.context() as patch:
         at_step(patch, 1, 2, terminate)
         assert failure(*arguments, half, "--run-dir", folder) == 143
     run("--run-dir", folder, "--resume")
-    assert "Going on after epoch 2, step 2." in log.text and (folder / "result.json").exists()
+    assert "Resuming after epoch 2, step 2." in log.text and (folder / "result.json").exists()
 
 
 def test_a_signal_saves_the_steps_of_the_epoch(arguments, tmp_path, monkeypatch, log):
@@ -119,12 +119,12 @@ def test_a_signal_saves_the_steps_of_the_epoch(arguments, tmp_path, monkeypatch,
         assert failure(*arguments, "--run-dir", folder) == 143
     kept = folder / "state" / "epoch-0002-step-000002.npz"
     assert log.messages[-1] == (
-        f"Stopped by SIGTERM. The state of epoch 2, step 2 is kept in {kept}. "
-        f"Go on with: python -m pa_keras.fit --run-dir {folder} --resume"
+        f"Stopped by SIGTERM. The checkpoint of epoch 2, step 2 is kept in {kept}. "
+        f"Resume with: python -m pa_keras.fit --run-dir {folder} --resume"
     )
     assert not (folder / "result.json").exists()
     run("--run-dir", folder, "--resume", "--max-hours=9")
-    assert "Going on after epoch 2, step 2." in log.messages
+    assert "Resuming after epoch 2, step 2." in log.messages
     assert (folder / "result.json").exists()
     assert (folder / "metrics.csv").read_text().count("\n") == 3
 
@@ -141,7 +141,7 @@ def test_a_signal_in_the_evaluation(arguments, tmp_path, monkeypatch, log):
 
     monkeypatch.setattr(RecallAtK, "_measure", slow)
     assert failure(*arguments, "--run-dir", folder) == 143
-    assert "The state of epoch 1, step 3 is kept" in log.messages[-1]
+    assert "The checkpoint of epoch 1, step 3 is kept" in log.messages[-1]
     assert not (folder / "metrics.csv").exists()
     run("--run-dir", folder, "--resume")
     rows = (folder / "metrics.csv").read_text().splitlines()
@@ -171,7 +171,9 @@ def test_a_signal_while_the_first_batches_are_made(arguments, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(build, "make_batches", slow)
         assert failure(*arguments, "--run-dir", folder) == 143
-    assert log.messages[-1].startswith("Stopped by SIGTERM. No state was saved yet. Go on with")
+    assert log.messages[-1].startswith(
+        "Stopped by SIGTERM. No checkpoint was saved yet. Resume with"
+    )
     run("--run-dir", folder, "--resume")
     assert (folder / "result.json").exists()
 
@@ -190,7 +192,7 @@ def test_the_hours_are_over(arguments, tmp_path, monkeypatch, log):
     with monkeypatch.context() as patch:
         at_step(patch, 0, 2, lambda: terminate(signal.SIGALRM))
         assert failure(*arguments, "--run-dir", folder, "--max-hours=8") == 0
-    assert "Unfinished after 8 hours. The state of epoch 1, step 2" in log.messages[-1]
+    assert "Unfinished after 8 hours. The checkpoint of epoch 1, step 2" in log.messages[-1]
     assert "--resume" in log.messages[-1] and not (folder / "result.json").exists()
 
 
@@ -204,11 +206,11 @@ def test_an_image_that_goes_bad(arguments, photos, tmp_path, monkeypatch, log):
     with monkeypatch.context() as patch:
         at_step(patch, 0, 1, spoil)
         message = failure(*arguments, "--run-dir", folder, "--training.epochs=40")
-    assert "Expected images that stay as they were when the run began; 60 cannot be" in message
+    assert "Image files became unreadable after the run began, 60 in all:" in message
     assert "class 0/0.png: " in message and "--resume" in message
-    # What was read ahead is trained on; then all until there is saved.
-    last = newest_state(folder / "state")
-    assert f"The state of {last} is kept in" in message
+    # The batches that were read ahead are still trained on, and then saved.
+    last = newest_checkpoint(folder / "state")
+    assert f"The checkpoint of {last} is kept in" in message
     assert "class 0/0.png" in failure("--run-dir", folder, "--resume")
 
 
@@ -225,16 +227,16 @@ def test_images_that_changed_between_two_runs(finished, monkeypatch, log):
         run("--run-dir", folder, "--resume")
     finally:
         image.write_bytes(before)
-    assert "images.csv is missing: the images of now are taken" in log.text
+    assert "images.csv is missing: the run continues with the images as they are now" in log.text
     assert (folder / "images.csv").exists()
 
 
 @pytest.mark.large
-def test_a_state_that_cannot_be_read(arguments, tmp_path, log, monkeypatch):
-    """The one before is used: no row and no best model of what came after it is left."""
+def test_a_checkpoint_that_cannot_be_read(arguments, tmp_path, log, monkeypatch):
+    """The one before it is used; rows and best models of later epochs are removed."""
     folder = tmp_path / "run"
-    monkeypatch.setattr(save_checkpoint.SaveState, "_can_afford_it", lambda self: True)
-    scores = iter([0.1, 0.9, 0.2, 0.2])  # an epoch's first, then the redone ones
+    monkeypatch.setattr(save_checkpoint.SaveCheckpoint, "_can_afford_it", lambda self: True)
+    scores = iter([0.1, 0.9, 0.2, 0.2])  # of epochs 1 and 2, then of the repeated epoch 2
     monkeypatch.setattr(RecallAtK, "_measure", lambda self: {"recall_at_1": next(scores)})
     run(*arguments, "--run-dir", folder, "--evaluation.ks=[1]")
     kept = folder / "state"
@@ -260,7 +262,7 @@ def test_a_state_that_cannot_be_read(arguments, tmp_path, log, monkeypatch):
 def test_a_full_disk(arguments, tmp_path, monkeypatch, log):
     folder = tmp_path / "run"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    monkeypatch.setattr(save_checkpoint.SaveState, "_can_afford_it", lambda self: True)
+    monkeypatch.setattr(save_checkpoint.SaveCheckpoint, "_can_afford_it", lambda self: True)
 
     def fill():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
@@ -272,7 +274,7 @@ def test_a_full_disk(arguments, tmp_path, monkeypatch, log):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "error: Expected to write" in message and "continue with --resume" in message
-    assert newest_state(folder / "state").epoch == 1
+    assert newest_checkpoint(folder / "state").epoch == 1
 
 
 def test_two_processes_resume_one_run(finished):
@@ -306,16 +308,16 @@ def test_times_out_of_range_leave_no_folder(arguments, tmp_path, setting):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_finished_run_without_its_states_is_left_as_it_is(finished):
+def test_a_finished_run_without_its_checkpoints_is_not_changed(finished):
     _, folder = finished
     shutil.rmtree(folder / "state")
     before = (folder / "best.keras").read_bytes(), (folder / "metrics.csv").read_bytes()
-    assert "nothing to go on with" in failure("--run-dir", folder, "--resume")
+    assert "nothing to resume" in failure("--run-dir", folder, "--resume")
     assert ((folder / "best.keras").read_bytes(), (folder / "metrics.csv").read_bytes()) == before
 
 
 def test_keras_cv_and_deterministic(arguments, tmp_path, monkeypatch):
-    # Not in this process, whose other tests it would change.
+    # It would change the other tests in this process.
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
     message = failure(
         *arguments, "--run-dir", tmp_path / "run", "--deterministic",
@@ -330,7 +332,7 @@ def test_what_saving_took_is_logged(finished):
     assert re.search(r"Saving took .* s of .* s\.", log)
 
 
-@pytest.mark.large  # processes of their own, since deterministic operations stay on
+@pytest.mark.large  # separate processes, since deterministic operations cannot be switched off
 def test_killed_at_random_moments():
     script = ROOT / "benchmarks" / "kill_and_resume.py"
     command = [sys.executable, script, "--kills", "1", "--times", "2"]

@@ -1,4 +1,4 @@
-"""Embedding images with a model, and measuring what it retrieves."""
+"""Embedding images with a model, and measuring its retrieval."""
 
 from pa_keras.evaluation.embedder import Embedder, embed
 

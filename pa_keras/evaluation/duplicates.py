@@ -1,4 +1,4 @@
-"""Image files that are byte for byte the same, among those that are searched."""
+"""Finding image files of an evaluation that are byte for byte the same."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ class Duplicates:
     """Which files of an evaluation repeat another.
 
     Attributes:
-        queries: bool (Q,), repeats a query before it.
-        gallery: bool (N,), repeats a query, or a gallery image before it; None: no gallery.
-        num_conflicts: files that repeat one of another class.
+        queries: bool (Q,), whether a query repeats an earlier one.
+        gallery: bool (N,), whether a gallery image repeats a query or an earlier gallery image.
+            None: there is no gallery.
+        num_conflicts: Number of files that repeat one of another class.
     """
 
     queries: np.ndarray
@@ -26,19 +27,19 @@ class Duplicates:
 
     @property
     def number(self) -> int:
-        """Files that repeat another."""
+        """Number of files that repeat another."""
         return int(self.queries.sum() + (0 if self.gallery is None else self.gallery.sum()))
 
     def drop(self, queries: Images, gallery: Images | None) -> tuple[Images, Images | None]:
         """The images without those that repeat another.
 
         Raises:
-            ValueError: every gallery image repeats a query.
+            ValueError: Every gallery image repeats a query.
         """
         if self.gallery is not None and self.gallery.all():
             raise ValueError(
-                f"Expected gallery images beside the queries; received {len(self.gallery)} that "
-                "all repeat a query; keep the duplicates, or give no gallery."
+                f"Expected gallery images besides the queries; received {len(self.gallery)} that "
+                "all repeat a query. Keep the duplicates, or give no gallery."
             )
         kept = queries.take(~self.queries)
         return kept, None if gallery is None else gallery.take(~self.gallery)
@@ -49,7 +50,7 @@ class Duplicates:
         return {"files": self.number, "of_other_class": conflicts, "dropped": kept == "drop"}
 
     def as_lines(self, kept: str) -> list[str]:
-        """One line for people, or none where nothing repeats."""
+        """One line to print, or none if no file repeats another."""
         if not self.number:
             return []
         done = "dropped" if kept == "drop" else "kept (--duplicates drop leaves them out)"
@@ -61,17 +62,17 @@ class Duplicates:
 
 
 def find_duplicates(queries: Images, gallery: Images | None = None) -> Duplicates:
-    """Files with the bytes of another; the first of each stays, queries before the gallery.
+    """Finds files with the bytes of an earlier one, in the queries and then in the gallery.
 
-    A copy of the query in the gallery is an answer that takes no model. Images that look alike but
-    were stored anew differ in bytes, and are not found.
+    A copy of the query in the gallery is a correct answer that needs no model. Images that look the
+    same but were encoded again have different bytes, and are not found.
 
     Args:
-        queries: images to search with.
-        gallery: images to search in. Default None: the queries.
+        queries: Images to search for.
+        gallery: Images to search. Default None: the queries.
 
     Raises:
-        OSError: a file that cannot be read.
+        OSError: A file cannot be read.
     """
     paths = [*queries.paths, *(() if gallery is None else gallery.paths)]
     labels = queries.labels if gallery is None else np.append(queries.labels, gallery.labels)
@@ -86,9 +87,9 @@ def find_duplicates(queries: Images, gallery: Images | None = None) -> Duplicate
 
 
 def first_of_same_bytes(paths: Sequence[str]) -> np.ndarray:
-    """Index of the first file with the same bytes as each, int (number,).
+    """For each file, the index of the first file with the same bytes, int (number,).
 
-    Only files of one length are read, since others cannot be the same.
+    Only files that have the length of another are read.
     """
     sizes = np.array([Path(path).stat().st_size for path in paths])
     _, members, counts = np.unique(sizes, return_inverse=True, return_counts=True)

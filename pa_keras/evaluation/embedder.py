@@ -1,4 +1,4 @@
-"""Images to embeddings, with one compiled step for batches of every size."""
+"""Embedding images, with one compiled step for batches of every size."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,21 +10,21 @@ from tqdm import tqdm
 from pa_keras.models.batch_norm_folding import folded
 from pa_keras.pipelines import evaluation_batches
 
-# Images, or a tuple which starts with them.
+# Images, or a tuple that starts with them.
 Batch = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
 
 
 class Embedder:
-    """An embedding model compiled once: keep it, and later calls do not trace again.
+    """An embedding model that is compiled once: later calls of the object do not trace again.
 
-    Batch norms are folded into convolutions, see `folded`. Trained weights are seen by the next
-    call. Of a batch of a `tf.distribute.DistributedDataset` each replica of the model's strategy
-    embeds its part, and every worker gets the whole.
+    Batch normalization is folded into convolutions, see `folded`. If the weights of the model
+    change, the next call uses the new ones. For batches of a `tf.distribute.DistributedDataset`
+    each replica embeds its shard, and every worker gets all embeddings.
 
     Args:
-        model: a keras model, images (B, H, W, 3) -> embeddings (B, D); it may be subclassed.
-        jit_compile: whether to compile by XLA; not for a CPU, where it makes backbones several
-            times slower. Default False.
+        model: Keras model, images (B, H, W, 3) -> embeddings (B, D); it may be subclassed.
+        jit_compile: Whether to compile by XLA, which makes backbones several times slower on a CPU.
+            Default False.
 
     Example:
         >>> import keras
@@ -49,11 +49,11 @@ class Embedder:
             strategy = model.distribute_strategy
             return strategy.gather(strategy.run(embed_part, (images,)), axis=0)
 
-        # Each size of a batch costs XLA a compilation, and a GPU the search for its kernels. A CPU
-        # would only compute more.
+        # Each batch size costs XLA a compilation, and a GPU a search for its kernels. On a CPU
+        # filling up would only add work.
         self._fills_up = jit_compile or bool(tf.config.list_physical_devices("GPU"))
-        # An open batch size, so that a batch of any size runs the same trace. Without a known shape
-        # the first two sizes are traced.
+        # With an unspecified batch size, all batches share one trace. If the shape of the images is
+        # unknown, the first two sizes are traced.
         known = self._input_shape is not None
         signature = [tf.TensorSpec(self._input_shape, tf.float32)] if known else None
         self._step = tf.function(
@@ -71,23 +71,23 @@ class Embedder:
         progress: bool = False,
         advance: Callable[[int], object] = int,
     ) -> np.ndarray:
-        """Embed every batch, in order.
+        """Embeds every batch, in order.
 
         With XLA or a GPU, a batch smaller than the first, such as the last one, is filled up with
-        zeros to its size.
+        zeros to the size of the first.
 
         Args:
-            batches: iterable of images (B, H, W, 3), or of tuples which start with them, such as
+            batches: Iterable of images (B, H, W, 3), or of tuples that start with them, such as
                 a tf.data.Dataset.
-            total: number of images, for the progress bar. Default None: unknown.
-            progress: show a progress bar. Default False.
-            advance: called with the number of images of each batch. Default: nothing is.
+            total: Number of images, for the progress bar. Default None: unknown.
+            progress: Whether to show a progress bar. Default False.
+            advance: Function called with the number of images of each batch. Default: none.
 
         Returns:
-            float32 (N, D).
+            Embeddings, float32 (N, D).
 
         Raises:
-            ValueError: no images; images of another shape than the model's.
+            ValueError: There are no images, or their shape is not that of the model's input.
         """
         parts = []
         with tqdm(total=total, unit=" images", desc="embedding", disable=not progress) as bar:
@@ -98,9 +98,9 @@ class Embedder:
         return _stacked(parts)
 
     def embed_batch(self, batch: Batch, size: int = 0) -> np.ndarray:
-        """Embeddings float32 (B, D) of one batch of images, or of a tuple which starts with it.
+        """Embeddings float32 (B, D) of one batch of images, or of a tuple that starts with it.
 
-        With XLA or a GPU, it is filled up to `size` images first.
+        With XLA or a GPU, the batch is filled up to `size` images first.
         """
         images = batch[0] if isinstance(batch, tuple | list) else batch
         if isinstance(images, tf.distribute.DistributedValues):
@@ -126,10 +126,10 @@ def embed(
     """Embeddings of all images, float32 (N, D): `Embedder(model)(batches, ...)`, for a single use.
 
     Args:
-        model: a built keras model, images (B, H, W, 3) -> embeddings (B, D).
-        batches: iterable of images (B, H, W, 3), or of tuples which start with them.
-        total: number of images, for the progress bar. Default None: unknown.
-        progress: show a progress bar. Default False.
+        model: Built Keras model, images (B, H, W, 3) -> embeddings (B, D).
+        batches: Iterable of images (B, H, W, 3), or of tuples that start with them.
+        total: Number of images, for the progress bar. Default None: unknown.
+        progress: Whether to show a progress bar. Default False.
     """
     return Embedder(model)(batches, total=total, progress=progress)
 
@@ -145,12 +145,12 @@ def embed_files(
     """Embeddings of image files by the evaluation preprocessing, float32 (N, D), in order.
 
     Args:
-        embedder: Embeds the images; its model says at which size they are read.
+        embedder: Embeds the images, which are resized to the input of its model.
         paths: N image files.
         crop_fraction: Share of the shorter side that is kept, in (0, 1].
         batch_size: Number of images embedded at once.
         progress: Whether to show a progress bar. Default False.
-        advance: Called with the number of images of each batch. Default: nothing is.
+        advance: Function called with the number of images of each batch. Default: none.
     """
     batches = evaluation_batches(
         paths,
@@ -162,7 +162,7 @@ def embed_files(
 
 
 def expects_raw_pixels(model: keras.Model) -> bool:
-    """Whether a layer of the model scales pixels of 0..255, as those of every backbone here do.
+    """Whether a layer of the model scales pixels of 0..255, as in every backbone here.
 
     Example:
         >>> from pa_keras import embedding_model
@@ -171,7 +171,7 @@ def expects_raw_pixels(model: keras.Model) -> bool:
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Rescaling):
-            # To a narrow range, or for networks of Caffe to one around the mean of each channel.
+            # To a narrow range, or for Caffe networks to one around the mean of each channel.
             narrow = np.max(np.abs(layer.scale)) < 0.1
             if narrow or np.max(np.abs(layer.offset)) > 10:
                 return True
@@ -181,7 +181,7 @@ def expects_raw_pixels(model: keras.Model) -> bool:
 
 
 def _input_shape(model: keras.Model) -> tuple[int | None, ...] | None:
-    """Shape of a batch, such as (None, 224, 224, 3); None of a model that is no graph of layers."""
+    """Shape of a batch, such as (None, 224, 224, 3); None if the model is not a graph of layers."""
     if not (model.built and hasattr(model, "inputs")):
         return None
     if len(model.inputs) != 1:

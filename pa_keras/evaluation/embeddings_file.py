@@ -1,4 +1,4 @@
-"""The .npz of embeddings that `python -m pa_keras.embed` writes, and the IDs of its items."""
+"""The .npz file of embeddings from `python -m pa_keras.embed`, and the IDs of its items."""
 
 import os
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-# What `python -m pa_keras.embed` writes: the kinds of dtype (NumPy's letters) and the rank.
+# The arrays that `python -m pa_keras.embed` writes: kinds of dtype (NumPy's letters) and rank.
 _ARRAYS = {
     "embeddings": ("f", 2),
     "labels": ("iu", 1),
@@ -47,7 +47,7 @@ def read_embeddings(path: str | Path) -> EmbeddedImages:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not an .npz file of `pa_keras.embed`.
+        ValueError: The file is not an .npz file of `pa_keras.embed`.
     """
     with open(path, "rb") as stream:
         try:
@@ -57,10 +57,10 @@ def read_embeddings(path: str | Path) -> EmbeddedImages:
                 array = arrays[name]
                 if array.dtype.kind not in kinds or array.ndim != rank:
                     raise ValueError(f"{name} is {array.dtype} of shape {array.shape}")
-        # NumPy and zipfile answer a damaged file with almost any exception.
+        # NumPy and zipfile raise almost any exception for a damaged file.
         except Exception as error:
             raise ValueError(
-                f"Expected an .npz of python -m pa_keras.embed; {path} is none, or is damaged "
+                f"Expected an .npz of python -m pa_keras.embed; {path} is another file or damaged "
                 f"({error}). Embed the images again."
             ) from error
     return EmbeddedImages(
@@ -76,11 +76,11 @@ def read_embeddings(path: str | Path) -> EmbeddedImages:
 def ids_of(paths: Sequence[str], folder: str | Path | None = None, prefix: str = "") -> list[str]:
     """The IDs of image files: their paths below a folder, after a prefix.
 
-    So an answer does not tell where on the disk the files were.
+    A search result then does not disclose where on the disk the files were.
 
     Args:
         paths: Absolute paths below `folder`.
-        folder: Default None: the deepest folder that contains all of them.
+        folder: Folder of all files. Default None: the deepest folder that contains all of them.
         prefix: Text before each ID. Default "".
 
     Example:

@@ -1,4 +1,4 @@
-"""A model's retrieval metrics on image files, each with a bootstrap interval."""
+"""Retrieval metrics of a model on image files, with bootstrap intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ from pa_keras.retrieval.metrics import as_ks
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model was measured to be worth.
+    """The result of an evaluation.
 
     Args:
-        metrics: mean of each metric over the queries, in [0, 1].
-        intervals: 95 % bootstrap interval of each, (low, high).
-        first_hit_rank: mean rank of the first right answer, where none is among the neighbours
-            counted as the rank after the last.
-        first_hit_interval: its 95 % bootstrap interval.
-        num_queries: queries that have a right answer; the others do not count.
-        num_classes: classes of these queries.
-        num_left_out: queries without a right answer.
-        neighbours: of every query in the gallery, and how they were found.
-        per_query: the values that the metrics are means of, one a counted query.
-        labels: int, the classes of the counted queries.
+        metrics: Mean of each metric over the queries, in [0, 1].
+        intervals: 95 % bootstrap interval of each metric, (low, high).
+        first_hit_rank: Mean rank of the first right answer; if it is not among the neighbours, it
+            counts as the rank after the last.
+        first_hit_interval: 95 % bootstrap interval of this rank.
+        num_queries: Number of queries that have a right answer; the others do not count.
+        num_classes: Number of classes of these queries.
+        num_left_out: Number of queries without a right answer.
+        neighbours: Neighbours of every query in the gallery, and how they were found.
+        per_query: The values behind each mean, one for each query that counts.
+        labels: int, the classes of the queries that count.
         query_embeddings: float32 (Q, D).
-        gallery_embeddings: float32 (N, D), the queries' own where there is no gallery.
+        gallery_embeddings: float32 (N, D); those of the queries if there is no gallery.
     """
 
     metrics: dict[str, float]
@@ -53,16 +53,16 @@ class Evaluation:
 
     @property
     def indices(self) -> np.ndarray:
-        """Int (Q, k), neighbours of every query in the gallery, the nearest first."""
+        """Neighbours of every query in the gallery, int (Q, k), the nearest first."""
         return self.neighbours.indices
 
     @property
     def search(self) -> str:
-        """Which search found the neighbours, and how far it may be from the truth."""
+        """Which search found the neighbours, and the bound of its error."""
         return self.neighbours.note
 
     def as_json(self) -> dict:
-        """Every number but those of single queries, ready for `json.dump`."""
+        """All numbers except those of single queries, ready for `json.dump`."""
         return {
             "metrics": self.metrics,
             "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
@@ -76,7 +76,7 @@ class Evaluation:
         }
 
     def as_table(self) -> str:
-        """Percent, with its interval: a line a metric; then what is no percentage."""
+        """A table with one line per metric in percent, then the first-hit rank and counts."""
         lines = [f"{'metric':<16} {'%':>6}   95 % interval"]
         for name, value in self.metrics.items():
             low, high = self.intervals[name]
@@ -108,20 +108,20 @@ def evaluate(
     """Embeds the images, searches, and measures.
 
     Args:
-        model: embedding model, (B, H, W, 3) pixels 0..255 to (B, D) unit vectors.
-        queries: images to search with.
-        gallery: images to search in. None: each query searches all the others.
-        crop_fraction: of the evaluation preprocessing, as the model was trained for.
-        batch_size: images embedded at once.
-        ks: the K of Recall@K and Precision@K, one or several.
-        method: "auto", "exact" or "scann".
-        progress: whether to show a progress bar.
+        model: Embedding model, (B, H, W, 3) pixels 0..255 to (B, D) unit vectors.
+        queries: Images to search for.
+        gallery: Images to search. Default None: each query searches all the others.
+        crop_fraction: Share of the shorter side that is kept, as in the training. Default 0.875.
+        batch_size: Number of images embedded at once. Default 256.
+        ks: The K of Recall@K and Precision@K, one or several. Default (1, 2, 4, 8).
+        method: "auto", "exact" or "scann". Default "auto".
+        progress: Whether to show a progress bar. Default True.
 
     Returns:
         The means, their intervals, and the neighbours.
 
     Raises:
-        ValueError: ks out of range; embeddings that are not of unit length; no query has a right
+        ValueError: ks is out of range; embeddings are not of unit length; no query has a right
             answer.
 
     Example:
@@ -171,10 +171,10 @@ def embed_images(
     """Embeddings of image files by the evaluation preprocessing, float32 (N, D), in order.
 
     Args:
-        model: as of `evaluate`, as are crop_fraction, batch_size and progress.
+        model: Embedding model, (B, H, W, 3) pixels 0..255 to (B, D) unit vectors.
         images: N image files.
-        crop_fraction: share of the shorter side that is kept.
-        batch_size: images embedded at once.
-        progress: whether to show a progress bar.
+        crop_fraction: Share of the shorter side that is kept. Default 0.875.
+        batch_size: Number of images embedded at once. Default 256.
+        progress: Whether to show a progress bar. Default True.
     """
     return embed_files(Embedder(model), images.paths, crop_fraction, batch_size, progress)

@@ -1,4 +1,4 @@
-"""Embeddings as files that TensorBoard's projector opens, with a thumbnail for each."""
+"""Writing embeddings and thumbnails as files for TensorBoard's projector."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pa_keras import files
 from pa_keras.datasets import Images
 from pa_keras.plots.thumbnails import thumbnail
 
-# Pixels: browsers show no larger sprite, and in a smaller thumbnail nothing is seen.
+# In pixels: browsers show no larger sprite, and smaller thumbnails show nothing.
 SPRITE_SIZE = 8192
 THUMBNAIL_SIZE = 48
 MOST_IMAGES = (SPRITE_SIZE // THUMBNAIL_SIZE) ** 2
@@ -21,18 +21,18 @@ def write_projector(
 ) -> None:
     """Writes a folder for `tensorboard --logdir FOLDER`.
 
-    In it are tensors.tsv, metadata.tsv (class, whether the nearest neighbour is right, path),
+    It contains tensors.tsv, metadata.tsv (class, whether the nearest neighbour is right, path),
     sprite.png, a square of thumbnails row by row, and projector_config.pbtxt, which names them.
 
     Args:
-        folder: new.
+        folder: Folder to write, which must not exist.
         images: N images, at most `MOST_IMAGES`.
-        vectors: float (N, D), their embeddings.
-        nearest_is_right: bool (N,).
+        vectors: float (N, D), embeddings of the images.
+        nearest_is_right: bool (N,), whether the nearest neighbour of each is of its class.
 
     Raises:
-        ValueError: too many images for a sprite.
-        FileExistsError: the folder is there already.
+        ValueError: There are too many images for a sprite.
+        FileExistsError: The folder exists already.
 
     Example:
         >>> write_projector(Path("projector"), images, vectors, right)  # doctest: +SKIP
@@ -40,7 +40,7 @@ def write_projector(
     expect_sprite(len(images))
     if folder.exists():
         raise FileExistsError(
-            f"Expected a new folder for the projector; {folder} is there already, and nothing is "
+            f"Expected a new folder for the projector; {folder} exists already, and nothing is "
             "overwritten. Give another."
         )
     files.save_folder(lambda aside: _write(aside, images, vectors, nearest_is_right), folder)
@@ -50,7 +50,7 @@ def _write(folder: Path, images: Images, vectors: np.ndarray, nearest_is_right: 
     np.savetxt(folder / "tensors.tsv", vectors, fmt="%.6g", delimiter="\t")
     lines = ["class\tnearest neighbour\tpath"]
     for path, label, right in zip(images.paths, images.labels, nearest_is_right, strict=True):
-        name = " ".join(images.class_names[label].split())  # a tab would begin another column
+        name = " ".join(images.class_names[label].split())  # a tab would start another column
         lines.append(f"{name}\t{'right' if right else 'wrong'}\t{path}")
     (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
     _sprite(images).save(folder / "sprite.png")
@@ -64,17 +64,17 @@ def _write(folder: Path, images: Images, vectors: np.ndarray, nearest_is_right: 
 
 
 def expect_sprite(number: int) -> None:
-    """Raises ValueError unless so many thumbnails have room in a sprite."""
+    """Raises ValueError unless this number of thumbnails fits into a sprite."""
     if not 1 <= number <= MOST_IMAGES:
         raise ValueError(
-            f"Expected 1 to {MOST_IMAGES:,} images for the projector, whose sprite of thumbnails "
-            f"of {THUMBNAIL_SIZE} pixels may have {SPRITE_SIZE} x {SPRITE_SIZE} at most; received "
-            f"{number:,}. Take a sample, by --projector-images."
+            f"Expected 1 to {MOST_IMAGES:,} images for the projector, whose sprite of "
+            f"{THUMBNAIL_SIZE}-pixel thumbnails may have {SPRITE_SIZE} x {SPRITE_SIZE} pixels at "
+            f"most; received {number:,}. Take a sample, by --projector-images."
         )
 
 
 def _sprite(images: Images) -> Image.Image:
-    """The thumbnails on a square, row by row, which is how the projector counts them."""
+    """The thumbnails in a square, row by row, as the projector expects them."""
     columns = int(np.ceil(np.sqrt(len(images))))
     sprite = Image.new("RGB", (columns * THUMBNAIL_SIZE,) * 2, "white")
     for place, path in enumerate(images.paths):

@@ -16,7 +16,7 @@ def make_batches(
     strategy: tf.distribute.Strategy,
     start: tuple[int, int] = (0, 0),
 ) -> Batches:
-    """The endless training batches, from an epoch and a step of it on."""
+    """The endless training batches, starting at an epoch and step."""
 
     def batches(share: Share) -> tf.data.Dataset:
         return training_batches(
@@ -44,7 +44,7 @@ def make_batches(
 def make_evaluation_batches(
     config: FitConfig, images: Images, strategy: tf.distribute.Strategy, keep: bool = False
 ) -> Batches:
-    """The images as the evaluation sees them, in order; kept in memory by the first pass or not."""
+    """Evaluation batches, in order; `keep` keeps the pixels in memory after the first pass."""
 
     def batches(share: Share) -> tf.data.Dataset:
         return evaluation_batches(
@@ -60,7 +60,7 @@ def make_evaluation_batches(
 
 
 def training_size(config: FitConfig) -> tuple[int, int]:
-    """Height and width of the training images; they may be smaller than those of the evaluation."""
+    """Height and width of the training images, which may be smaller than in the evaluation."""
     return both(config.augmentation.image_size or config.data.image_size)
 
 

@@ -1,4 +1,4 @@
-"""Building a run: every part once, so that a bad setting is found before a folder exists."""
+"""Building every part of a run, so that a bad setting fails before a folder exists."""
 
 import logging
 import math
@@ -34,14 +34,14 @@ class Run:
     Attributes:
         config: The resolved settings.
         data: The images.
-        model: The model to train, made in the scope of its strategy.
-        embedder: The embedding model at the size of the evaluation; a part of `model` where both
-            sizes are the same.
+        model: The model to train, created in the scope of its strategy.
+        embedder: The embedding model at the image size of the evaluation; a part of `model` if the
+            training has the same image size.
         setup: Phases with their optimizers, loss, and how the training step is compiled.
-        batches: Makes the endless training batches from a cache, an epoch and a step of it.
+        batches: Makes the endless training batches from a cache, an epoch and a step.
         recall: The callback that measures each epoch. None: the last epoch is kept.
         saving: When checkpoints are saved.
-        profile: First and last step of the trace, or 0.
+        profile: First and last execution to trace, or 0.
     """
 
     config: FitConfig
@@ -71,9 +71,9 @@ class Run:
 
 
 def make_strategy(config: FitConfig) -> tf.distribute.Strategy:
-    """The devices of a run. Make it before TensorFlow does anything else.
+    """The devices of a run. Call it before any other call of TensorFlow.
 
-    A worker other than the chief logs warnings only.
+    Workers other than the chief log only warnings.
     """
     strategy = distribution.make_strategy(config.training.strategy, config.training.cluster)
     if not distribution.is_chief(strategy):
@@ -82,15 +82,15 @@ def make_strategy(config: FitConfig) -> tf.distribute.Strategy:
 
 
 def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
-    """Makes every part of a run, and thereby checks its settings; nothing is written.
+    """Makes every part of a run, and thereby checks its settings; it writes nothing.
 
     Args:
-        config: Resolved settings, as of `pa_keras.runs.loss.resolved`.
-        strategy: The devices, as of `make_strategy`.
+        config: Settings, as returned by `pa_keras.runs.loss.resolved`.
+        strategy: The devices, as returned by `make_strategy`.
 
     Raises:
-        ValueError: A setting out of its range, or images that do not fit the settings.
-        FileNotFoundError: Image files that are not there.
+        ValueError: A setting is out of its range, or the images do not fit the settings.
+        FileNotFoundError: Image files do not exist.
         ImportError: A package that a setting needs is not installed.
     """
     as_ks(config.evaluation.ks)
@@ -126,29 +126,29 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
 
 
 def expect_devices(config: FitConfig, strategy: tf.distribute.Strategy) -> None:
-    """Refuses settings that the devices cannot train with; a resumed run may have other devices.
+    """Rejects settings that the devices cannot train with; a resumed run may have other devices.
 
     Args:
         config: The resolved settings.
         strategy: The devices. A dry run of several workers has those of one process.
 
     Raises:
-        ValueError: XLA, several steps in one execution, or chunks that do not fit the devices.
+        ValueError: XLA, steps_per_execution or batch_chunks does not fit the devices.
     """
     training = config.training
     expect_counts(steps_per_execution=training.steps_per_execution)
     if training.strategy == "multi_worker" and training.steps_per_execution > 1:
         raise ValueError(
-            "Expected steps_per_execution=1 for training.strategy=multi_worker, as Keras takes one "
-            f"step at a time there; received {training.steps_per_execution}. Leave it out, or, "
-            "to resume, take another strategy."
+            "Expected steps_per_execution=1 for training.strategy=multi_worker, since Keras takes "
+            f"one step at a time there; received {training.steps_per_execution}. Leave it out or, "
+            "to resume, choose another strategy."
         )
     jit_compile(config, strategy)
     expect_chunks(training.batch_chunks, config.batches.batch_size, strategy.num_replicas_in_sync)
 
 
 def jit_compile(config: FitConfig, strategy: tf.distribute.Strategy) -> bool:
-    """Whether Keras compiles the step by XLA; raises a ValueError for what cannot work."""
+    """Whether XLA compiles the training step; raises a ValueError if it cannot as asked."""
     training = config.training
     return xla.jit_compile(
         training.jit_compile,
@@ -189,13 +189,13 @@ def _recall(config: FitConfig, data: RunData, embedder: keras.Model) -> RecallAt
 
 
 def _keeps_pixels(config: FitConfig, data: RunData) -> bool:
-    """Whether the pixels that every epoch is measured on may stay in memory."""
+    """Whether the pixels of the images that every epoch is measured on may stay in memory."""
     number = len(data.selection.queries) + len(data.selection.gallery or ())
     gigabytes = number * math.prod(both(config.data.image_size)) * 3 * 4 / 1e9
     keep = gigabytes <= config.evaluation.cache_gigabytes
     logger.info(
-        "The pixels of %d images that each epoch is measured on %s in memory: %.1f GB, of "
-        "evaluation.cache_gigabytes = %g.",
+        "The pixels of the %d images that each epoch is measured on %s in memory: %.1f GB, "
+        "with evaluation.cache_gigabytes = %g.",
         number,
         "stay" if keep else "do not stay",
         gigabytes,
@@ -209,7 +209,7 @@ def _expect_repeatable(config: FitConfig) -> None:
     if config.training.deterministic and extra is not None and not repeats(extra):
         raise ValueError(
             "Expected an augmentation that repeats, for training.deterministic; received "
-            f"{extra} of keras_cv, which draws new random numbers in each run. Take a layer of "
+            f"{extra} of keras_cv, which draws new random numbers in each run. Use a layer of "
             "keras.layers."
         )
 

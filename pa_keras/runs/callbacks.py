@@ -20,28 +20,30 @@ from pa_keras.training.callbacks.neighbour_images import NeighbourPictures
 from pa_keras.training.callbacks.preemption import Stopping, StopRequests
 from pa_keras.training.callbacks.progress import Progress
 from pa_keras.training.callbacks.save_best import SaveBest
-from pa_keras.training.callbacks.save_checkpoint import SaveState
+from pa_keras.training.callbacks.save_checkpoint import SaveCheckpoint
 from pa_keras.training.callbacks.steps_per_execution import WholeEpochs
 from pa_keras.training.callbacks.stop_at_nan import StopAtNaN
-from pa_keras.training.checkpoint import State
+from pa_keras.training.checkpoint import Checkpoint
 from pa_keras.training.distribution import any_worker, several_processes
 
-# Not by __name__: what is said of a run stands under the name of its command.
+# The log of the command, not of this module.
 logger = logging.getLogger("pa_keras.fit")
 
 
 def make_callbacks(
-    run: Run, folder: RunFolder, requests: StopRequests, state: State | None
-) -> tuple[list[keras.callbacks.Callback], SaveState]:
+    run: Run, folder: RunFolder, requests: StopRequests, checkpoint: Checkpoint | None
+) -> tuple[list[keras.callbacks.Callback], SaveCheckpoint]:
     """The callbacks, in the order in which they need each other's logs, and the last of them.
 
-    Workers other than the chief get those that write nothing. All of them measure together: each
-    embeds its part of the images.
+    Workers other than the chief get only those that write nothing. All workers measure together:
+    each embeds its shard of the images.
     """
     rows = folder.read_metrics()
     progress = Progress(run.steps_per_epoch, run.config.batches.batch_size)
-    best = None if run.recall is None else _best(folder, run.embedder, rows, state)
-    saver = SaveState(folder.state, progress, requests, run.saving, best, state, run.writes)
+    best = None if run.recall is None else _best(folder, run.embedder, rows, checkpoint)
+    saver = SaveCheckpoint(
+        folder.state, progress, requests, run.saving, best, checkpoint, run.writes
+    )
     result = [
         progress,
         StopAtNaN(progress, saver),
@@ -66,7 +68,7 @@ def make_callbacks(
 
 
 def _agreement(strategy: tf.distribute.Strategy) -> Callable[[bool], bool] | None:
-    """Whether any worker wants to stop; None with a single process."""
+    """The function that tells whether any worker has to stop; None with a single process."""
     return (lambda flag: any_worker(flag, strategy)) if several_processes(strategy) else None
 
 
@@ -85,15 +87,18 @@ def _writers(run: Run, folder: RunFolder, best: SaveBest | None) -> list[keras.c
 
 
 def _best(
-    folder: RunFolder, embedder: keras.Model, rows: list[dict[str, float]], state: State | None
+    folder: RunFolder,
+    embedder: keras.Model,
+    rows: list[dict[str, float]],
+    checkpoint: Checkpoint | None,
 ) -> SaveBest:
     highest = max((row["recall_at_1"] for row in rows), default=-1.0)
-    kept = folder.state / state.best if state and state.best else None
-    return SaveBest(folder.best_model, embedder, best=highest, states=folder.state, kept=kept)
+    kept = folder.state / checkpoint.best if checkpoint and checkpoint.best else None
+    return SaveBest(folder.best_model, embedder, best=highest, checkpoints=folder.state, kept=kept)
 
 
 def _pictures(recall: RecallAtK, selection: Dataset, folder: RunFolder) -> NeighbourPictures:
-    # In a folder of their own: TensorBoard reads one file of a folder at a time, the last.
+    # In a separate folder, since TensorBoard reads only the last file of a folder.
     log = folder.tensorboard / "neighbours"
     return NeighbourPictures(recall, selection.queries, selection.gallery, log)
 
@@ -101,7 +106,7 @@ def _pictures(recall: RecallAtK, selection: Dataset, folder: RunFolder) -> Neigh
 def _tensorboard(profile: tuple[int, int] | int, folder: RunFolder) -> keras.callbacks.Callback:
     if profile:
         logger.info(
-            "A trace of the executions %d to %d of each phase goes to %s; to see it: pip install "
+            "Executions %d to %d of each phase are traced to %s; to see the trace: pip install "
             "tensorboard-plugin-profile, then tensorboard --logdir %s",
             *profile,
             folder.tensorboard / "train" / "plugins" / "profile",
@@ -113,7 +118,7 @@ def _tensorboard(profile: tuple[int, int] | int, folder: RunFolder) -> keras.cal
 def _wandb(config: FitConfig, folder: RunFolder) -> keras.callbacks.Callback:
     import wandb
 
-    # The folder's name alone is that of other runs, too, elsewhere.
+    # The name of the folder is not unique: runs elsewhere may have the same.
     kept = folder.path / "wandb_id.txt"
     if not kept.exists():
         files.save_whole(lambda partial: Path(partial).write_text(uuid.uuid4().hex), kept)
@@ -124,7 +129,7 @@ def _wandb(config: FitConfig, folder: RunFolder) -> keras.callbacks.Callback:
         resume="allow",
         config=dataclasses.asdict(config),
     )
-    # wandb's own Keras callback asks the optimizer for one learning rate: ours has two.
+    # wandb's own Keras callback reads one learning rate from the optimizer; ours has two.
     return keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: wandb.log({"epoch": epoch + 1, **logs})
     )

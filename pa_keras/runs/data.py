@@ -1,4 +1,4 @@
-"""The images of a run: loaded once, each known to decode."""
+"""Loading the images of a run, each of them checked to decode."""
 
 import dataclasses
 import re
@@ -14,11 +14,11 @@ from pa_keras.runs.loss import check_pairs
 
 @dataclasses.dataclass(frozen=True)
 class RunData:
-    """What a run trains on, what it selects the best epoch by, and what it is tested on.
+    """The images that a run trains on, selects the best epoch by, and is tested on.
 
     Attributes:
-        dataset: Training images without the held-out classes and with any noise that was asked
-            for, and the test images.
+        dataset: Training images without the held-out classes and with the label noise and
+            outliers of the settings, and the test images.
         selection: Images that the best epoch is selected by. None: the last epoch is kept.
         skipped: The reason for each file that was left out, by its path.
     """
@@ -28,7 +28,7 @@ class RunData:
     skipped: dict[str, str]
 
     def parts(self) -> dict[str, Images | None]:
-        """All images by their purpose; a part that the run does not have is None."""
+        """All images by their purpose; None for a part that the run does not have."""
         held_out = None
         if self.selection is not None and self.selection.queries is not self.dataset.queries:
             held_out = self.selection.queries
@@ -41,14 +41,15 @@ class RunData:
 
 
 def load_run_data(config: FitConfig) -> RunData:
-    """Loads the data set of a run, holds classes out, and adds the noise that was asked for.
+    """Loads the data set of a run, holds classes out, and adds the noise of the settings.
 
     Args:
-        config: Resolved settings, as of `pa_keras.runs.loss.resolved`.
+        config: Settings, as returned by `pa_keras.runs.loss.resolved`.
 
     Raises:
-        ValueError: An unfit data set, a bad image, or classes too small for the loss.
-        FileNotFoundError: Files that are not there.
+        ValueError: The data set cannot be used, an image is bad, or the classes are too small for
+            the loss.
+        FileNotFoundError: Files do not exist.
     """
     dataset, skipped = load_checked(
         config.dataset,
@@ -78,22 +79,22 @@ def load_checked(
     crop_to_boxes: bool = False,
     test_only: bool = False,
 ) -> tuple[Dataset, dict[str, str]]:
-    """Loads a data set and decodes each image once, so that a bad one is met before the work.
+    """Loads a data set and decodes each image once, to find bad ones before the work begins.
 
     Args:
-        name: as of `pa_keras.datasets.load`, as are data_dir, test_fraction and crop_to_boxes.
-        data_dir: where its files are.
-        on_bad_image: "error" raises; "skip" leaves bad images out.
-        test_fraction: share of the classes for the test, where the set has no split.
-        crop_to_boxes: whether to crop Cars-196 to its boxes.
-        test_only: whether the training images may stay unchecked.
+        name: Name of the data set, as in `pa_keras.datasets.load`.
+        data_dir: Folder or file of its images, as in `pa_keras.datasets.load`.
+        on_bad_image: "error" raises; "skip" leaves bad images out. Default "error".
+        test_fraction: Share of the classes for the test, if the set has no split. Default 0.5.
+        crop_to_boxes: Whether to crop Cars-196 to its boxes. Default False.
+        test_only: Whether to check only the test images. Default False.
 
     Returns:
         The data set without bad images, and the reason for each that was left out, by its path.
 
     Raises:
-        ValueError: an unfit data set; a bad image and on_bad_image is "error".
-        FileNotFoundError: files that are not there.
+        ValueError: The data set cannot be used, or an image is bad and on_bad_image is "error".
+        FileNotFoundError: Files do not exist.
     """
     dataset = datasets.load(
         name, data_dir, test_fraction=test_fraction, crop_to_boxes=crop_to_boxes
@@ -108,32 +109,33 @@ def load_checked(
     train = dataset.train
     if not test_only:
         train = readable(train)
-        # No proxy for a class that lost its last image.
+        # A class that lost all of its images gets no proxy.
         train = train.take_classes(train.labels)
     gallery = None if dataset.gallery is None else readable(dataset.gallery)
     return Dataset(dataset.name, train, readable(dataset.queries), gallery), skipped
 
 
 def unreadable_images(error: tf.errors.OpError, data: RunData) -> str | None:
-    """Which images made an input pipeline fail; None if something else failed."""
+    """A message about the images that made an input pipeline fail; None for other failures."""
     if not re.search("IteratorGetNext|DatasetToSingleElement", str(error)):
         return None
     paths = [path for images in data.parts().values() if images for path in images.paths]
     bad = undecodable(paths)
     if not bad:
         return (
-            "Expected images that can be read; an attempt failed, though all can be read now: "
+            "Reading an image failed once, but all images can be read now: "
             f"{error.message.splitlines()[0]}."
         )
     lines = [f"  {path}: {reason}" for path, reason in list(bad.items())[:20]]
     return (
-        f"Expected images that stay as they were when the run began; {len(bad)} cannot be read any "
-        "more:\n" + "\n".join(lines) + "\nPut them back."
+        f"Image files became unreadable after the run began, {len(bad)} in all:\n"
+        + "\n".join(lines)
+        + "\nPut them back."
     )
 
 
 def _with_noise(config: FitConfig, train: Images) -> Images:
-    """The training images with the noise that was asked for; what is measured on stays clean."""
+    """The training images with the noise of the settings; the other images stay clean."""
     data = config.data
     if data.outliers:
         if data.outliers_dir is None:

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: from its settings to what is drawn."""
+"""The pictures of an evaluation, from its settings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def expect_pictures(config: EvaluateConfig) -> None:
-    """Raises for what cannot be drawn or written, before any work is done for it."""
+    """Raises an error if a picture cannot be drawn or written, before any work is done."""
     from pa_keras import plots
 
     outputs = [config.picture, config.failures, config.map, config.projector]
@@ -35,7 +35,7 @@ def expect_pictures(config: EvaluateConfig) -> None:
 def to_draw(
     config: EvaluateConfig, settings: dict[str, Any], dataset: "Dataset"
 ) -> tuple["np.ndarray", "Images | None"]:
-    """The queries to draw, and the training images on the map if there is one."""
+    """The queries to draw, and the training images on the map, or None without a map."""
     from pa_keras import plots
     from pa_keras.evaluation.projector import expect_sprite
     from pa_keras.pipelines import check_images
@@ -59,7 +59,7 @@ def to_draw(
 def draw(
     config: EvaluateConfig, dataset: "Dataset", found: "Evaluation", chosen: "np.ndarray"
 ) -> None:
-    """What needs no more than the evaluation."""
+    """Draws the pictures that need no other images than the evaluation."""
     from pa_keras import plots
     from pa_keras.evaluation.projector import write_projector
     from pa_keras.retrieval import matches
@@ -113,7 +113,7 @@ def draw_map(
 
 
 def _sample(number: int, most: int, seed: int) -> "np.ndarray":
-    """All of a number of places, or a random sample of them, in their order."""
+    """All indices below `number`, or a random sample of `most` of them, sorted."""
     import numpy as np
 
     return np.sort(np.random.default_rng([seed]).permutation(number)[:most])

@@ -1,4 +1,4 @@
-"""The fingerprint of a run's images: whether they are those that it was begun with."""
+"""The fingerprint of a run's images, to find out whether they changed since it began."""
 
 import csv
 import hashlib
@@ -10,22 +10,23 @@ from pathlib import Path
 from pa_keras.datasets import Images
 from pa_keras.files import save_whole
 
-_NAMED = 3  # files in a message
+_NAMED = 3  # number of files named in a message
 
 
 def fingerprint(parts: Mapping[str, Images | None]) -> dict[tuple[str, str], tuple[str, str]]:
-    """What each image file is for, its class, and a checksum of its bytes.
+    """The purpose and class of each image file, and a checksum of its bytes.
 
-    A time of change is not in it, which a copy changes, nor the folder, which may have moved.
+    It leaves out the time of modification, which a copy changes, and the folder, which may move.
 
     Args:
-        parts: images by their purpose, such as "train"; None: there are none.
+        parts: Images by their purpose, such as "train". None: there are none.
 
     Returns:
-        From (part, path below the folder of all) to (class, checksum), in the order of the images.
+        Mapping from (part, path below the common folder) to (class, checksum), in the order of the
+        images.
 
     Raises:
-        OSError: a file that cannot be read.
+        OSError: A file cannot be read.
 
     Example:
         >>> fingerprint({"train": dataset.train})[("train", "a/1.jpg")]  # doctest: +SKIP
@@ -56,20 +57,20 @@ def write_fingerprint(path: Path, found: Mapping[tuple[str, str], tuple[str, str
 
 
 def read_fingerprint(path: Path) -> dict[tuple[str, str], tuple[str, str]]:
-    """What `write_fingerprint` wrote."""
+    """Reads a fingerprint that `write_fingerprint` wrote."""
     with path.open(newline="") as file:
         return {(row[0], row[1]): (row[2], row[3]) for row in list(csv.reader(file))[1:]}
 
 
 def expect_same(path: Path, found: Mapping[tuple[str, str], tuple[str, str]]) -> None:
-    """Compares a fingerprint with the one that was written as the run began.
+    """Compares a fingerprint with the one that was written when the run began.
 
     Args:
-        path: of `write_fingerprint`.
-        found: of `fingerprint`, of the images as they are now.
+        path: File of `write_fingerprint`.
+        found: The fingerprint of the images as they are now.
 
     Raises:
-        ValueError: images were added or removed, or have other bytes or another class.
+        ValueError: Images were added or removed, or have other bytes or another class.
     """
     before = read_fingerprint(path)
     both = [key for key in before if key in found]
@@ -82,10 +83,10 @@ def expect_same(path: Path, found: Mapping[tuple[str, str], tuple[str, str]]) ->
     if any(changes.values()) or list(before) != list(found):
         said = [_said(what, keys) for what, keys in changes.items() if keys]
         raise ValueError(
-            "Expected the images that the run was begun with; received "
+            "Expected the images that the run began with; received "
             f"{'; '.join(said) or 'them in another order'}. Put them back as they were, or start a "
-            f"new run. To go on with what is there now, which is then another run than the one "
-            f"that was begun, delete {path}."
+            "new run. To continue with the images as they are now, which changes the result of the "
+            f"run, delete {path}."
         )
 
 
@@ -95,6 +96,6 @@ def _said(what: str, keys: list[tuple[str, str]]) -> str:
 
 
 def _checksum(path: str) -> str:
-    # 48 bits: by chance, one of 100,000 changed files is missed in one of 3 billion cases.
+    # 48 bits: one of 100,000 changed files is missed by chance in one of 3 billion cases.
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]

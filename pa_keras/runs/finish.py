@@ -1,4 +1,4 @@
-"""The end of a run: the kept model is measured on the test classes, from disk, and drawn."""
+"""The end of a run: evaluating the saved model on the test classes, and drawing pictures."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from pa_keras.runs.folder import RunFolder
 
 
 def finish(run: Run, folder: RunFolder) -> None:
-    """Saves the last model if none was selected; evaluates the kept one from disk; draws."""
+    """Saves the last model if none was selected, evaluates the saved one, and draws pictures."""
     config, dataset = run.config, run.data.dataset
     rows = folder.read_metrics()
     epoch = len(rows)
@@ -36,7 +36,7 @@ def finish(run: Run, folder: RunFolder) -> None:
     result = {"epoch": epoch, "training_seconds": seconds, **found.as_json()}
     plots.curves(rows, folder.path / "curves.png")
     plots.retrieved(dataset.queries, dataset.gallery, found.indices, folder.path / "neighbours.png")
-    # Last, and at once: a run with a result is whole.
+    # The result is written last and atomically: a run with a result is complete.
     text = json.dumps(result, indent=2) + "\n"
     save_whole(lambda path: Path(path).write_text(text), folder.result)
     recalls = ", ".join(f"Recall@{k} {100 * found.metrics[f'recall_at_{k}']:.1f}"

@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, and that nothing in it is overwritten by chance."""
+"""The folder of a run: the names of its files, and protection from overwriting them."""
 
 import csv
 import json
@@ -22,8 +22,8 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-# What is made before config.yaml, with which a run is one that can be resumed. The lock in state/
-# comes first.
+# The files that a run writes before config.yaml, without which it cannot be resumed. The lock in
+# state/ is the first.
 _BEFORE = ("state", "fit.log", "versions.json", "skipped_images.txt", "images.csv",
            "partial-images.csv", "partial-config.yaml")  # fmt: skip
 
@@ -33,7 +33,7 @@ class RunFolder:
     """Names of the files of a run.
 
     Args:
-        path: the folder.
+        path: The folder.
     """
 
     path: Path
@@ -55,12 +55,12 @@ class RunFolder:
 
     @property
     def state(self) -> Path:
-        """The last two states, with weights and optimizer, to resume from."""
+        """Folder of the last two checkpoints, to resume from."""
         return self.path / "state"
 
     @property
     def metrics(self) -> Path:
-        """One row an epoch."""
+        """Metrics, one row per epoch."""
         return self.path / "metrics.csv"
 
     @property
@@ -74,14 +74,14 @@ class RunFolder:
         return self.path / "tensorboard"
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """The rows of `metrics`, epochs counted from 1; none if there is no file yet."""
+        """The rows of `metrics`, epochs counted from 1; empty if there is no file yet."""
         if not self.metrics.exists():
             return []
         with self.metrics.open(newline="") as file:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
     def drop_metrics_after(self, epoch: int) -> None:
-        """Removes rows of epochs whose state was not saved any more: they are trained again."""
+        """Removes the rows of epochs after the checkpoint, which are trained again."""
         lines = self.metrics.read_text().splitlines(keepends=True) if self.metrics.exists() else []
         rows = [line for line in lines[1:] if line.endswith("\n")]
         kept = [row for row in rows if int(row.split(",")[0]) <= epoch]
@@ -92,7 +92,7 @@ class RunFolder:
             self.metrics.unlink(missing_ok=True)
 
     def write_versions(self) -> None:
-        """Writes versions.json: Python, the packages, and the machine with the cores it may use."""
+        """Writes versions.json: Python, the packages, and the machine with its available cores."""
         found = {
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -105,10 +105,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the run's lock, which dies with the process.
+        """Holds the lock of the run, which ends with the process.
 
         Raises:
-            BlockingIOError: another process trains this run; the message says which.
+            BlockingIOError: Another process trains this run; the message says which.
         """
         self.state.mkdir(exist_ok=True)
         advice = "Wait until it has ended, or stop it: it saves first."
@@ -117,7 +117,7 @@ class RunFolder:
 
 
 def _processor() -> str:
-    """The name of the processor: Linux tells it here alone."""
+    """The name of the processor, which Linux gives only in this file."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -125,45 +125,46 @@ def _processor() -> str:
 
 
 def expect_new_run(run_dir: str | None) -> None:
-    """Raises FileExistsError if there is something at `run_dir`, before any work is done.
+    """Raises FileExistsError if `run_dir` is in use, before any work is done.
 
-    What a run leaves that was killed before it had its settings does not count.
+    A folder of a run that was killed before it wrote its settings counts as free.
     """
     if run_dir is None or not Path(run_dir).exists():
         return
     if not _is_free(Path(run_dir)):
         raise FileExistsError(
             f"Expected a new run folder; {run_dir} has something in it, and nothing is "
-            "overwritten. Add --resume to go on with that run, or give another --run-dir."
+            "overwritten. Add --resume to continue that run, or give another --run-dir."
         )
 
 
 def _is_free(path: Path) -> bool:
-    """Whether a folder is empty, or of a run that was killed before it had its settings.
+    """Whether a folder is empty, or of a run that was killed before it wrote its settings.
 
-    Such a run is known by the lock that it makes before anything with contents. Names prove
-    nothing: anybody may have an images.csv.
+    The lock, which a run creates before any file with contents, identifies such a run. Names of
+    other files prove nothing: any folder may have an images.csv.
     """
     if not path.is_dir() or any(entry.name not in _BEFORE for entry in path.iterdir()):
         return False
     state = path / "state"
     if state.is_symlink() or any(entry.name != "lock" for entry in state.glob("*")):
         return False
-    files = [entry for entry in path.rglob("*") if not entry.is_dir()]
-    return files.is_lock(state / "lock") or all(not file.stat().st_size for file in files)
+    contents = [entry for entry in path.rglob("*") if not entry.is_dir()]
+    return files.is_lock(state / "lock") or all(not file.stat().st_size for file in contents)
 
 
 def new_run_folder(run_dir: str | None, dataset: str, room: int) -> RunFolder:
     """Makes the folder of a new run.
 
     Args:
-        run_dir: its path; it must not exist, or be empty. None: runs/<dataset>-<n>, the next free.
-        dataset: name of the dataset, for the default path.
-        room: bytes that the run will need on the disk.
+        run_dir: Path of the folder, which must not exist or must be empty. None: the first
+            runs/<dataset>-<n> that does not exist.
+        dataset: Name of the data set, for the default path.
+        room: Number of bytes that the run needs on the disk.
 
     Raises:
-        FileExistsError: the folder has something in it.
-        OSError: it cannot be written to, or the disk has no room.
+        FileExistsError: The folder has something in it.
+        OSError: The folder cannot be written to, or the disk is too full.
     """
     expect_new_run(run_dir)
     path = Path(run_dir or "runs")
@@ -187,30 +188,30 @@ def new_run_folder(run_dir: str | None, dataset: str, room: int) -> RunFolder:
 
 
 def existing_run_folder(run_dir: str | None) -> RunFolder:
-    """The folder of a run that was begun.
+    """The folder of an existing run.
 
     Raises:
-        FileNotFoundError: there is no run in it.
+        FileNotFoundError: There is no run in the folder.
     """
     folder = RunFolder(Path(run_dir or ""))
     if run_dir is not None and folder.state.is_dir() and not folder.config.exists():
         raise FileNotFoundError(
-            f"Expected the folder of a run; that in {run_dir} was stopped before it began, and "
+            f"Expected the folder of a run; the one in {run_dir} was stopped before it began, and "
             "nothing is lost. Start it again, without --resume."
         )
     if run_dir is None or not folder.config.exists():
-        there = "which is there but has none" if folder.path.exists() else "which does not exist"
+        there = "which has none" if folder.path.exists() else "which does not exist"
         there = "a file: give a model by --model" if folder.path.is_file() else there
         received = "none" if run_dir is None else f"{run_dir!r}, {there}"
         raise FileNotFoundError(
             f"Expected the folder of a run, with its config.yaml; received {received}. Runs are in "
-            "runs/, if --run-dir did not say otherwise."
+            "runs/ unless --run-dir was given."
         )
     return folder
 
 
 def _numbered(runs: Path, dataset: str) -> Path:
-    """Makes the first of runs/<dataset>-1, -2, ... that is not there, also beside another run."""
+    """Makes the first of runs/<dataset>-1, -2, ... that does not exist, without a race."""
     number = 1
     while True:
         path = runs / f"{dataset.replace(':', '-')}-{number}"

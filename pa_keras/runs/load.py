@@ -1,4 +1,4 @@
-"""Finding a trained embedding model, the settings it was trained with, and its data."""
+"""Loading a trained embedding model, the settings of its run, and its data."""
 
 import zipfile
 from pathlib import Path
@@ -17,16 +17,16 @@ def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[
     """The embedding model of a run folder or of a `.keras` file.
 
     Args:
-        run: folder of a run, of which the best model is loaded.
-        model: or a file; one of the two is given.
+        run: Folder of a run, whose best model is loaded. None: a file is given.
+        model: A `.keras` file. None: a run is given.
 
     Returns:
-        The model, and the settings of its run as they stand in config.yaml, empty for a file.
+        The model, and the settings in the config.yaml of its run, empty for a file.
 
     Raises:
-        ValueError: neither or both are given; the file is damaged or of another kind; the model
-            does not give (batch, D) of images.
-        FileNotFoundError: there is no such run, it has no best model yet, or no such file.
+        ValueError: Neither or both are given; the file is damaged or of another kind; the model
+            does not map images to (batch, D).
+        FileNotFoundError: There is no such run, it has no best model yet, or no such file.
 
     Example:
         >>> model, settings = load_trained(run="runs/glyphs-1", model=None)  # doctest: +SKIP
@@ -40,8 +40,8 @@ def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[
     path = model_path(run, model)
     if run is not None and not path.is_file():
         raise FileNotFoundError(
-            f"Expected a trained model in {path}; there is none. A run has one after its first "
-            "evaluated epoch: let it train on with --resume."
+            f"Expected a trained model in {path}; there is no such file. A run has one after its "
+            "first evaluated epoch: continue it with --resume."
         )
     loaded = _loaded(path)
     expect_embedding_model(loaded)
@@ -75,9 +75,9 @@ def _loaded(path: Path) -> keras.Model:
         )
     try:
         if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-            raise ValueError("it is no zip archive, as .keras files are")
+            raise ValueError("it is not a zip archive, as .keras files are")
         return keras.saving.load_model(path, compile=False)
-    # What Keras raises depends on where it stumbles: at the archive, its files, or a class.
+    # What Keras raises depends on where it fails: at the archive, its files, or a class.
     except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
         reason = " ".join(str(error).split()).rpartition("Exception encountered: ")[2]
         raise ValueError(
@@ -88,7 +88,7 @@ def _loaded(path: Path) -> keras.Model:
 
 
 def model_path(run: str | None, model: str | None) -> Path:
-    """The file that `load_trained` opens: the best model of the run, or the model's own."""
+    """The file that `load_trained` opens: the best model of the run, or the given file."""
     return Path(model or "") if run is None else existing_run_folder(run).best_model
 
 
@@ -105,18 +105,18 @@ def load_data(
     """The data set that a model was trained for, or another, without images that do not decode.
 
     Args:
-        settings: of the run, as of `load_trained`; of them counts what is not given here. With
-            another `dataset` none of them counts.
-        dataset: as of `load_checked`, as are the others. None: that of the run.
-        data_dir: where its files are.
-        on_bad_image: "error" or "skip".
-        test_fraction: share of the classes for the test.
-        crop_to_boxes: whether to crop Cars-196 to its boxes.
-        test_only: whether the training images may stay unchecked.
+        settings: Settings of the run, from `load_trained`, which replace arguments that are None.
+            They do not apply if `dataset` is given.
+        dataset: Name of the data set, as in `load_checked`. None: that of the run.
+        data_dir: Folder or file of its images. None: as in the run.
+        on_bad_image: "error" or "skip". None: as in the run, else "error".
+        test_fraction: Share of the classes for the test. None: as in the run, else 0.5.
+        crop_to_boxes: Whether to crop Cars-196 to its boxes. None: as in the run, else False.
+        test_only: Whether to check only the test images. Default True.
 
     Raises:
-        ValueError: neither a run nor a dataset is given; or what `load_checked` raises.
-        FileNotFoundError: files that are not there.
+        ValueError: Neither a run nor a data set is given, or `load_checked` raises it.
+        FileNotFoundError: Files do not exist.
     """
     if not (dataset or settings):
         raise ValueError("Expected a dataset to measure the model on; add --dataset NAME.")
@@ -133,11 +133,11 @@ def load_data(
 
 
 def trained_classes(settings: dict[str, Any], train: Images) -> Images:
-    """Of a data set's training images those of classes that the run was trained on.
+    """The training images without the classes that the run held out.
 
     Args:
-        settings: of the run, as of `load_trained`; empty if it was not trained on this set.
-        train: the images.
+        settings: Settings of the run, from `load_trained`; empty for another data set.
+        train: The training images of the data set.
     """
     training = settings.get("training", {})
     if training.get("selection") != "held_out":
@@ -151,7 +151,7 @@ def crop_fraction_of(settings: dict[str, Any], given: float | None) -> float:
 
 
 def on_bad_image_of(settings: dict[str, Any], given: str | None) -> str:
-    """As given, "error" or "skip", else as the run did, else "error"."""
+    """The given "error" or "skip", else that of the run's settings, else "error"."""
     return _first_given(given, settings.get("data", {}).get("on_bad_image"), "error")
 
 

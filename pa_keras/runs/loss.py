@@ -1,4 +1,4 @@
-"""The loss that a run's settings name: its defaults, its batches, its proxies."""
+"""The loss of a run, from its settings, with its defaults, batches and proxies."""
 
 import dataclasses
 import inspect
@@ -20,15 +20,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Kind:
-    """A loss and what it needs of the run.
+    """A loss and its requirements.
 
     Args:
-        make: the class of the loss.
-        cost: how many terms an epoch over M images has, if every tuple that the loss is defined by
-            is taken: C classes, K centers a class.
-        images_per_class: of the balanced batches that a loss of pairs needs; None: it takes the
-            cosines of proxies, and random batches.
-        has_centers: whether a class has several proxies, with a regularizer.
+        make: Class of the loss.
+        cost: Number of terms in an epoch over M images of C classes with K centers per class, if
+            the loss takes every tuple.
+        images_per_class: Images per class of the balanced batches that a pair loss needs. None: a
+            proxy loss, which takes random batches.
+        has_centers: Whether a class has several proxies, with a regularizer.
     """
 
     make: type[keras.losses.Loss]
@@ -38,12 +38,12 @@ class Kind:
 
     @property
     def is_of_pairs(self) -> bool:
-        """Whether it compares the embeddings of a batch with each other."""
+        """Whether it is a pair loss."""
         return self.images_per_class is not None
 
 
-# 2 and 5 images a class are those of the papers of N-pair and Multi-Similarity; the other losses of
-# pairs have no number of their own, and share that of Multi-Similarity.
+# The papers of N-pair and Multi-Similarity use 2 and 5 images per class; the papers of the other
+# pair losses give no number, and these losses share that of Multi-Similarity.
 KINDS = {
     "proxy_anchor": Kind(losses.ProxyAnchorLoss, "O(MC)"),
     "proxy_nca": Kind(losses.ProxyNCALoss, "O(MC)"),
@@ -58,15 +58,15 @@ KINDS = {
     "multi_similarity": Kind(losses.MultiSimilarityLoss, "O(M²)", 5),
 }
 
-# Settings that are not the loss's but its proxies'.
+# Settings of the proxies, not of the loss.
 _CENTERS = {"centers_per_class": 10, "centers_strength": SoftTripleRegularizer().strength}
 
 
 def resolved(config: FitConfig) -> FitConfig:
-    """The settings with the loss's own defaults, and those of its batches, in place of null.
+    """The settings with the defaults of the loss and of its batches in place of null.
 
     Raises:
-        ValueError: a setting that the loss does not have; a sampling that contradicts the others.
+        ValueError: The loss does not have a setting, or the sampling contradicts other settings.
     """
     known = _defaults(config.loss)
     given = {k: v for k, v in vars(config.loss_options).items() if v is not None}
@@ -87,12 +87,12 @@ def make_loss(config: FitConfig, num_classes: int) -> keras.losses.Loss:
     known = inspect.signature(make).parameters
     options = {k: v for k, v in vars(config.loss_options).items() if v is not None and k in known}
     if config.loss == "proxy_anchor":
-        options["num_classes"] = num_classes  # it then checks the width of what it is given
+        options["num_classes"] = num_classes  # lets the loss check the number of its inputs
     return make(**options)
 
 
 def make_training_model(config: FitConfig, embedder: keras.Model, num_classes: int) -> keras.Model:
-    """The embedding model, inside one that ends with what the loss of `resolved` settings takes."""
+    """The training model, whose output is the input of the loss of `resolved` settings."""
     if KINDS[config.loss].is_of_pairs:
         images = keras.Input(embedder.input_shape[1:], name="images")
         return keras.Model(images, embedder(images), name="with_embeddings")
@@ -109,7 +109,7 @@ def make_optimizer(
     rate: float | keras.optimizers.schedules.LearningRateSchedule,
     proxies_rate: float | keras.optimizers.schedules.LearningRateSchedule,
 ) -> keras.optimizers.Optimizer:
-    """AdamW, with a second rate where there are proxies."""
+    """AdamW, with a second learning rate if there are proxies."""
     settings = config.optimizer
     if KINDS[config.loss].is_of_pairs:
         return adamw(rate, settings.weight_decay, settings.clip_value)
@@ -117,15 +117,15 @@ def make_optimizer(
 
 
 def check_pairs(config: FitConfig, labels: np.ndarray) -> None:
-    """Warns of classes that are too small for the batches of `resolved` settings.
+    """Logs a warning for classes that are too small for the batches of `resolved` settings.
 
     Raises:
-        ValueError: a loss of pairs, and no class has two images.
+        ValueError: The loss is a pair loss, and no class has two images.
     """
     if KINDS[config.loss].is_of_pairs and config.batches.sampling == "random":
         logger.warning(
-            "Random batches may hold no two images of a class, which %s refuses; balanced batches "
-            "always hold some.", config.loss,
+            "Random batches may have no two images of a class, which %s rejects; balanced batches "
+            "always have some.", config.loss,
         )  # fmt: skip
     counts = np.bincount(labels)
     counts = counts[counts > 0]
@@ -133,14 +133,14 @@ def check_pairs(config: FitConfig, labels: np.ndarray) -> None:
         raise ValueError(
             f"Expected a class with 2 training images or more for the loss {config.loss}, which "
             f"compares pairs; received {len(counts)} classes of one image each. Add images, or "
-            "take a loss with proxies, such as proxy_anchor."
+            "choose a proxy loss, such as proxy_anchor."
         )
     wanted = config.batches.images_per_class
     short = int((counts < (wanted or 0)).sum())
     if short:
         logger.warning(
             "%d of %d classes have fewer than %d images, batches.images_per_class: their images "
-            "repeat within a batch, each time cropped anew.", short, len(counts), wanted,
+            "repeat within a batch, each time with another crop.", short, len(counts), wanted,
         )  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def _batches(config: FitConfig) -> BatchConfig:
             if sizes_given:
                 raise ValueError(
                     "Expected neither classes_per_batch nor images_per_class with "
-                    "batches.sampling=random; leave them out, or take balanced."
+                    "batches.sampling=random; leave them out, or choose balanced."
                 )
             return batches
         case "auto" if not sizes_given and of_loss is None:
@@ -181,8 +181,8 @@ def _batches(config: FitConfig) -> BatchConfig:
         raise ValueError(
             f"Expected a batch of {least} classes or more with {least} images or more each for the "
             f"loss {config.loss}; received batches.batch_size={batches.batch_size}, "
-            f"which makes {classes} x {images}. Take another batch_size that {of_loss or 5} "
-            "divides, or give other classes_per_batch and images_per_class."
+            f"which makes {classes} x {images}. Choose another batch_size that {of_loss or 5} "
+            "divides, or other classes_per_batch and images_per_class."
         )
     return dataclasses.replace(
         batches, sampling="balanced", classes_per_batch=classes, images_per_class=images
@@ -190,5 +190,5 @@ def _batches(config: FitConfig) -> BatchConfig:
 
 
 def _divisor(batch_size: int, largest: int) -> int:
-    """The greatest divisor of the batch up to `largest`, so that it holds whole classes."""
+    """The greatest divisor of the batch size up to `largest`."""
     return max(n for n in range(1, largest + 1) if batch_size % n == 0)

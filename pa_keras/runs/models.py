@@ -12,10 +12,10 @@ from pa_keras.training.training_model import TrainingModel
 
 
 def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras.Model]:
-    """The model to train, and the embedding model at the size of the evaluation.
+    """The model to train, and the embedding model at the image size of the evaluation.
 
-    Where both sizes are the same, the second is a part of the first. Both are for the strategy in
-    scope.
+    If training and evaluation have the same image size, the second is a part of the first. Both are
+    created in the scope of the current strategy.
     """
     keras.utils.set_random_seed(config.seed)
     if config.training.deterministic:
@@ -37,7 +37,7 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
     model = TrainingModel(model.input, model.output, name=model.name, chunks=chunks)
     if size == evaluation_size:
         return model, trained
-    # Built from the same weights: some networks scale pixels otherwise without them.
+    # Built with the same weights: without them, some networks scale pixels differently.
     evaluated = embedder(evaluation_size, settings.weights)
     evaluated.set_weights(trained.get_weights())
     return model, evaluated

@@ -13,7 +13,7 @@ from pa_keras.training import decayed, reference_optimizers
 def make_optimizers(
     config: FitConfig, model: keras.Model, steps_per_epoch: int
 ) -> Callable[[int], keras.optimizers.Optimizer]:
-    """The optimizers of the phases, each by its first epoch."""
+    """The function from the first epoch of a phase to its optimizer."""
     settings = config.optimizer
     reference = config.recipe == "reference"
 

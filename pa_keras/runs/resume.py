@@ -1,4 +1,4 @@
-"""Resuming a run: its settings, its images and its checkpoint are those that it began with."""
+"""Resuming a run from its checkpoint, with the settings and images that it began with."""
 
 import dataclasses
 import logging
@@ -12,11 +12,11 @@ from pa_keras.runs.build import Run
 from pa_keras.runs.fingerprint import expect_same, fingerprint, write_fingerprint
 from pa_keras.runs.folder import RunFolder
 from pa_keras.training import distribution
-from pa_keras.training.checkpoint import State, newest_state, restore_best
+from pa_keras.training.checkpoint import Checkpoint, newest_checkpoint, restore_best
 
 logger = logging.getLogger("pa_keras.fit")  # the log of the command
 
-# What a resumed run may change, since its result does not depend on it.
+# The settings that may change when a run is resumed, since its result does not depend on them.
 _OF_THIS_PROCESS = (
     "training.cluster",
     "training.max_hours",
@@ -27,11 +27,11 @@ _OF_THIS_PROCESS = (
 
 
 def resumed_config(stored: FitConfig, asked: FitConfig) -> FitConfig:
-    """The settings that a run began with, and those of this process as they are asked for now.
+    """The settings of a run, with those changed that may change when it is resumed.
 
     Args:
         stored: The settings in the run folder.
-        asked: The same with the arguments of this command above them.
+        asked: The stored settings, overridden by the arguments of this command.
 
     Raises:
         ValueError: A setting that the result depends on was changed.
@@ -41,56 +41,58 @@ def resumed_config(stored: FitConfig, asked: FitConfig) -> FitConfig:
     changed = [name for name in changed if name not in _OF_THIS_PROCESS]
     if changed:
         raise ValueError(
-            "Expected a resumed run to keep its settings; received others for "
+            "Expected a resumed run to keep its settings; received other values of "
             f"{', '.join(changed)}. Leave them out, or start a new run with another --run-dir."
         )
     return asked
 
 
-def read_state(folder: RunFolder, strategy: tf.distribute.Strategy) -> State | None:
-    """The newest checkpoint, which every worker must see; None if the run has none yet.
+def read_checkpoint(folder: RunFolder, strategy: tf.distribute.Strategy) -> Checkpoint | None:
+    """The newest checkpoint, which all workers have to find; None if the run has none yet.
 
     Raises:
         FileNotFoundError: The run has ended, and its checkpoints are gone.
-        ValueError: No checkpoint can be read, or another worker sees another one.
-        ConnectionError: Another worker went away.
+        ValueError: No checkpoint can be read, or another worker found another one.
+        ConnectionError: Another worker is lost.
     """
-    state = newest_state(folder.state)
-    if state is None and folder.result.exists():
+    checkpoint = newest_checkpoint(folder.state)
+    if checkpoint is None and folder.result.exists():
         raise FileNotFoundError(
-            f"Expected the states of the run in {folder.state}; they are gone, but the run has "
-            "ended: there is nothing to go on with."
+            f"There are no checkpoints in {folder.state}; the run has ended, so that there is "
+            "nothing to resume."
         )
-    checksum = zlib.crc32(repr(sorted(state.checksums.items())).encode()) if state else 0
+    checksum = zlib.crc32(repr(sorted(checkpoint.checksums.items())).encode()) if checkpoint else 0
     with distribution.naming_lost_workers(strategy):
         if not distribution.all_have(checksum, strategy):
             raise ValueError(
-                "Expected every worker to go on from the same state; this one found "
-                f"{state or 'none'} in {folder.state}, and others another. Let --run-dir be one "
-                "folder that all see."
+                "Expected every worker to resume from the same checkpoint; this one found "
+                f"{checkpoint or 'none'} in {folder.state}, and others found another. Set "
+                "--run-dir to a folder that all workers share."
             )
-    return state
+    return checkpoint
 
 
-def rewind(run: Run, folder: RunFolder, state: State | None) -> None:
-    """Puts a run folder back to the moment of its checkpoint; the chief does it for all workers.
+def rewind(run: Run, folder: RunFolder, checkpoint: Checkpoint | None) -> None:
+    """Rewinds a run folder to its checkpoint; the chief does it for all workers.
 
     Raises:
-        ValueError: The images are not those that the run began with.
-        ConnectionError: Another worker went away.
+        ValueError: The images differ from those that the run began with.
+        ConnectionError: Another worker is lost.
     """
     images = fingerprint(run.data.parts())
     if folder.images.exists():
         expect_same(folder.images, images)
     elif run.writes:
-        logger.warning("%s is missing: the images of now are taken.", folder.images)
+        logger.warning(
+            "%s is missing: the run continues with the images as they are now.", folder.images
+        )
         write_fingerprint(folder.images, images)
     if run.writes:
-        folder.drop_metrics_after(state.epoch if state else 0)
-        if run.config.training.selection != "last":  # whose model is written at the very end
-            restore_best(folder.state, state, folder.best_model)
+        folder.drop_metrics_after(checkpoint.epoch if checkpoint else 0)
+        if run.config.training.selection != "last":  # the last model is written only at the end
+            restore_best(folder.state, checkpoint, folder.best_model)
     with distribution.naming_lost_workers(run.strategy):
-        distribution.any_worker(False, run.strategy)  # nobody reads the metrics before
+        distribution.any_worker(False, run.strategy)  # no worker may read the metrics before this
 
 
 def _differences(kept: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:

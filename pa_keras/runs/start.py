@@ -1,4 +1,4 @@
-"""A new run: its folder, with the settings and what else tells later what it was."""
+"""Starting a new run: its folder, with its settings, images and package versions."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from pa_keras.runs.folder import RunFolder, new_run_folder
 
 
 def expect_shared_folder(config: FitConfig) -> None:
-    """Raises a ValueError if several workers would each make a folder of their own."""
+    """Raises a ValueError if several workers would each make a different folder."""
     if config.training.strategy == "multi_worker" and config.run_dir is None:
         raise ValueError(
             "Expected --run-dir for training.strategy=multi_worker; received none. Give a new "
-            "folder on a disk that every worker sees: to resume they read the state there."
+            "folder on a disk that all workers share: to resume, they read the checkpoint there."
         )
 
 
@@ -30,14 +30,14 @@ def start(run: Run) -> Iterator[RunFolder]:
 
     Raises:
         FileExistsError: The folder has something in it.
-        OSError: It cannot be written to, or the disk has no room.
+        OSError: The folder cannot be written to, or the disk is too full.
     """
     if not run.writes:
         yield RunFolder(Path(run.config.run_dir or ""))
         return
     images = fingerprint(run.data.parts())
-    # Three states of weights and two moments each, as a new one is written beside two, and four
-    # best models.
+    # Three checkpoints of weights and two moments each, since a new one is written before an old
+    # one is deleted, and four best models.
     room = 52 * run.model.count_params()
     folder = new_run_folder(run.config.run_dir, run.config.dataset, room)
     with folder.locked():
@@ -46,13 +46,13 @@ def start(run: Run) -> Iterator[RunFolder]:
 
 
 def _describe(run: Run, folder: RunFolder, images: dict[tuple[str, str], tuple[str, str]]) -> None:
-    """Writes what the run is; with the last of these files the folder is that of a run."""
+    """Writes the files that describe the run; the last one makes it a run to resume."""
     write_fingerprint(folder.images, images)
     folder.write_versions()
     (folder.path / "skipped_images.txt").write_text(
         "".join(f"{path}: {reason}\n" for path, reason in run.data.skipped.items()),
         errors="backslashreplace",  # a path may hold bytes that are not valid UTF-8
     )
-    # Without its folder, so that --config with this file makes another run.
+    # Without run_dir, so that --config with this file starts another run.
     text = cli.as_yaml(dataclasses.replace(run.config, run_dir=None))
     save_whole(lambda path: Path(path).write_text(text), folder.config)

@@ -1,4 +1,4 @@
-"""What a dry run of `fit` reports."""
+"""The report of a dry run of `fit`."""
 
 import tensorflow as tf
 
@@ -8,9 +8,11 @@ from pa_keras.runs.build import Run
 
 
 def summary(run: Run) -> str:
-    """The settings, the images and the model of a run, after one batch was drawn."""
+    """The settings, images and model of a run; it draws one batch, to check the images."""
     dataset, selection = run.data.dataset, run.data.selection
-    one = tf.distribute.get_strategy()  # each of several replicas would draw a part of the batch
+    one = (
+        tf.distribute.get_strategy()
+    )  # with several replicas, each would draw its shard of the batch
     images, _ = next(iter(make_batches(run.config, dataset.train, "none", one)))
     lines = [
         cli.as_yaml(run.config),

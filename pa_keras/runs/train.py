@@ -1,4 +1,4 @@
-"""The training of a run, on its devices and with its callbacks, until it ends or is stopped."""
+"""Training a run, until it ends or is stopped."""
 
 import logging
 import sys
@@ -16,21 +16,21 @@ from pa_keras.runs.finish import finish
 from pa_keras.runs.folder import RunFolder
 from pa_keras.training import distribution, phases
 from pa_keras.training.callbacks.preemption import Stopped, StopRequests
-from pa_keras.training.checkpoint import State
+from pa_keras.training.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def stoppable(max_hours: float | None, started: float) -> Iterator[StopRequests]:
-    """Listens to signals and to the clock; before the first step, a stop has nothing to save.
+    """Stops the run at a signal or after a time; before the first step there is nothing to save.
 
     Args:
-        max_hours: Hours after which the run saves and stops. None: never.
-        started: When they begin, by `time.monotonic`.
+        max_hours: Hours after which the run saves and stops. None: no limit.
+        started: Start of these hours, by `time.monotonic`.
 
     Raises:
-        SystemExit: with the code of the stop.
+        SystemExit: The run was stopped; the code is that of the stop.
     """
     try:
         with StopRequests(max_hours, started) as requests:
@@ -40,27 +40,29 @@ def stoppable(max_hours: float | None, started: float) -> Iterator[StopRequests]
         sys.exit(stop.code)
 
 
-def train(run: Run, folder: RunFolder, requests: StopRequests, state: State | None = None) -> None:
-    """Trains from a checkpoint on, and finishes the run.
+def train(
+    run: Run, folder: RunFolder, requests: StopRequests, checkpoint: Checkpoint | None = None
+) -> None:
+    """Trains from a checkpoint to the end, and finishes the run.
 
     Args:
         run: The parts of the run.
-        folder: Its folder; only the chief writes into it.
+        folder: Folder of the run; only the chief writes into it.
         requests: Requests to stop.
-        state: The newest checkpoint. Default None: training starts at the first step.
+        checkpoint: The newest checkpoint. Default None: training starts at the first step.
 
     Raises:
-        SystemExit: The run was stopped; what was trained is saved.
-        ValueError: An image cannot be read any more; what was trained before is saved.
-        ConnectionError: Another worker went away.
+        SystemExit: The run was stopped; the finished steps are saved.
+        ValueError: An image can no longer be read; the finished steps are saved.
+        ConnectionError: Another worker is lost.
     """
     if run.writes:
         cli.log_to(folder.path / "fit.log")
     dataset = run.data.dataset
     logger.info("%s: %s, test %s.", dataset.name, dataset.train, dataset.queries)
-    callbacks, saver = make_callbacks(run, folder, requests, state)
+    callbacks, saver = make_callbacks(run, folder, requests, checkpoint)
     verbose = (1 if sys.stdout.isatty() else 2) if run.writes else 0
-    go_on = f"Go on with: python -m pa_keras.fit --run-dir {folder.path} --resume"
+    advice = f"Resume with: python -m pa_keras.fit --run-dir {folder.path} --resume"
     try:
         cache = fill_cache(dataset.train.paths, run.config.data.cache)  # once, for both phases
         with distribution.naming_lost_workers(run.strategy):
@@ -77,12 +79,12 @@ def train(run: Run, folder: RunFolder, requests: StopRequests, state: State | No
         if run.writes:
             finish(run, folder)
         with distribution.naming_lost_workers(run.strategy):
-            distribution.any_worker(False, run.strategy)  # the others end with the chief
+            distribution.any_worker(False, run.strategy)  # the other workers wait for the chief
     except Stopped as stop:
-        logger.info("%s %s %s", stop, saver.where(), go_on)
+        logger.info("%s %s %s", stop, saver.where(), advice)
         sys.exit(stop.code)
     except tf.errors.OpError as error:
         lost = unreadable_images(error, run.data)
         if lost is None:
             raise
-        raise ValueError(f"{lost} {saver.where()} {go_on}") from error
+        raise ValueError(f"{lost} {saver.where()} {advice}") from error

@@ -1,4 +1,4 @@
-"""Training: optimizers, callbacks, the training step and the phases of a run."""
+"""Training: optimizers, callbacks, the training step, and the phases of a run."""
 
 from pa_keras.training.callbacks.recall_at_k import RecallAtK
 from pa_keras.training.fused_adamw import AdamW

@@ -1,8 +1,8 @@
-"""The state of a run on the disk: all that it needs to go on to the bit, and how it is checked.
+"""Training checkpoints: everything needed to resume bit for bit, verified by checksums.
 
-A state is an .npz file of every variable, those of the optimizer too, and a JSON file that names it
-with its SHA-256. The JSON is written last: without it, or with a wrong checksum, there is no state.
-NumPy writes it, not `save_weights`: on a full disk HDF5 does not fail but crash the process.
+A checkpoint is an .npz file of every variable, including the optimizer's, and a JSON file with the
+SHA-256 of that file. The JSON file is written last; a checkpoint without it does not count.
+NumPy writes the variables, not `save_weights`: on a full disk HDF5 crashes the process.
 """
 
 import dataclasses
@@ -22,21 +22,22 @@ from pa_keras.files import save_whole, sha256
 
 logger = logging.getLogger(__name__)
 
-_OF_A_STATE = re.compile(
+_CHECKPOINT_FILE = re.compile(
     r"(partial-)?(epoch-\d{4,}-step-\d{6,}\.(npz|json)|best-epoch-\d{4,}\.keras)"
 )
 
 
 @dataclass(frozen=True)
-class State:
-    """What `write_state` has written.
+class Checkpoint:
+    """What `write_checkpoint` saved.
 
     Attributes:
-        epoch: epochs that are done.
-        step: steps that are done of the one after them. All of its steps: its evaluation is not.
-        seconds: spent on these steps.
-        best: file of the best model so far, None: there is none.
-        checksums: SHA-256 of each file of the state, by its name.
+        epoch: Number of finished epochs.
+        step: Number of finished steps of the epoch after them. If these are all of its steps, its
+            evaluation is still to be done.
+        seconds: Seconds spent on these steps.
+        best: Name of the file of the best model so far. None: no model yet.
+        checksums: SHA-256 of each file of the checkpoint, by file name.
     """
 
     epoch: int
@@ -47,30 +48,30 @@ class State:
 
     @property
     def name(self) -> str:
-        """Of its files, but for their endings."""
+        """Name of its files without their suffixes."""
         return f"epoch-{self.epoch + 1:04d}-step-{self.step:06d}"
 
     def __str__(self) -> str:
         return f"epoch {self.epoch + 1}, step {self.step}" if self.step else f"epoch {self.epoch}"
 
 
-def write_state(
+def write_checkpoint(
     model: keras.Model, folder: Path, epoch: int, step: int, seconds: float, best: Path | None
-) -> State:
-    """Writes a state, beside those that are there.
+) -> Checkpoint:
+    """Writes a checkpoint and keeps the earlier ones.
 
     Args:
-        model: compiled; its weights, optimizer, seeds of dropout, and metrics are saved.
-        folder: of the states.
-        epoch: as in `State`.
-        step: as in `State`.
-        seconds: as in `State`.
-        best: the best model so far, a file in the folder.
+        model: Compiled model; its weights, optimizer, dropout seeds and metrics are saved.
+        folder: Folder of the checkpoints.
+        epoch: Number of finished epochs.
+        step: Number of finished steps of the epoch after them.
+        seconds: Seconds spent on these steps.
+        best: File of the best model so far, in the folder. None: no model yet.
 
     Raises:
-        OSError: it cannot be written; the states before it are kept.
+        OSError: The checkpoint cannot be written; the earlier ones are kept.
     """
-    state = State(epoch, step, seconds, best and best.name, {})
+    checkpoint = Checkpoint(epoch, step, seconds, best and best.name, {})
     arrays = {
         f"{part}/{index}": _value(part, variable)
         for part, variables in _variables(model).items()
@@ -81,32 +82,32 @@ def write_state(
         with Path(partial).open("wb") as file:
             np.savez(file, **arrays)
 
-    variables = folder / f"{state.name}.npz"
+    variables = folder / f"{checkpoint.name}.npz"
     save_whole(save, variables)
     files = [variables] if best is None else [variables, best]
-    state.checksums.update({file.name: sha256(file) for file in files})
-    content = dataclasses.asdict(state)
+    checkpoint.checksums.update({file.name: sha256(file) for file in files})
+    content = dataclasses.asdict(checkpoint)
     text = json.dumps({"state": content, "sha256": _checksum(content)})
-    save_whole(lambda path: Path(path).write_text(text), folder / f"{state.name}.json")
-    return state
+    save_whole(lambda path: Path(path).write_text(text), folder / f"{checkpoint.name}.json")
+    return checkpoint
 
 
-def keep_only(folder: Path, states: list[State]) -> None:
-    """Deletes other states, such as older ones and those that cannot be read; nothing else."""
-    kept = {f"{state.name}.json" for state in states}
-    kept |= {name for state in states for name in state.checksums}
+def keep_only(folder: Path, checkpoints: list[Checkpoint]) -> None:
+    """Deletes all other checkpoints, readable or not, and no other file."""
+    kept = {f"{checkpoint.name}.json" for checkpoint in checkpoints}
+    kept |= {name for checkpoint in checkpoints for name in checkpoint.checksums}
     for file in folder.iterdir():
-        if file.name not in kept and _OF_A_STATE.fullmatch(file.name):
+        if file.name not in kept and _CHECKPOINT_FILE.fullmatch(file.name):
             file.unlink()
 
 
-def newest_state(folder: Path) -> State | None:
-    """The newest state that can be read; None if none was ever written.
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that can be read; None if none was ever written.
 
-    Each newer one that cannot be read is warned of, with the reason.
+    It logs a warning, with the reason, for each newer checkpoint that cannot be read.
 
     Raises:
-        ValueError: there are states, and none can be read.
+        ValueError: There are checkpoints, but none can be read.
     """
     files = sorted(
         folder.glob("*.json"), key=lambda file: [*map(int, re.findall(r"\d+", file.name))]
@@ -114,16 +115,16 @@ def newest_state(folder: Path) -> State | None:
     reasons = []
     for file in reversed(files):
         try:
-            state = _read(file)
+            checkpoint = _read(file)
         except (OSError, ValueError, KeyError, TypeError) as error:
             reasons.append(f"{file}: {error}")
             continue
         for reason in reasons:
-            logger.warning("A state cannot be read, and the one before is used: %s", reason)
-        return state
+            logger.warning("A checkpoint cannot be read; the one before it is used: %s", reason)
+        return checkpoint
     if reasons:
         raise ValueError(
-            f"Expected a state to go on from; none of {len(reasons)} can be read:\n  "
+            f"Expected a checkpoint to resume from; none of {len(reasons)} can be read:\n  "
             + "\n  ".join(reasons)
             + "\nPut the files back if there is a copy, or start a new run with the config.yaml "
             "of this one."
@@ -131,24 +132,26 @@ def newest_state(folder: Path) -> State | None:
     return None
 
 
-def restore_state(model: keras.Model, folder: Path, state: State) -> list[np.ndarray]:
-    """Gives a compiled model the weights, the optimizer and the seeds of a state.
+def restore_checkpoint(
+    model: keras.Model, folder: Path, checkpoint: Checkpoint
+) -> list[np.ndarray]:
+    """Restores the weights, the optimizer and the seeds of a compiled model.
 
     Args:
-        model: compiled like the model that was saved, the same variables trainable.
-        folder: of the states.
-        state: of `newest_state`.
+        model: Model compiled like the saved one, with the same trainable variables.
+        folder: Folder of the checkpoints.
+        checkpoint: Checkpoint to restore, as returned by `newest_checkpoint`.
 
     Returns:
-        The values for `set_metrics`, since Keras sets metrics to zero as an epoch begins.
+        The values for `set_metrics`, since Keras resets the metrics at the start of an epoch.
 
     Raises:
-        ValueError: the model has other variables than that of the state.
+        ValueError: The variables of the model differ from those of the checkpoint.
     """
-    if not model.optimizer.built:  # a second time, loss scaling would make its variables anew
+    if not model.optimizer.built:  # built twice, loss scaling would create its variables again
         model.optimizer.build(model.trainable_variables)
     metrics = []
-    with np.load(folder / f"{state.name}.npz") as arrays:
+    with np.load(folder / f"{checkpoint.name}.npz") as arrays:
         variables = _variables(model)
         shapes = {
             f"{part}/{index}": tuple(variable.shape)
@@ -157,7 +160,7 @@ def restore_state(model: keras.Model, folder: Path, state: State) -> list[np.nda
         }
         if shapes != {name: arrays[name].shape for name in arrays.files}:
             raise ValueError(
-                f"Expected the model of {folder / state.name}.npz; received one with other "
+                f"Expected the model of {folder / checkpoint.name}.npz; received one with other "
                 "variables. Resume with the same versions of the packages, and as many classes."
             )
         for part, of_part in variables.items():
@@ -171,34 +174,34 @@ def restore_state(model: keras.Model, folder: Path, state: State) -> list[np.nda
 
 
 def set_metrics(model: keras.Model, values: list[np.ndarray]) -> None:
-    """Gives a model the running means of the epoch that a state is in the middle of."""
+    """Restores the running means of an epoch that a checkpoint interrupted."""
     for variable, value in zip(_variables(model)["metrics"], values, strict=True):
         variable.assign(value)
 
 
-def restore_best(folder: Path, state: State | None, path: Path) -> None:
-    """Makes `path` the best model of the state, none if it has none.
+def restore_best(folder: Path, checkpoint: Checkpoint | None, path: Path) -> None:
+    """Replaces `path` by the best model of the checkpoint, or deletes it if no model is kept.
 
-    What is there may be of an epoch after the state, which is trained again.
+    The present file may come from an epoch after the checkpoint, which will be trained again.
     """
-    if state is None or state.best is None:
+    if checkpoint is None or checkpoint.best is None:
         path.unlink(missing_ok=True)
     else:
-        save_whole(lambda partial: shutil.copyfile(folder / state.best, partial), path)
+        save_whole(lambda partial: shutil.copyfile(folder / checkpoint.best, partial), path)
 
 
-def _read(file: Path) -> State:
+def _read(file: Path) -> Checkpoint:
     written = json.loads(file.read_text())
     if written["sha256"] != _checksum(written["state"]):
         raise ValueError("its checksum is wrong")
-    state = State(**written["state"])
-    for name, checksum in state.checksums.items():
+    checkpoint = Checkpoint(**written["state"])
+    for name, checksum in checkpoint.checksums.items():
         part = file.with_name(name)
         if not part.exists():
             raise ValueError(f"{name} is missing")
         if sha256(part) != checksum:
             raise ValueError(f"the checksum of {name} is wrong")
-    return state
+    return checkpoint
 
 
 def _checksum(content: dict) -> str:
@@ -206,17 +209,17 @@ def _checksum(content: dict) -> str:
 
 
 def _value(part: str, variable: keras.Variable) -> np.ndarray:
-    """Its value, without asking the other workers: these may not be saving."""
+    """The value, without communication: the other workers may not be saving."""
     strategy = getattr(variable.value, "distribute_strategy", tf.distribute.get_strategy())
     own = [each.numpy() for each in strategy.experimental_local_results(variable.value)]
     if part != "metrics":
         return own[0]
-    # Those of a metric are added up where it is read. The replicas of others have the same.
+    # Metrics are summed over the replicas when they are read. Other variables are equal on all.
     return sum(own) * np.float32(strategy.num_replicas_in_sync / len(own))
 
 
 def _variables(model: keras.Model) -> dict[str, list[keras.Variable]]:
     metrics = [variable for metric in model.metrics for variable in metric.variables]
-    # Among those of the model are the states of dropout, which a weights file leaves out.
+    # The model's variables include the seeds of dropout, which a weights file leaves out.
     in_model = [v for v in model.variables if not any(v is metric for metric in metrics)]
     return {"model": in_model, "optimizer": model.optimizer.variables, "metrics": metrics}

@@ -1,4 +1,4 @@
-"""The processes of a run on several workers: where each finds the others, and which it is."""
+"""Finding the workers of a distributed run, and the index of this one."""
 
 import json
 import os
@@ -22,15 +22,16 @@ _POD_LABELS = "batch.kubernetes.io/job-name={},batch.kubernetes.io/job-completio
 
 
 def resolver(cluster: Cluster) -> Resolver:
-    """TensorFlow's resolver for the cluster that this process is one worker of.
+    """TensorFlow's resolver for the cluster of this worker.
 
     Args:
-        cluster: who tells of the others: "tf_config", the variable TF_CONFIG; "slurm", a step of
-            srun; "kubernetes", an Indexed Job; "auto": the first of these that the environment has.
+        cluster: Where the workers are listed: "tf_config", in the variable TF_CONFIG; "slurm", in a
+            step of srun; "kubernetes", in an Indexed Job; "auto", in the first of these that the
+            environment has.
 
     Raises:
-        ValueError: the environment does not tell, or not what it should.
-        TimeoutError: pods that do not start.
+        ValueError: The environment does not list the workers, or not as expected.
+        TimeoutError: Pods do not start.
     """
     match _found() if cluster == "auto" else cluster:
         case "tf_config":
@@ -80,7 +81,7 @@ def _from_tf_config() -> Resolver:
         ) from error
     if not fits:
         raise ValueError(
-            "Expected TF_CONFIG with jobs chief and worker alone, each host:port once, and an "
+            "Expected TF_CONFIG with only the jobs chief and worker, each host:port once, and an "
             f"index among them; received {text!r}. Set {EXAMPLE}"
         )
     return tf.distribute.cluster_resolver.TFConfigClusterResolver()
@@ -90,7 +91,7 @@ def _from_slurm() -> Resolver:
     try:
         if shutil.which("nvidia-smi"):
             return tf.distribute.cluster_resolver.SlurmClusterResolver()
-        # It cannot do without GPUs: one a task is made up, then left out.
+        # The resolver requires GPUs: pretend that each task has one, then leave them out.
         gpus = int(os.environ["SLURM_STEP_NUM_TASKS"])
         found = tf.distribute.cluster_resolver.SlurmClusterResolver(
             gpus_per_node=gpus, gpus_per_task=1, auto_set_gpu=False
@@ -122,11 +123,11 @@ def _from_kubernetes() -> Resolver:
         ) from error
     config.load_incluster_config()
     job, workers, index = (os.environ[name] for name in names)
-    # One selector a worker, so that their order is that of the indices.
+    # One selector for each worker keeps them in the order of their indices.
     found = tf.distribute.cluster_resolver.KubernetesClusterResolver(
         {"worker": [_POD_LABELS.format(job, number) for number in range(int(workers))]},
         tf_server_port=_POD_PORT,
-        override_client=client.CoreV1Api(),  # its own is for outside of the cluster
+        override_client=client.CoreV1Api(),  # its default works only outside
     )
     found.task_type, found.task_id = "worker", int(index)
     _wait_for_pods(found, int(workers))
@@ -138,13 +139,13 @@ def _wait_for_pods(found: Resolver, workers: int, seconds: float = 600.0) -> Non
     while True:
         try:
             running = found.cluster_spec().num_tasks("worker")
-        except RuntimeError:  # a pod that is not running yet
+        except RuntimeError:  # some pod is not running yet
             running = 0
         if running == workers:
             return
         if time.monotonic() > end:
             raise TimeoutError(
-                f"Expected {workers} running pods within {seconds:.0f} s; received {running}. See "
-                "why they do not start: kubectl describe job."
+                f"Expected {workers} running pods within {seconds:.0f} s; received {running}. Find "
+                "out why they do not start: kubectl describe job."
             )
         time.sleep(2)

@@ -1,4 +1,4 @@
-"""Devices that train on one batch together, through `tf.distribute`."""
+"""Training on several devices or processes, through `tf.distribute`."""
 
 import logging
 import re
@@ -21,15 +21,15 @@ Name = Literal["none", "mirrored", "multi_worker", "tpu"]
 def make_strategy(
     name: Name, cluster: cluster_resolvers.Cluster = "auto"
 ) -> tf.distribute.Strategy:
-    """The strategy of that name; "multi_worker" must be made before TensorFlow does anything.
+    """The strategy of that name; create "multi_worker" before any other call of TensorFlow.
 
     Args:
-        name: "none": one device; "mirrored": the GPUs of this machine, or where there is none, its
-            logical CPUs; "multi_worker": those of several processes; "tpu".
-        cluster: as of `cluster_resolvers.resolver`.
+        name: "none": one device; "mirrored": the GPUs of this machine, or its logical CPUs if it
+            has no GPU; "multi_worker": the devices of several processes; "tpu": a TPU.
+        cluster: Where the other workers are listed, as in `cluster_resolvers.resolver`.
 
     Raises:
-        ValueError: the other workers, or the TPU, cannot be found.
+        ValueError: The other workers, or the TPU, cannot be found.
 
     Example:
         >>> make_strategy("none").num_replicas_in_sync
@@ -58,7 +58,7 @@ def several_processes(strategy: tf.distribute.Strategy) -> bool:
 
 
 def device_kind(strategy: tf.distribute.Strategy) -> Literal["CPU", "GPU", "TPU"]:
-    """The kind of device that trains: a TPU, else a GPU if TensorFlow sees one, else the CPU.
+    """The kind of device that trains: a TPU, else a GPU if TensorFlow finds one, else the CPU.
 
     Example:
         >>> device_kind(make_strategy("none"))
@@ -70,7 +70,7 @@ def device_kind(strategy: tf.distribute.Strategy) -> Literal["CPU", "GPU", "TPU"
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes: the only one, the chief, or worker 0."""
+    """Whether this process writes the run folder: the only one, the chief, or worker 0."""
     if not several_processes(strategy):
         return True
     found = strategy.cluster_resolver
@@ -80,10 +80,10 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 @contextmanager
 def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """What TensorFlow raises where another worker goes away, in words.
+    """Turns TensorFlow's error about a lost worker into one that names the worker.
 
     Raises:
-        ConnectionError: another worker went away.
+        ConnectionError: Another worker is lost.
     """
     try:
         yield
@@ -91,20 +91,20 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
         if not several_processes(strategy):
             raise
         raise ConnectionError(
-            f"Expected every worker to go on; {_lost(strategy, str(error))} died, was stopped or "
-            "cannot be reached. Its own log says why. This worker stops as well; start all of "
-            "them again with --resume: they go on from the last saved state."
+            f"The connection to {_lost(strategy, str(error))} is lost: it died, was stopped or "
+            "cannot be reached. Its own log says why. This worker stops as well. Start all workers "
+            "again with --resume: they continue from the last checkpoint."
         ) from error
 
 
 def distributed(
     make: Callable[[Share], tf.data.Dataset], strategy: tf.distribute.Strategy
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """Batches of which each replica gets its part, and each worker makes those of its own replicas.
+    """Batches of which each replica gets a shard; each worker makes those of its own replicas.
 
     Args:
-        make: makes the parts of the batches that a share says, or by `Share()` the whole ones.
-        strategy: of the replicas; with one of them the batches stay whole.
+        make: Makes the shards of the batches that a `Share` selects; `Share()` selects all.
+        strategy: Strategy of the replicas; with one replica the batches are not divided.
 
     Example:
         >>> batches = distributed(lambda share: tf.data.Dataset.range(3), make_strategy("none"))
@@ -123,10 +123,10 @@ def distributed(
 
 
 def share_batch_statistics(model: keras.Model) -> None:
-    """Lets batch norm, where it trains, take mean and variance of the whole batch.
+    """Lets batch normalization that trains use the mean and variance of all replicas' shards.
 
     Args:
-        model: made in the scope of its strategy; with one replica it stays as it is.
+        model: Model created in the scope of its strategy; with one replica it is not changed.
     """
     if model.distribute_strategy.num_replicas_in_sync == 1:
         return
@@ -136,16 +136,16 @@ def share_batch_statistics(model: keras.Model) -> None:
 
 
 def any_worker(flag: bool, strategy: tf.distribute.Strategy) -> bool:
-    """Whether the flag is set in any of the workers; each waits here for all the others.
+    """Whether the flag is set on any worker; each worker waits here for all others.
 
-    So they take a decision together: all must ask at the same moment of their training.
+    All workers have to call it at the same point of their training, to decide together.
 
     Args:
-        flag: of this worker.
-        strategy: of the run; where it has one process, the flag is the answer.
+        flag: Flag of this worker.
+        strategy: Strategy of the run; with one process, the result is the flag.
 
     Raises:
-        tf.errors.UnavailableError: a worker went away; `naming_lost_workers` says it in words.
+        tf.errors.UnavailableError: A worker is lost; `naming_lost_workers` explains the error.
 
     Example:
         >>> any_worker(True, make_strategy("none"))
@@ -157,14 +157,14 @@ def any_worker(flag: bool, strategy: tf.distribute.Strategy) -> bool:
 
 
 def all_have(value: int, strategy: tf.distribute.Strategy) -> bool:
-    """Whether the value is the same in all workers; each waits here for all the others.
+    """Whether the value is the same on all workers; each worker waits here for all others.
 
     Args:
-        value: of this worker, such as the step that it goes on from.
-        strategy: of the run; where it has one process, there is nothing to differ.
+        value: Value of this worker, such as the step that it resumes from.
+        strategy: Strategy of the run; with one process, the result is True.
 
     Raises:
-        tf.errors.UnavailableError: a worker went away; `naming_lost_workers` says it in words.
+        tf.errors.UnavailableError: A worker is lost; `naming_lost_workers` explains the error.
 
     Example:
         >>> all_have(7, make_strategy("none"))
@@ -187,8 +187,8 @@ def _mirrored() -> tf.distribute.Strategy:
     gpus = tf.config.list_logical_devices("GPU")
     devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
     if len(devices) == 1:
-        logger.warning("training.strategy=mirrored has one device alone: %s.", devices[0])
-    # Collectives among the CPUs of one process mix up the keys of several models.
+        logger.warning("training.strategy=mirrored has only one device: %s.", devices[0])
+    # Collectives between the CPUs of one process confuse the keys of several models.
     reduction = None if gpus else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction)
 
@@ -216,7 +216,7 @@ def _tpu() -> tf.distribute.Strategy:
 
 
 def _lost(strategy: tf.distribute.Strategy, message: str) -> str:
-    """The workers that TensorFlow's message is about, which names those that it cannot reach."""
+    """The workers that TensorFlow cannot reach, from its message."""
     found = strategy.cluster_resolver
     tasks = set(re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", message))
     tasks.discard((found.task_type, str(found.task_id)))

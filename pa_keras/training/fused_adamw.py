@@ -1,4 +1,4 @@
-"""AdamW as in PyTorch, whose update is one operation of TensorFlow."""
+"""AdamW as in PyTorch, with its update in one fused TensorFlow operation."""
 
 import re
 from collections.abc import Iterable
@@ -16,29 +16,30 @@ class AdamW(keras.optimizers.Optimizer):
         m <- beta_1 m + (1 - beta_1) g,   v <- beta_2 v + (1 - beta_2) g^2
         p <- p - lr m / (1 - beta_1^t) / (sqrt(v / (1 - beta_2^t)) + epsilon)
 
-    Keras adds epsilon to sqrt(v) itself, which makes it 1 / sqrt(1 - beta_2^t) times as large: 32
-    times in the first step. That is felt where gradients are as small as epsilon. And it computes
-    each line by operations of their own, whose results need, for all weights together, two to three
-    times the memory of the gradients: here there is that of one weight's decay.
+    Keras adds epsilon to sqrt(v) before the correction, which makes it 1 / sqrt(1 - beta_2^t) times
+    as large: 32 times in the first step. This matters where gradients are as small as epsilon.
+    Keras also computes each line by separate operations, whose results need, for all weights
+    together, two to three times the memory of the gradients. Here only the weight decay needs
+    memory, for one weight at a time.
 
-    Weights of half precision (a pure bfloat16 or float16 policy) have their moments in float32, in
-    which their step is computed too, by operations of their own.
+    Weights in half precision (a pure bfloat16 or float16 policy) have their moments in float32;
+    separate operations compute their step, in float32 too.
 
-    `clipvalue` is of the whole batch's gradient: Keras clips that of each replica, and then adds
-    them up.
+    `clipvalue` clips the gradient of the complete batch. Keras clips the gradient of each replica
+    and then sums them.
 
     Args:
-        learning_rate, weight_decay (lambda), beta_1, beta_2, epsilon, clipvalue and the others: as
-            of `keras.optimizers.AdamW`, with its defaults; PyTorch's are weight_decay 1e-2 and
+        learning_rate, weight_decay (lambda), beta_1, beta_2, epsilon, clipvalue and the others: As
+            in `keras.optimizers.AdamW`, with its defaults; PyTorch's are weight_decay 1e-2 and
             epsilon 1e-8.
 
     Attributes:
-        decay: float, the weight decay. Keras' own attribute `weight_decay` is None, and so is its
-            `clipvalue`: what Keras does by them, it does before the gradients are added up.
+        decay: float, the weight decay. Keras' own attributes `weight_decay` and `clipvalue` are
+            None, since Keras would apply both before the gradients are summed.
         clip: float or None, the clip value.
 
     Raises:
-        ValueError: `amsgrad` is asked for.
+        ValueError: `amsgrad` is True.
 
     Example:
         >>> variable = keras.Variable([1.0])
@@ -64,7 +65,7 @@ class AdamW(keras.optimizers.Optimizer):
         super().__init__(learning_rate, name=name, **base_options)
         if amsgrad:
             raise ValueError(
-                "Expected amsgrad=False; received True. Take keras.optimizers.AdamW, which has it."
+                "Expected amsgrad=False; received True. Use keras.optimizers.AdamW, which has it."
             )
         self.decay = weight_decay
         self.beta_1 = beta_1
@@ -78,17 +79,17 @@ class AdamW(keras.optimizers.Optimizer):
         var_list: Iterable[keras.Variable] | None = None,
         var_names: Iterable[str] | None = None,
     ) -> None:
-        """Leaves out of the decay these variables, and those with one of the patterns in a name."""
-        super().exclude_from_weight_decay(var_list, var_names)  # raises once it is built
+        """Excludes these variables, and those whose name matches a pattern, from the decay."""
+        super().exclude_from_weight_decay(var_list, var_names)  # raises if the optimizer is built
         self._undecayed = list(var_list or ()), list(var_names or ())
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Makes the moments of the variables."""
+        """Creates the moments of the variables."""
         if self.built:
             return
         super().build(variables)
         self._m, self._v = self.add_optimizer_variables(variables, ["momentum", "velocity"])
-        # `update_step` gets the TensorFlow variable, or of a mirrored one that of its replica.
+        # `update_step` gets the TensorFlow variable, or that of its replica if it is mirrored.
         self._places = {
             id(each): place
             for place, variable in enumerate(variables)
@@ -99,9 +100,9 @@ class AdamW(keras.optimizers.Optimizer):
     def add_variable(
         self, shape: tuple[int, ...], initializer="zeros", dtype: str | None = None, **options: Any
     ) -> keras.Variable:
-        """Makes a variable of the optimizer: a moment of a half-precision weight in float32.
+        """Creates a variable of the optimizer; moments of half-precision weights are float32.
 
-        In half precision 0.999 rounds to 1, and a moment would not move by a thousandth of itself.
+        In half precision 0.999 rounds to 1, so that a moment could not change by a thousandth.
         """
         is_moment = (options.get("name") or "").endswith(("momentum", "velocity"))
         dtype = "float32" if is_moment and dtype in ("bfloat16", "float16") else dtype
@@ -110,7 +111,7 @@ class AdamW(keras.optimizers.Optimizer):
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Moves one variable on."""
+        """Updates one variable."""
         place = self._places[id(variable)]
         moment, velocity = self._m[place].value, self._v[place].value
         dtype = moment.dtype
@@ -122,7 +123,7 @@ class AdamW(keras.optimizers.Optimizer):
         beta_1, beta_2 = (tf.cast(beta, dtype) for beta in (self.beta_1, self.beta_2))
         decay = learning_rate * self.decay if self.decay and self._decayed[place] else None
         if variable.dtype != dtype:
-            # The kernel takes one dtype for all.
+            # The fused operation needs the same dtype for all of its inputs.
             moment.assign_add((gradient - moment) * (1 - beta_1))
             velocity.assign_add((tf.square(gradient) - velocity) * (1 - beta_2))
             root = tf.sqrt(velocity / (1 - beta_2**step))
@@ -132,7 +133,7 @@ class AdamW(keras.optimizers.Optimizer):
             variable.assign(tf.cast(value, variable.dtype))
             return
         if decay is not None:
-            # Not before there is a gradient, or the products would be held from the step's start.
+            # Wait for the gradient, or the products would be kept from the start of the step.
             with tf.control_dependencies([gradient]):
                 variable.assign_sub(variable * decay)
         tf.raw_ops.ResourceApplyAdam(
@@ -144,7 +145,7 @@ class AdamW(keras.optimizers.Optimizer):
             lr=learning_rate,
             beta1=beta_1,
             beta2=beta_2,
-            # The kernel's stands beside sqrt(v), before the correction.
+            # The fused operation adds epsilon to sqrt(v) before the correction.
             epsilon=self.epsilon * tf.sqrt(1 - beta_2**step),
             grad=gradient,
         )
@@ -167,6 +168,6 @@ class AdamW(keras.optimizers.Optimizer):
 
 
 def _native_variables(variable: keras.Variable | tf.Variable) -> list[tf.Variable]:
-    """The TensorFlow variable, and the one of each replica where it is mirrored."""
+    """The TensorFlow variable, and that of each replica if it is mirrored."""
     native = variable.value if isinstance(variable, keras.Variable) else variable
     return [native, *getattr(native, "values", ())]

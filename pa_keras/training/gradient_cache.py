@@ -1,4 +1,4 @@
-"""A batch in parts, one after another: what the step in chunks is made of."""
+"""The gradient cache: forward and backward pass of a batch in chunks."""
 
 from collections.abc import Iterable
 
@@ -9,12 +9,12 @@ from pa_keras.models import all_layers
 
 
 def expect_chunks(chunks: int, batch_size: int | None = None, replicas: int = 1) -> None:
-    """Raises a ValueError unless each replica's part of a batch is as many chunks of one size.
+    """Raises a ValueError unless each replica's shard of a batch divides into equal chunks.
 
     Args:
-        chunks: of each replica.
-        batch_size: images of all replicas. Default None: not known.
-        replicas: that share a batch. Default 1.
+        chunks: Number of chunks of each replica.
+        batch_size: Number of images of all replicas. Default None: unknown.
+        replicas: Number of replicas that share a batch. Default 1.
     """
     if chunks < 1:
         raise ValueError(f"Expected batch_chunks of 1 or more; received {chunks}.")
@@ -31,7 +31,7 @@ def forward(embedder: keras.Model, images: tf.Tensor, number: int) -> tf.Tensor:
     chunks = tf.map_fn(
         lambda place: embedder(chunk(images, place, number), training=True),
         tf.range(number),
-        parallel_iterations=1,  # all at the same time would save nothing; so below
+        parallel_iterations=1,  # chunks in parallel would save no memory; the same holds below
         fn_output_signature=tf.as_dtype(embedder.output.dtype),
     )
     return tf.reshape(tf.einsum("nb...->bn...", chunks), (-1, *chunks.shape[2:]))
@@ -44,7 +44,7 @@ def backward(
     number: int,
     at_start: list[tf.Tensor],
 ) -> list[tf.Tensor]:
-    """The gradients of the embedder's weights, and its batch statistics moved on from the start."""
+    """The gradients of the embedder's weights; it also updates its batch statistics, once."""
     weights, statistics = embedder.trainable_weights, batch_statistics(embedder)
 
     def add(sums, place):
@@ -57,7 +57,7 @@ def backward(
         moved = [total + part for total, part in zip(sums[1], copies(statistics), strict=True)]
         return gradients, moved
 
-    # Of `tf.zeros` TensorFlow would make constants, which are kept three times over.
+    # TensorFlow would turn `tf.zeros` into constants and keep three copies of each.
     zeros = [
         [tf.raw_ops.Empty(shape=v.shape, dtype=v.dtype, init=True) for v in values]
         for values in (weights, statistics)
@@ -68,27 +68,27 @@ def backward(
 
 
 def chunk(batch: tf.Tensor, place: tf.Tensor, number: int) -> tf.Tensor:
-    """The rows place, place + number and so on; (B, ...) to (B / number, ...)."""
+    """Rows place, place + number and so on: (B, ...) to (B / number, ...)."""
     return tf.gather(tf.reshape(batch, (-1, number, *batch.shape[1:])), place, axis=1)
 
 
 def random_states(model: keras.Model) -> list[keras.Variable]:
-    """States of dropout and the like."""
+    """Random states of dropout and similar layers."""
     return [v for v in model.variables if v.path.endswith("seed_generator_state")]
 
 
 def batch_statistics(model: keras.Model) -> list[keras.Variable]:
-    """Means and variances of the batch norm that trains."""
+    """Moving means and variances of the batch normalization layers that train."""
     norms = [v for v in all_layers(model) if isinstance(v, keras.layers.BatchNormalization)]
     return [v for norm in norms if norm.trainable for v in (norm.moving_mean, norm.moving_variance)]
 
 
 def copies(variables: Iterable[keras.Variable]) -> list[tf.Tensor]:
-    """The values of now; the value itself would be read when it is used."""
+    """The present values; `variable.value` would be read only when it is used."""
     return [tf.identity(variable.value) for variable in variables]
 
 
 def put_back(variables: Iterable[keras.Variable], values: Iterable[tf.Tensor]) -> None:
-    """Gives variables the values that they had."""
+    """Restores the values of variables."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

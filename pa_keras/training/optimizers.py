@@ -1,4 +1,4 @@
-"""AdamW, with a learning rate of their own for the proxies, and decays of both rates."""
+"""AdamW with a separate learning rate for the proxies, and decays of both rates."""
 
 import re
 from typing import Literal
@@ -17,25 +17,26 @@ def two_rate_adamw(
     weight_decay: float = 1e-4,
     clip_value: float | None = 10.0,
 ) -> keras.optimizers.Optimizer:
-    """AdamW (betas 0.9 and 0.999, epsilon 1e-8) which moves the proxies at their own rate.
+    """AdamW (betas 0.9 and 0.999, epsilon 1e-8) with a separate learning rate for the proxies.
 
-    A proxy is one vector that only its own gradient moves; at the rate of a pretrained network
-    it would hardly leave its random start.
+    A proxy is a single vector that only its own gradient moves; at the learning rate of a
+    pretrained network it would hardly leave its random start.
 
     Args:
-        model: a model with a `Proxies` layer, as of `pa_keras.models.with_proxies`.
-        learning_rate: of everything but the proxies, > 0, or a schedule.
-        proxies_learning_rate: of the proxies; the paper takes 100 times the other.
-        weight_decay: decoupled, per step and unit of learning rate. Default 1e-4.
-        clip_value: each component of the gradients is clipped to +- this, > 0. None: not clipped.
+        model: Model with a `Proxies` layer, such as one from `pa_keras.models.with_proxies`.
+        learning_rate: Learning rate of everything but the proxies, > 0, or a schedule.
+        proxies_learning_rate: Learning rate of the proxies; the paper uses 100 times the other.
+        weight_decay: Decoupled decay, per step and unit of learning rate. Default 1e-4.
+        clip_value: Largest magnitude of each component of the gradients, > 0. None: no clipping.
+            Default 10.
 
     Returns:
-        A `keras.optimizers.MultiOptimizer`. Its own `learning_rate` cannot be read or set: let a
-        rate that changes be a schedule.
+        A `keras.optimizers.MultiOptimizer`. Its own `learning_rate` cannot be read or set: use a
+        schedule for a learning rate that changes.
 
     Raises:
-        ValueError: the model has no `Proxies` layer, or is not built yet; weight_decay below 0;
-            clip_value not above 0.
+        ValueError: The model has no `Proxies` layer, or is not built yet; weight_decay is below 0;
+            clip_value is not above 0.
 
     Example:
         >>> from pa_keras.models import embedding_model, with_proxies
@@ -47,8 +48,8 @@ def two_rate_adamw(
     proxies = [layer for layer in model.layers if isinstance(layer, Proxies)]
     if not proxies:
         raise ValueError(
-            f"Expected a model with a Proxies layer; received {model.name!r} without one. Make it "
-            "by with_proxies(embedding_model, num_classes)."
+            f"Expected a model with a Proxies layer; received {model.name!r} without one. Create "
+            "it by with_proxies(embedding_model, num_classes)."
         )
 
     def with_rate(rate: float | schedules.LearningRateSchedule) -> keras.optimizers.Optimizer:
@@ -57,9 +58,8 @@ def two_rate_adamw(
     unbuilt = [layer.name for layer in proxies if not layer.built]
     if unbuilt:
         raise ValueError(
-            f"Expected a model that is built, whose proxies have paths to find them by; the layer "
-            f"{unbuilt[0]!r} has no weights yet. Let the model start with keras.Input, or call it "
-            "once on images, and make the optimizer then."
+            f"Expected a model that is built; the layer {unbuilt[0]!r} has no weights yet. Let the "
+            "model start with keras.Input, or call it once on images, and then make the optimizer."
         )
     # The map's keys are regular expressions for whole paths of variables.
     own = {re.escape(layer.proxies.path): with_rate(proxies_learning_rate) for layer in proxies}
@@ -76,12 +76,13 @@ def adamw(
     """AdamW with the settings of `two_rate_adamw` and one rate, for losses without proxies.
 
     Args:
-        learning_rate: > 0, or a schedule.
-        weight_decay: decoupled, per step and unit of learning rate. Default 1e-4.
-        clip_value: each component of the gradients is clipped to +- this, > 0. None: not clipped.
+        learning_rate: Learning rate, > 0, or a schedule.
+        weight_decay: Decoupled decay, per step and unit of learning rate. Default 1e-4.
+        clip_value: Largest magnitude of each component of the gradients, > 0. None: no clipping.
+            Default 10.
 
     Raises:
-        ValueError: weight_decay below 0; clip_value not above 0.
+        ValueError: weight_decay is below 0; clip_value is not above 0.
 
     Example:
         >>> round(float(adamw(1e-4).learning_rate), 6)
@@ -105,23 +106,23 @@ def decayed(
     decay_epochs: int = 10,
     decay_factor: float = 0.5,
 ) -> float | schedules.LearningRateSchedule:
-    """The learning rate of an optimizer which starts at `first_epoch` of `epochs`.
+    """The learning rate of an optimizer that starts at `first_epoch` of `epochs`.
 
     Args:
-        learning_rate: the peak, 0 or more; 0 is for proxies that stand still.
-        decay: "cosine": to 1 % of the peak over the epochs that are left; "staircase": times
+        learning_rate: Peak of the learning rate, 0 or more; 0 freezes the proxies.
+        decay: "cosine": to 1 % of the peak over the remaining epochs; "staircase": times
             decay_factor every decay_epochs, counted from epoch 0; "constant".
-        steps_per_epoch: optimizer steps in an epoch.
-        epochs: epochs of the whole run.
-        first_epoch: epochs that were trained before, by another optimizer. Default 0.
-        decay_epochs: epochs on a stair. Default 10.
-        decay_factor: (0, 1]. Default 0.5.
+        steps_per_epoch: Number of optimizer steps in an epoch.
+        epochs: Number of epochs of the run.
+        first_epoch: Number of epochs that another optimizer trained before. Default 0.
+        decay_epochs: Number of epochs from one drop of the staircase to the next. Default 10.
+        decay_factor: Factor of each drop, in (0, 1]. Default 0.5.
 
     Returns:
-        A number, or a Keras schedule of the optimizer's own steps.
+        A number, or a Keras schedule that counts the steps of this optimizer.
 
     Raises:
-        ValueError: an unknown decay; a number out of its range.
+        ValueError: The decay is unknown, or a number is out of its range.
 
     Example:
         >>> rate = decayed(1e-3, "staircase", steps_per_epoch=10, epochs=30)
@@ -147,7 +148,7 @@ def decayed(
             values = [learning_rate * decay_factor**n for n in range(passed, len(stairs) + 1)]
             if not ahead:
                 return values[0]
-            # A boundary's own step still has the value before it.
+            # At the step of a boundary, the value before it still holds.
             boundaries = [(stair - first_epoch) * steps_per_epoch - 1 for stair in ahead]
             return schedules.PiecewiseConstantDecay(boundaries, values)
     raise ValueError(f"Expected decay to be cosine, staircase or constant; received {decay!r}.")

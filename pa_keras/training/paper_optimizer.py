@@ -1,4 +1,4 @@
-"""The optimizer of the paper's authors, step for step."""
+"""The optimizer of the authors' code, reproduced step by step."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from keras.optimizers import schedules
 from pa_keras.layers import Proxies
 from pa_keras.training.optimizers import adamw
 
-# A learning rate, for an optimizer which starts at an epoch of the run.
+# From the first epoch of an optimizer to its learning rate.
 RateFrom = Callable[[int], float | schedules.LearningRateSchedule]
 
 
@@ -20,24 +20,27 @@ def reference_optimizers(
     weight_decay: float = 1e-4,
     clip_value: float | None = 10.0,
 ) -> Callable[[int], keras.optimizers.Optimizer]:
-    """The optimizers of the phases of a run: one `AdamW` each for three groups of weights.
+    """The optimizers of the phases of a run: one `AdamW` for each of three groups of weights.
 
-    The backbone's begins when the backbone begins to move, so that its moments and its count of
-    steps do; those of the embedding layer and of the proxies go on through the whole run.
+    Each phase has a new optimizer for the backbone, with new moments and step count; the optimizers
+    of the embedding layer and of the proxies continue through the complete run.
 
     Args:
-        model: with an `embedding_model` inside, such as of `with_proxies`; proxies are optional.
-        learning_rate: of backbone and embedding layer: first epoch -> rate or schedule.
-        proxies_learning_rate: of the proxies; the authors take 100 times the other.
-        weight_decay: decoupled, of all weights. Default 1e-4.
-        clip_value: each component of the gradients is clipped to +- this, > 0. None: not clipped.
+        model: Model with an `embedding_model` inside, such as one from `with_proxies`; proxies are
+            optional.
+        learning_rate: Function from the first epoch of a phase to the learning rate, or schedule,
+            of backbone and embedding layer.
+        proxies_learning_rate: The same for the proxies; the authors use 100 times the other.
+        weight_decay: Decoupled decay of all weights. Default 1e-4.
+        clip_value: Largest magnitude of each component of the gradients, > 0. None: no clipping.
+            Default 10.
 
     Raises:
-        ValueError: the model has no such layer.
+        ValueError: The model has no such layer.
 
     Returns:
-        First epoch of a phase -> its optimizer; to be called once for each phase, in their order.
-        It raises a ValueError for weight_decay below 0 or clip_value not above 0.
+        Function from the first epoch of a phase to its optimizer, to be called once for each phase,
+        in order. It raises a ValueError for weight_decay below 0 or clip_value not above 0.
 
     Example:
         >>> from pa_keras.models import embedding_model, with_proxies

@@ -1,4 +1,4 @@
-"""Training in two phases: the new layers alone, then everything."""
+"""Training in two phases: first the new layers only, then the complete model."""
 
 import logging
 import re
@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from pa_keras.models import set_trainable
 from pa_keras.training.callbacks.preemption import Stopped
-from pa_keras.training.callbacks.save_checkpoint import SaveState
-from pa_keras.training.checkpoint import restore_state
+from pa_keras.training.callbacks.save_checkpoint import SaveCheckpoint
+from pa_keras.training.checkpoint import restore_checkpoint
 from pa_keras.training.distribution import any_worker
 
 logger = logging.getLogger(__name__)
@@ -23,9 +23,9 @@ class Phase:
     """Epochs [first_epoch, end_epoch) with one optimizer.
 
     Args:
-        first_epoch: counted from 0.
-        end_epoch: the epoch after the last.
-        train_backbone: whether the backbone's weights move.
+        first_epoch: First epoch, counted from 0.
+        end_epoch: The epoch after the last.
+        train_backbone: Whether the backbone is trained.
     """
 
     first_epoch: int
@@ -34,17 +34,17 @@ class Phase:
 
 
 def phases(epochs: int, warmup_epochs: int) -> list[Phase]:
-    """Warm-up of embedding layer and proxies on a backbone that stands still, then the rest.
+    """The warm-up of embedding layer and proxies with a frozen backbone, then the other epochs.
 
     Two phases need two compiled steps: Keras builds the trained variables into the step, so that
     switching `trainable` during `fit` would change nothing.
 
     Args:
-        epochs: epochs in all, at least 1.
-        warmup_epochs: of these the first, from 0 to epochs.
+        epochs: Number of all epochs, at least 1.
+        warmup_epochs: Number of epochs of the warm-up, from 0 to epochs.
 
     Raises:
-        ValueError: epochs out of range.
+        ValueError: epochs or warmup_epochs is out of its range.
 
     Example:
         >>> [p.end_epoch for p in phases(10, 1)]
@@ -66,11 +66,11 @@ class Setup:
     Args:
         phases: Each phase with its optimizer.
         loss: The loss.
-        batch_norm: As given to `embedding_model`.
+        batch_norm: Which batch normalization trains, as in `embedding_model`.
         jit_compile: Whether to compile the step by XLA.
-        steps_per_execution: Steps from one return to Python to the next; above 1, `WholeEpochs`
-            has to be among the callbacks. Default 1.
-        statistics_in_warmup: As of `pa_keras.models.set_trainable`. Default False.
+        steps_per_execution: Number of steps per execution; above 1, `WholeEpochs` has to be among
+            the callbacks. Default 1.
+        statistics_in_warmup: As in `pa_keras.models.set_trainable`. Default False.
     """
 
     phases: Sequence[tuple[Phase, keras.optimizers.Optimizer]]
@@ -85,14 +85,14 @@ class Setup:
     ) -> None:
         """Sets which weights are trained in a phase, and compiles the model for it."""
         set_trainable(model, phase.train_backbone, self.batch_norm, self.statistics_in_warmup)
-        with model.distribute_strategy.scope():  # where an optimizer's variables are made
+        with model.distribute_strategy.scope():  # the optimizer's variables are created here
             model.compile(
                 optimizer,
                 self.loss,
                 jit_compile=self.jit_compile,
                 steps_per_execution=self.steps_per_execution,
             )
-            # A step that makes variables is traced twice.
+            # A step that creates variables would be traced twice.
             if not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
 
@@ -102,34 +102,36 @@ def train(
     batches: Callable[[int, int], tf.data.Dataset],
     setup: Setup,
     callbacks: list[keras.callbacks.Callback],
-    saver: SaveState,
+    saver: SaveCheckpoint,
     verbose: int | str = "auto",
 ) -> None:
-    """Fits the phases one after another, from the state that an earlier run ended with.
+    """Trains the phases one after another, starting from the last checkpoint if there is one.
 
     Args:
-        model: Of `pa_keras.models.with_proxies`.
-        batches: From an epoch and a step of it to the endless dataset which begins there.
+        model: Training model, as returned by `pa_keras.models.with_proxies`.
+        batches: Function from an epoch and a step to the endless data set that begins there.
         setup: How the model is compiled in each phase.
-        callbacks: For every phase, in Keras' order; `saver.progress` first and `saver` last.
-        saver: Its `last` state is where training begins.
-        verbose: As in `keras.Model.fit`.
+        callbacks: Callbacks of every phase; `saver.progress` is the first and `saver` the last.
+        saver: Callback that saves checkpoints; training begins at its `last` one.
+        verbose: As in `keras.Model.fit`. Default "auto".
 
     Raises:
-        ValueError: A batch that the loss refuses, such as one without pairs for a loss of pairs.
-        Stopped: It was asked to stop; what was trained is saved.
-        tf.errors.OpError: An image cannot be read any more; what was trained before is saved.
+        ValueError: The loss rejects a batch, such as one without pairs for a pair loss.
+        Stopped: A stop was requested; the finished steps are saved.
+        tf.errors.OpError: An image can no longer be read; the finished steps are saved.
     """
-    state = saver.last
-    at = (0, 0) if state is None else (state.epoch, state.step)
+    checkpoint = saver.last
+    at = (0, 0) if checkpoint is None else (checkpoint.epoch, checkpoint.step)
     for phase, optimizer in setup.phases:
         begin, end = (phase.first_epoch, 0), (phase.end_epoch, 0)
         if at > end:
             continue
         setup.compile(model, phase, optimizer)
         if begin < at:
-            saver.progress.go_on_from(state, restore_state(model, saver.folder, state))
-            logger.info("Going on after %s.", state)
+            saver.progress.resume_from(
+                checkpoint, restore_checkpoint(model, saver.folder, checkpoint)
+            )
+            logger.info("Resuming after %s.", checkpoint)
         if at < end:
             with _what_was_trained_is_saved(saver), _refusals_in_words():
                 _fit(model, batches, max(at, begin), phase.end_epoch, callbacks, saver, verbose)
@@ -141,7 +143,7 @@ def _fit(
     at: tuple[int, int],
     end_epoch: int,
     callbacks: list[keras.callbacks.Callback],
-    saver: SaveState,
+    saver: SaveCheckpoint,
     verbose: int | str,
 ) -> None:
     epoch, step = at
@@ -164,7 +166,7 @@ def _fit(
 def _end_epoch(
     model: keras.Model, epoch: int, end_epoch: int, callbacks: list[keras.callbacks.Callback]
 ) -> None:
-    """What `fit` does after the steps of an epoch, for one that was stopped between the two."""
+    """Does what `fit` does after the steps of an epoch, if a run was stopped before that."""
     every = keras.callbacks.CallbackList(callbacks, model=model, epochs=end_epoch)
     every.on_train_begin()
     every.on_epoch_begin(epoch)
@@ -174,28 +176,28 @@ def _end_epoch(
 
 
 @contextmanager
-def _what_was_trained_is_saved(saver: SaveState) -> Iterator[None]:
-    """Saves the steps before a stop, or before images that cannot be read any more."""
+def _what_was_trained_is_saved(saver: SaveCheckpoint) -> Iterator[None]:
+    """Saves the finished steps when the run is stopped or an image can no longer be read."""
     try:
         yield
     except (Stopped, tf.errors.OpError) as error:
         if saver.model is None:  # `fit` had not begun
             raise
-        # Of several steps in one execution some were taken before the one without images.
-        # Where another worker went away, nobody knows which weights were updated.
+        # With several steps per execution, some ran before the one that failed to read an image.
+        # If another worker is lost, it is unknown which weights were updated.
         alone = saver.model.distribute_strategy.num_replicas_in_sync == 1
         whole = alone and saver.model.steps_per_execution == 1
         if isinstance(error, Stopped) or (whole and "IteratorGetNext" in str(error)):
             agreed, saver.requests.interruptible = not saver.requests.interruptible, False
             saver.save()
-            if agreed:  # no worker leaves before the chief has written
+            if agreed:  # no worker may leave before the chief has written
                 any_worker(False, saver.model.distribute_strategy)
         raise
 
 
 @contextmanager
 def _refusals_in_words() -> Iterator[None]:
-    """What a loss refuses inside the compiled step, as the ValueError that it is eagerly."""
+    """Turns a failed assertion of a loss in the compiled step into the ValueError of eager mode."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:

@@ -1,29 +1,29 @@
-"""Which steps of a run are traced for TensorBoard."""
+"""The steps of a run to trace for TensorBoard."""
 
 import re
 
-# Behind those that trace, fill the buffers and settle the threads.
+# After the first steps, in which TensorFlow traces functions, fills buffers and starts threads.
 USUAL_STEPS = (11, 20)
 
 
 def profiled_steps(
     profile: bool | str, steps_per_epoch: int, steps_per_execution: int = 1
 ) -> tuple[int, int] | int:
-    """Reads the setting into `profile_batch` of `keras.callbacks.TensorBoard`.
+    """Converts the setting into `profile_batch` of `keras.callbacks.TensorBoard`.
 
-    That callback counts executions; those of the first epoch of each `fit` are traced at most.
+    That callback counts executions, and traces only the first epoch of each `fit`.
 
     Args:
-        profile: False for no trace, True for that of `USUAL_STEPS`, or "first:last", counted from
-            1 in each phase.
-        steps_per_epoch: batches in an epoch.
-        steps_per_execution: k, steps that TensorFlow takes at once. Default 1.
+        profile: False for no trace, True for a trace of `USUAL_STEPS`, or "first:last", counted
+            from 1 in each phase.
+        steps_per_epoch: Number of batches in an epoch.
+        steps_per_execution: Number of steps per execution. Default 1.
 
     Returns:
-        (first, last) of the executions with these steps, or 0 for no trace.
+        First and last execution with these steps, or 0 for no trace.
 
     Raises:
-        ValueError: it is neither, or the last step stands before the first.
+        ValueError: The setting has another form, or the last step is before the first.
 
     Example:
         >>> profiled_steps("5:8", steps_per_epoch=7)
@@ -39,6 +39,6 @@ def profiled_steps(
     if not 1 <= first <= last:
         raise ValueError(
             f'Expected profile as true, false or "first:last" with 1 <= first <= last; received '
-            f'"{profile}"; write "11:20", say.'
+            f'"{profile}"; write "11:20", for example.'
         )
     return tuple(-(-min(step, steps_per_epoch) // steps_per_execution) for step in (first, last))

@@ -1,4 +1,4 @@
-"""The one model with a step of its own."""
+"""The training model: a functional model with its own training step."""
 
 import keras
 import tensorflow as tf
@@ -18,35 +18,36 @@ from pa_keras.training.gradient_cache import (
 
 
 class TrainingModel(keras.Model):
-    """A functional model that `fit` trains sooner, on several workers too, and in parts of a batch.
+    """A functional model for training: faster, on several workers, or with a gradient cache.
 
-    Without chunks it is called with batch norms at rest `folded` into the convolutions before them.
+    Without chunks, batch normalization that does not train is `folded` into the convolutions before
+    it. The model also works around two faults of `fit` under `MultiWorkerMirroredStrategy` (keras
+    issue 20585).
 
-    Keras' own `fit` fails under `MultiWorkerMirroredStrategy` in two places (keras issue 20585).
-    With `chunks` the parts of a batch come one after another.
-
-    The gradient is that of the whole batch, as the loss is: with x_i the embeddings of chunk i and
-    L(x_1 .. x_n, p) the loss of all of them, p the proxies,
+    With `chunks`, the embedding model runs on one chunk of a batch after another. The gradient is
+    that of the complete batch: with x_i the embeddings of chunk i, p the proxies and
+    L(x_1 .. x_n, p) the loss of all embeddings,
 
         dL/dw = sum over i of dL/dx_i dx_i/dw
 
-    The embedding model runs twice: by itself, for all x_i and dL/dx_i, and again for dx_i/dw, of
-    one chunk at a time. In memory are the activations of a chunk in place of those of the batch.
-    Chunk i is the images i, i + n, i + 2n and so on: those of a class lie next to each other in a
-    balanced batch, and come into different chunks.
+    The embedding model runs twice: once for all x_i, which give dL/dx_i, and once more for dx_i/dw,
+    chunk by chunk. Only the activations of one chunk are in memory at a time. Chunk i has the
+    images i, i + n, i + 2n and so on, so that the images of a class, which are neighbours in a
+    balanced batch, are spread over the chunks.
 
-    Dropout and stochastic depth draw the same numbers both times, other ones for each chunk. Batch
-    norm that trains normalises by its chunk, which is another network than that of the whole batch;
-    its statistics move once a step, towards the mean of those of the chunks.
+    Dropout and stochastic depth draw the same numbers in both passes, and different ones for each
+    chunk. Batch normalization that trains normalizes by its chunk, unlike without chunks; its
+    statistics move once per step, towards the mean of those of the chunks.
 
     Args:
-        inputs, outputs, name: `input` and `output` of a functional model, whose layers this one
-            shares; one of them is "embedding_model", and those after it, such as `Proxies`, follow
-            one another.
-        chunks: n, parts that each batch is cut into; 1: the step of Keras. Default 1.
+        inputs: Input of a functional model, whose layers this model shares. One of the layers is
+            "embedding_model"; the layers after it, such as `Proxies`, form a chain.
+        outputs: Output of that model.
+        name: Name of the model. Default None: a name from Keras.
+        chunks: Number of chunks n of each batch. Default 1: the training step of Keras.
 
     Raises:
-        ValueError: chunks below 1; in training, a batch that n does not divide.
+        ValueError: chunks is below 1; in training, n does not divide the batch.
 
     Example:
         >>> from pa_keras.models import embedding_model, with_proxies
@@ -62,24 +63,26 @@ class TrainingModel(keras.Model):
         super().__init__(inputs, outputs, name=name)
         expect_chunks(chunks)
         self.chunks = chunks
-        # Of a stock model: this one's call is that function.
+        # A stock model, since `call` of this one calls the folded network.
         self._network = folded(keras.Model(inputs, outputs))
 
     def call(self, inputs, training=None, mask=None):
-        if self.chunks > 1:  # which are there for memory: a folded network copies its kernels
+        if (
+            self.chunks > 1
+        ):  # a folded network would copy the kernels, and chunks are to save memory
             return super().call(inputs, training, mask)
         return self._network(inputs, training)
 
     def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
-        """One step of `fit`, and its logs."""
+        """Runs one step of `fit` and returns its logs."""
         return self._reducible(self._step(data))
 
     def test_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
-        """One step of `evaluate`, and its logs."""
+        """Runs one step of `evaluate` and returns its logs."""
         return self._reducible(super().test_step(data))
 
     def _reducible(self, logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The logs, which Keras averages over their first axis where there are several workers."""
+        """The logs with a first axis, over which Keras averages if there are several workers."""
         if not several_processes(self.distribute_strategy):
             return logs
         return {name: keras.ops.reshape(value, (1,)) for name, value in logs.items()}
@@ -102,19 +105,19 @@ class TrainingModel(keras.Model):
     def _from_loss(
         self, embeddings: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor | None]]:
-        """What follows the embeddings, and the gradients of embeddings and weights before them."""
+        """The outputs, and the gradients of the loss by the embeddings and by all weights."""
         with tf.GradientTape() as tape:
             tape.watch(embeddings)
             outputs = embeddings
             for layer in self._head():
                 outputs = layer(outputs)
             loss = self.compute_loss(None, labels, outputs, weights, training=True)
-            # Keras divides the loss by the replicas, since their gradients are added up.
+            # Keras divides the loss by the number of replicas, since it sums their gradients.
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             tracker = next(metric for metric in self.metrics if metric.name == "loss")
             tracker.update_state(loss * replicas, tf.shape(embeddings)[0])
             loss = self.optimizer.scale_loss(loss)
-        # Of all weights: those of the embedding model may have regularizers, counted here once.
+        # By all weights: regularizers of the embedding model have to be counted, once.
         gradients = tape.gradient(loss, [embeddings, *self.trainable_weights])
         return outputs, gradients[0], gradients[1:]
 
@@ -128,7 +131,7 @@ class TrainingModel(keras.Model):
         weights: list[keras.Variable],
         of_weights: list[tf.Tensor],
     ) -> None:
-        """Adds to the gradients those of some of the weights, and applies all of them."""
+        """Adds the gradients of some of the weights, and applies all gradients."""
         added = {id(weight): gradient for weight, gradient in zip(weights, of_weights, strict=True)}
         for place, weight in enumerate(self.trainable_weights):
             own, more = gradients[place], added.get(id(weight))
@@ -136,8 +139,8 @@ class TrainingModel(keras.Model):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras would reduce the first batch over the replicas, with all its labels. Without a
-        # strategy it builds nothing, and needs no batch.
+        # Keras would reduce the first batch, with all its labels, over the replicas. Without a
+        # strategy Keras builds nothing here, and needs no batch.
         stock = getattr(super(), "_maybe_symbolic_build", None)
         strategy = getattr(self, "_distribute_strategy", None)
         if stock is None:

@@ -1,4 +1,4 @@
-"""Whether a training step is compiled by XLA."""
+"""Whether XLA compiles the training step."""
 
 from typing import Literal
 
@@ -17,14 +17,14 @@ def jit_compile(
     compiles by XLA in any case, and Keras must not be asked to do it again.
 
     Args:
-        choice: "auto", or what the user asks for.
+        choice: "auto", or the choice of the user.
         device: Kind of device that trains: "CPU", "GPU" or "TPU".
         replicas: Number of replicas that share a batch. Default 1.
         several_processes: Whether other processes train on the same batches. Default False.
         deterministic: Whether TensorFlow's operations have to be deterministic. Default False.
 
     Raises:
-        ValueError: The choice cannot work with the rest: the message says why.
+        ValueError: The choice cannot work with these devices; the message says why.
 
     Example:
         >>> jit_compile("auto", "GPU"), jit_compile("auto", "GPU", replicas=2)
@@ -33,8 +33,8 @@ def jit_compile(
     if device == "TPU":
         if choice is False:
             raise ValueError(
-                "Expected training.jit_compile to be auto or true on a TPU, which runs what XLA "
-                "compiles and nothing else; received false."
+                "Expected training.jit_compile to be auto or true on a TPU, which only runs what "
+                "XLA compiles; received false."
             )
         return False
     obstacle = _obstacle(replicas, several_processes, deterministic)
@@ -48,7 +48,7 @@ def jit_compile(
 
 
 def _obstacle(replicas: int, several_processes: bool, deterministic: bool) -> str | None:
-    """What keeps XLA from compiling the step, if anything does."""
+    """The reason why XLA cannot compile the step, or None."""
     if several_processes:
         return (
             "for training.strategy=multi_worker, since XLA cannot compile the operations by which "

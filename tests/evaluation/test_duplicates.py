@@ -1,4 +1,4 @@
-"""Files that are byte for byte the same, in leave-one-out and with a gallery."""
+"""Finding files that are byte for byte the same, in leave-one-out and with a gallery."""
 
 import numpy as np
 import pytest

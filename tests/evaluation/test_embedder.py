@@ -1,4 +1,4 @@
-"""Embedding of batches: order, shapes, one trace, trained weights, clear errors."""
+"""Embedding batches: order, shapes, one trace, changed weights, clear errors."""
 
 import keras
 import numpy as np

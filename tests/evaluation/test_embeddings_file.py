@@ -1,4 +1,4 @@
-"""The .npz of embeddings is read back, other files are refused, and IDs name the files."""
+"""Reading the .npz file of embeddings back, rejecting other files, and IDs of files."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_reads_what_embed_wrote(tmp_path):
 @pytest.mark.parametrize("name", CONTENT)
 def test_an_array_is_missing(tmp_path, name):
     np.savez(tmp_path / "a.npz", **{key: CONTENT[key] for key in CONTENT if key != name})
-    with pytest.raises(ValueError, match=f"is damaged .*{name}.* Embed the images again"):
+    with pytest.raises(ValueError, match=f"or damaged .*{name}.* Embed the images again"):
         read_embeddings(tmp_path / "a.npz")
 
 
@@ -36,7 +36,7 @@ def test_another_file(tmp_path):
         read_embeddings(tmp_path / "none.npz")
     for content in (b"", b"no archive", b"PK\x03\x04 cut"):
         (tmp_path / "bad.npz").write_bytes(content)
-        with pytest.raises(ValueError, match=r"bad\.npz is none"):
+        with pytest.raises(ValueError, match=r"bad\.npz is another file or damaged"):
             read_embeddings(tmp_path / "bad.npz")
 
 

@@ -1,4 +1,4 @@
-"""The projector's files, read back, by TensorBoard too."""
+"""The files for the projector, read back directly and by TensorBoard."""
 
 import json
 
@@ -17,7 +17,7 @@ from pa_keras.evaluation import projector
 
 @pytest.fixture
 def images(tmp_path):
-    """Five files of which each is another grey; the second is wide."""
+    """Five files, each of a different grey; the second is wide."""
     paths = []
     for number in range(5):
         paths.append(str(tmp_path / f"{number}.png"))
@@ -77,7 +77,7 @@ def test_tensorboard_opens_it(folder):
 
 @pytest.mark.parametrize("number", [0, projector.MOST_IMAGES + 1])
 def test_a_sprite_has_room_for_so_many(number):
-    with pytest.raises(ValueError, match=f"8192 x 8192 at most; received {number:,}"):
+    with pytest.raises(ValueError, match=f"8192 x 8192 pixels at most; received {number:,}"):
         projector.expect_sprite(number)
     projector.expect_sprite(projector.MOST_IMAGES)
     assert projector.MOST_IMAGES * projector.THUMBNAIL_SIZE**2 <= projector.SPRITE_SIZE**2

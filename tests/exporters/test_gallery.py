@@ -89,7 +89,7 @@ def test_k_beyond_the_gallery(k):
     ],
 )
 def test_arrays_that_embed_does_not_write(tmp_path, changes):
-    with pytest.raises(ValueError, match=f"is none, or is damaged .{next(iter(changes))} is"):
+    with pytest.raises(ValueError, match=f"is another file or damaged .{next(iter(changes))} is"):
         read_gallery(write(tmp_path / "a.npz", **changes), "abc", 0.875)
 
 
@@ -119,5 +119,5 @@ def test_a_damaged_file_is_read_or_refused(tmp_path, save):
 def test_a_file_of_another_kind(tmp_path):
     np.save(tmp_path / "a.npy", EMBEDDINGS)
     (tmp_path / "a.npy").rename(tmp_path / "a.npz")
-    with pytest.raises(ValueError, match=r"a\.npz is none, or is damaged"):
+    with pytest.raises(ValueError, match=r"a\.npz is another file or damaged"):
         read_gallery(tmp_path / "a.npz", "abc", 0.875)

@@ -1,4 +1,4 @@
-"""The pictures of `evaluate`, from the command line, and what is refused before any work."""
+"""The pictures of `evaluate` from the command line, and errors before any work."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from pa_keras.models import embedding_model
 
 @pytest.fixture
 def run_folder(photos, tmp_path):
-    """A run that held two of the five training classes out."""
+    """A run that held out two of the five training classes."""
     keras.utils.set_random_seed(1)
     folder = tmp_path / "run"
     (folder / "state").mkdir(parents=True)
@@ -65,7 +65,7 @@ def test_every_picture_at_once(run_folder, tmp_path):
 
 
 def drawn(monkeypatch, name):
-    """What the drawing function of that name is called with, in place of drawing."""
+    """Replaces a drawing function and returns the arguments of its calls."""
     calls = []
     monkeypatch.setattr(f"pa_keras.plots.{name}", lambda *arguments: calls.append(arguments))
     return calls

@@ -1,4 +1,4 @@
-"""Fingerprints: what changed between two runs is named, and what did not is passed."""
+"""Fingerprints: changed images are named, and unchanged ones accepted."""
 
 import shutil
 

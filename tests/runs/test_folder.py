@@ -1,4 +1,4 @@
-"""Run folders: nothing is overwritten, and what cannot be written is said before the work."""
+"""Run folders: nothing is overwritten, and unwritable folders fail before the work."""
 
 import shutil
 from collections import namedtuple
@@ -41,7 +41,7 @@ def test_a_file_in_its_place_is_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    # A file for a parent stops even an administrator, whom permissions do not.
+    # A file as the parent stops even an administrator; permissions would not.
     with pytest.raises(OSError, match="can be written to.*--run-dir"):
         new_run_folder(str(tmp_path / "file" / "run"), "glyphs", room=0)
 

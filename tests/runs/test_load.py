@@ -1,4 +1,4 @@
-"""What is said of a model or a run that cannot be loaded."""
+"""Errors for a model or a run that cannot be loaded."""
 
 import zipfile
 
@@ -11,7 +11,7 @@ from pa_keras.runs.load import load_trained
 
 
 class Own(keras.layers.Layer):
-    """A layer that no file of ours registers."""
+    """A layer that the package does not register."""
 
     def call(self, inputs):
         return inputs
@@ -19,7 +19,7 @@ class Own(keras.layers.Layer):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run that was stopped early, and files that are no models."""
+    """A run that was stopped early, and files that are not models."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("dataset: folder")
     (tmp_path / "empty.keras").touch()
@@ -38,7 +38,7 @@ def folder(tmp_path):
         ("missing.keras", FileNotFoundError, r"--model .* no file .*missing.keras. Check its path"),
         ("run", FileNotFoundError, "--model .* is a folder. Give that run: --run .*run"),
         (".", FileNotFoundError, "is a folder. Give the .keras file itself"),
-        ("empty.keras", ValueError, "empty.keras, of 0 bytes, is not: it is no zip archive"),
+        ("empty.keras", ValueError, "empty.keras, of 0 bytes, is not: it is not a zip archive"),
         ("other.keras", ValueError, "no item named 'config.json' .* may be damaged"),
         ("text.h5", ValueError, "can load; .*text.h5, of 2 bytes, is not: "),
         ("own.keras", ValueError, "is not: Could not locate class 'Own'"),
@@ -58,7 +58,7 @@ def test_a_file_that_is_no_model(folder, model, error, message):
         (
             "dataset: folder",
             FileNotFoundError,
-            "best.keras; there is none.* train on with --resume",
+            "best.keras; there is no such file.* continue it with --resume",
         ),
         ("", ValueError, "settings of a run in .*config.yaml; received an empty file"),
         ("[1]", ValueError, r"received \[1\]. If you have its model"),
@@ -75,7 +75,7 @@ def test_what_is_no_run(folder):
     for name, message in [
         ("nope", "'.*nope', which does not exist"),
         ("empty.keras", "a file: give a model by --model"),
-        (".", "which is there but has none"),
+        (".", "which has none"),
     ]:
         with pytest.raises(FileNotFoundError, match=f"folder of a run, with its .* {message}"):
             load_trained(str(folder / name), None)

@@ -86,9 +86,9 @@ def test_a_setting_of_another_loss():
         ("proxy_anchor", {"images_per_class": 3}, ("balanced", 4, 3)),
         ("proxy_anchor", {"sampling": "balanced"}, ("balanced", 3, 4)),
         ("triplet", {"batch_size": 90}, ("balanced", 18, 5)),
-        ("triplet", {}, ("balanced", 3, 4)),  # 12 is no multiple of 5
+        ("triplet", {}, ("balanced", 3, 4)),  # 12 is not a multiple of 5
         ("n_pair", {}, ("balanced", 6, 2)),
-        ("triplet", {"batch_size": 4}, ("balanced", 2, 2)),  # there are no negatives in one class
+        ("triplet", {"batch_size": 4}, ("balanced", 2, 2)),  # a single class has no negatives
         ("triplet", {"classes_per_batch": 2}, ("balanced", 2, 6)),
         ("triplet", {"sampling": "random"}, ("random", None, None)),
         ("proxy_anchor", {"images_per_class": 1}, ("balanced", 12, 1)),
@@ -107,7 +107,7 @@ def test_sampling_that_contradicts_itself():
 
 
 def test_pairs_need_two_images_of_a_class(caplog):
-    with pytest.raises(ValueError, match=r"one image each.*proxies, such as proxy_anchor"):
+    with pytest.raises(ValueError, match=r"one image each.*proxy loss, such as proxy_anchor"):
         check_pairs(resolved(config("triplet")), np.arange(12))
     check_pairs(resolved(config("proxy_anchor")), np.arange(12))
     assert not caplog.records
@@ -116,7 +116,7 @@ def test_pairs_need_two_images_of_a_class(caplog):
     assert "Random batches" not in caplog.text
     random = resolved(config("triplet", sampling="random"))
     check_pairs(random, np.array([0, 0, 1, 1]))
-    assert "Random batches may hold no two images of a class, which triplet refuses" in caplog.text
+    assert "Random batches may have no two images of a class, which triplet rejects" in caplog.text
 
 
 @pytest.mark.parametrize("loss", ["proxy_anchor", "proxy_nca", "soft_triple", "arcface"])
@@ -128,7 +128,7 @@ def test_the_multiplier_is_for_the_proxies_of_every_loss(loss, float32_policy):
     before = [weight.numpy() for weight in model.trainable_variables]
     optimizer.apply([np.ones_like(weight) for weight in before], model.trainable_variables)
     for old, weight in zip(before, model.trainable_variables, strict=True):
-        # Adam's first step is its rate, whatever the gradient.
+        # The first step of Adam is as large as its learning rate, for any gradient.
         expected = 0.5 if weight.path == "proxies/proxies" else 1e-3
         np.testing.assert_allclose(old - weight.numpy(), expected, rtol=0.01, atol=1e-5)
 
@@ -147,5 +147,5 @@ def test_the_multiplier_is_for_the_proxies_of_every_loss(loss, float32_policy):
     ],
 )
 def test_a_batch_that_cannot_be_balanced(loss, batches):
-    with pytest.raises(ValueError, match="Take another batch_size that"):
+    with pytest.raises(ValueError, match="Choose another batch_size that"):
         resolved(config(loss, **batches))

@@ -23,7 +23,7 @@ LABELS = np.tile(np.repeat(range(4), 2), 3)
 
 
 def change(strategy, name, chunks, images, start):
-    """How the weights change in one step of plain gradient descent."""
+    """The change of the weights in one step of plain gradient descent."""
     config = resolved(FitConfig(loss=name))
     with strategy.scope():
         embedder = embedding_model("conv4", 8, (16, 16), weights=None, batch_norm="frozen")
@@ -32,7 +32,7 @@ def change(strategy, name, chunks, images, start):
         model.set_weights(start or model.get_weights())
         start = model.get_weights()
         loss = make_loss(config, 4)
-        # A large step, or the difference of the weights would be their rounding.
+        # A large step, since the rounding of the weights would hide a small one.
         model.compile(keras.optimizers.SGD(100.0), loss, jit_compile=False)
     batches = tf.data.Dataset.from_tensors((images, LABELS)).unbatch()
     batches = batches.batch(len(LABELS), drop_remainder=True).repeat()
@@ -41,8 +41,8 @@ def change(strategy, name, chunks, images, start):
 
 
 def main():
-    # Seed 0 draws a kink of ReLU or maximum, where rounding, or images moved by 1e-7 of themselves,
-    # change the gradient of Proxy-Anchor by 6e-3.
+    # Seed 0 would hit a kink of ReLU or maximum, where rounding, or a relative change of the images
+    # by 1e-7, changes the gradient of Proxy-Anchor by 6e-3.
     keras.utils.set_random_seed(4)
     images = np.random.default_rng(4).uniform(0, 255, (24, 16, 16, 3)).astype("float32")
     one = tf.distribute.get_strategy()

@@ -1,4 +1,4 @@
-"""States on the disk: whole, checked when they are read, and the one before where one is not."""
+"""Checkpoints: complete, verified when read, and replaced by the one before if damaged."""
 
 import json
 import logging
@@ -32,9 +32,9 @@ def train(model, epochs=1):
 
 
 def written(folder, model, *positions, best=None):
-    states = [checkpoint.write_state(model, folder, *at, 1.5, best) for at in positions]
-    checkpoint.keep_only(folder, states)
-    return states
+    checkpoints = [checkpoint.write_checkpoint(model, folder, *at, 1.5, best) for at in positions]
+    checkpoint.keep_only(folder, checkpoints)
+    return checkpoints
 
 
 def values(model):
@@ -48,9 +48,9 @@ def test_everything_comes_back_to_the_bit(tmp_path, scaled):
     train(model)
     (saved,) = written(tmp_path, model, (2, 3))
     again = tiny_model(scaled)
-    found = checkpoint.newest_state(tmp_path)
+    found = checkpoint.newest_checkpoint(tmp_path)
     assert found == saved and (found.epoch, found.step, found.seconds) == (2, 3, 1.5)
-    checkpoint.set_metrics(again, checkpoint.restore_state(again, tmp_path, found))
+    checkpoint.set_metrics(again, checkpoint.restore_checkpoint(again, tmp_path, found))
     expected = values(model)
     assert any("seed_generator" in variable.path for variable in model.variables)
     np.testing.assert_equal(values(again), expected)
@@ -61,19 +61,21 @@ def test_everything_comes_back_to_the_bit(tmp_path, scaled):
 
 def test_the_newest_is_by_epoch_and_step_not_by_letters(tmp_path):
     written(tmp_path, tiny_model(), (9998, 2), (9999, 0), (9999, 1_000_000))
-    assert checkpoint.newest_state(tmp_path).step == 1_000_000
+    assert checkpoint.newest_checkpoint(tmp_path).step == 1_000_000
 
 
-def test_only_what_is_of_the_kept_states_stays(tmp_path):
+def test_only_files_of_the_kept_checkpoints_stay(tmp_path):
     model = tiny_model()
     best = tmp_path / "best-epoch-0001.keras"
     best.write_bytes(b"a model")
     (tmp_path / "lock").touch()
-    (tmp_path / "notes.txt").touch()  # not ours, so it stays
+    (tmp_path / "notes.txt").touch()  # not a file of a checkpoint, so it stays
     (tmp_path / "mine").mkdir()
     (tmp_path / "partial-epoch-0001-step-000007.npz").write_bytes(b"half")
-    states = [checkpoint.write_state(model, tmp_path, 0, step, 0.0, best) for step in (1, 2, 3)]
-    checkpoint.keep_only(tmp_path, states[1:])
+    checkpoints = [
+        checkpoint.write_checkpoint(model, tmp_path, 0, step, 0.0, best) for step in (1, 2, 3)
+    ]
+    checkpoint.keep_only(tmp_path, checkpoints[1:])
     assert {path.name for path in tmp_path.iterdir()} == {
         "best-epoch-0001.keras", "lock", "notes.txt", "mine", "epoch-0001-step-000002.json",
         "epoch-0001-step-000003.json", "epoch-0001-step-000002.npz", "epoch-0001-step-000003.npz",
@@ -108,10 +110,10 @@ def test_one_that_cannot_be_read_is_named_and_the_one_before_used(
     written(tmp_path, tiny_model(), (1, 2), (1, 4))
     spoil(tmp_path / f"epoch-0002-step-000004{ending}")
     with caplog.at_level(logging.WARNING):
-        assert checkpoint.newest_state(tmp_path).step == 2
+        assert checkpoint.newest_checkpoint(tmp_path).step == 2
     (record,) = caplog.records
     assert "epoch-0002-step-000004.json" in record.message
-    assert "the one before is used" in record.message
+    assert "the one before it is used" in record.message
     assert reason in record.message
 
 
@@ -120,21 +122,21 @@ def test_none_can_be_read(tmp_path):
     for path in tmp_path.glob("*.npz"):
         flip(path)
     with pytest.raises(ValueError, match="(?s)none of 2 can be read.*000004.*000002.*new run"):
-        checkpoint.newest_state(tmp_path)
+        checkpoint.newest_checkpoint(tmp_path)
 
 
 def test_one_of_an_earlier_version_is_not_passed_over(tmp_path):
     (tmp_path / "state.json").write_text(json.dumps({"epoch": 3, "weights": "a", "seeds": []}))
     with pytest.raises(ValueError, match="none of 1 can be read"):
-        checkpoint.newest_state(tmp_path)
+        checkpoint.newest_checkpoint(tmp_path)
 
 
-def test_no_state_yet(tmp_path):
+def test_no_checkpoint_yet(tmp_path):
     (tmp_path / "epoch-0001-step-000002.npz").write_bytes(b"killed before its json")
-    assert checkpoint.newest_state(tmp_path) is None
+    assert checkpoint.newest_checkpoint(tmp_path) is None
 
 
-def test_the_best_model_is_that_of_the_state(tmp_path):
+def test_the_best_model_is_that_of_the_checkpoint(tmp_path):
     folder, path = tmp_path / "state", tmp_path / "best.keras"
     folder.mkdir()
     (folder / "best-epoch-0001.keras").write_bytes(b"of epoch 1")
@@ -146,7 +148,7 @@ def test_the_best_model_is_that_of_the_state(tmp_path):
     assert not path.exists()
     flip(folder / "best-epoch-0001.keras")
     with pytest.raises(ValueError, match=r"best-epoch-0001\.keras is wrong"):
-        checkpoint.newest_state(folder)
+        checkpoint.newest_checkpoint(folder)
 
 
 def test_a_model_of_other_variables(tmp_path):
@@ -155,23 +157,23 @@ def test_a_model_of_other_variables(tmp_path):
     other = keras.Model(inputs, keras.layers.Dense(2)(inputs))
     other.compile("adam", "mse", jit_compile=False)
     with pytest.raises(ValueError, match="other variables.*as many classes"):
-        checkpoint.restore_state(other, tmp_path, saved)
+        checkpoint.restore_checkpoint(other, tmp_path, saved)
 
 
 @pytest.mark.parametrize("of_limit", [0.0, 0.5, 0.9])
-def test_a_full_disk_leaves_the_state_before(tmp_path, of_limit):
-    """The kernel refuses to let files grow: a real failed write, at several places of the file."""
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, of_limit):
+    """The kernel limits the size of files: a write really fails, at several places of the file."""
     model = tiny_model()
     written(tmp_path, model, (1, 0))
     size = (tmp_path / "epoch-0002-step-000000.npz").stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(of_limit * size), before[1]))
     try:
-        with pytest.raises(OSError, match=r"to write .*step-000005.*continue with --resume"):
-            checkpoint.write_state(model, tmp_path, 1, 5, 0.0, None)
+        with pytest.raises(OSError, match=r"Expected to write .*step-000005.*continue with --resume"):
+            checkpoint.write_checkpoint(model, tmp_path, 1, 5, 0.0, None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert checkpoint.newest_state(tmp_path).step == 0
+    assert checkpoint.newest_checkpoint(tmp_path).step == 0
     assert not list(tmp_path.glob("partial-*"))
 
 

@@ -1,4 +1,4 @@
-"""Where a worker finds the others, and what it says where it does not."""
+"""How a worker finds the others, and the errors if it does not."""
 
 import json
 import sys

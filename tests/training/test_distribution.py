@@ -1,4 +1,4 @@
-"""Strategies where one device is there; several are in tests/test_fit_distributed.py."""
+"""Strategies on one device; tests/test_fit_distributed.py has several."""
 
 import keras
 import pytest
@@ -9,7 +9,7 @@ from pa_keras.training import distribution
 
 
 class OfTwo:
-    """A worker's strategy as far as messages need it."""
+    """The part of a worker's strategy that messages need."""
 
     cluster_resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": ["one:1", "two:1"]}), task_type="worker", task_id=0
@@ -27,7 +27,7 @@ def test_one_device_keeps_whole_batches_and_is_the_chief():
 
 def test_mirrored_on_one_device_says_so(caplog):
     strategy = distribution.make_strategy("mirrored")
-    assert "has one device alone" in caplog.text and distribution.is_chief(strategy)
+    assert "has only one device" in caplog.text and distribution.is_chief(strategy)
 
 
 def test_unknown_names():
@@ -49,7 +49,7 @@ def test_a_lost_worker_is_named(monkeypatch, message, who):
         distribution.naming_lost_workers(OfTwo),
     ):
         raise tf.errors.UnavailableError(None, None, message)
-    assert "start all of them again with --resume" in str(raised.value)
+    assert "Start all workers again with --resume" in str(raised.value)
 
 
 def test_with_one_process_the_error_stays_what_it_is():

@@ -1,4 +1,4 @@
-"""AdamW against a NumPy trace, its epsilon, weights without decay, and what its graph computes."""
+"""AdamW against a NumPy trace; its epsilon, excluded weights, and the operations of its graph."""
 
 import keras
 import numpy as np
@@ -54,7 +54,7 @@ def test_half_precision_rounds_the_weight_alone(start, steps, dtype, jit_compile
     gradients = np.tile(steps, (5, 1, 1))
     for gradient in gradients:
         apply(tf.constant(gradient, dtype))
-    # Each of the 20 steps rounds weights below 4 by half a unit in the last place at most.
+    # Each of the 20 steps rounds weights below 4 by at most half a unit in the last place.
     rounding = {"bfloat16": 2.0**-8, "float16": 2.0**-11}[dtype]
     found = keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
     np.testing.assert_allclose(found, trace(start, gradients), atol=20 * 2 * rounding)

@@ -50,7 +50,7 @@ def test_a_model_without_proxies_is_refused():
 def test_a_model_that_is_not_built_is_refused():
     model = keras.Sequential([keras.layers.Dense(2), Proxies(4)])
     with pytest.raises(
-        ValueError, match="a model that is built, .* layer 'proxies' has no weights"
+        ValueError, match="a model that is built; the layer 'proxies' has no weights"
     ):
         two_rate_adamw(model, 1e-3, 1e-1)
     model(np.zeros((1, 3)))

@@ -1,11 +1,11 @@
-"""The authors' optimizer against a NumPy trace of PyTorch's AdamW, warm-up included."""
+"""The authors' optimizer against a NumPy trace of PyTorch's AdamW, including the warm-up."""
 
 import keras
 import numpy as np
 
 from pa_keras.models import embedding_model, set_trainable, with_proxies
 from pa_keras.training import decayed, reference_optimizers
-from pa_keras.training.checkpoint import restore_state, write_state
+from pa_keras.training.checkpoint import restore_checkpoint, write_checkpoint
 
 RATE, PROXIES_RATE, DECAY, CLIP = 1e-4, 1e-2, 1e-4, 10.0
 STEPS_PER_EPOCH = 2
@@ -30,7 +30,7 @@ def make_model():
 
 
 def make_phase():
-    """Rates as of a staircase that halves after each second epoch, with one epoch of warm-up."""
+    """Learning rates of a staircase that halves every two epochs, with one epoch of warm-up."""
     model = make_model()
 
     def rate(peak):
@@ -48,7 +48,7 @@ def is_new(variable):
 
 
 def run_epochs(model, optimizer, gradients):
-    """Applies the gradients, each (name -> array), to what is trainable."""
+    """Applies the gradients, each (name -> array), to the trainable weights."""
     variables = model.trainable_variables
     for step in gradients:
         optimizer.apply([keras.ops.cast(step[v.path], "float32") for v in variables], variables)
@@ -57,7 +57,7 @@ def run_epochs(model, optimizer, gradients):
 def test_warm_up_and_all_equal_torchs_adamw_in_three_groups():
     model, phase = make_phase()
     rng = np.random.default_rng(0)
-    # Some gradients as small as epsilon, where its place is felt, and some that are clipped.
+    # Some gradients are as small as epsilon, where its position matters, and some are clipped.
     scales = [1e-8, 1e-3, 20.0]
     shapes = {v.path: v.shape for v in model.trainable_variables}
     steps = [
@@ -65,7 +65,7 @@ def test_warm_up_and_all_equal_torchs_adamw_in_three_groups():
         for i in range(8)
     ]
     for variable in model.trainable_variables:
-        # As small as the steps, of which float32 then keeps the digits.
+        # As small as the steps, so that float32 keeps the digits of the steps.
         variable.assign(rng.normal(scale=1e-3, size=variable.shape))
     start = {v.path: v.numpy().astype("float64") for v in model.trainable_variables}
     set_trainable(model, train_backbone=False, batch_norm="frozen_statistics")
@@ -95,13 +95,13 @@ def test_a_run_that_is_resumed_in_its_second_phase_goes_on_alike(tmp_path):
     set_trainable(model, True, "frozen")
     model.compile(phase(1), "mse")
     run_epochs(model, model.optimizer, steps[2:4])
-    state = write_state(model, tmp_path, 2, 0, 1.0, None)
+    checkpoint = write_checkpoint(model, tmp_path, 2, 0, 1.0, None)
     run_epochs(model, model.optimizer, steps[4:])
 
     resumed, phase = models[1]
     set_trainable(resumed, True, "frozen")
     resumed.compile(phase(1), "mse")
-    restore_state(resumed, tmp_path, state)
+    restore_checkpoint(resumed, tmp_path, checkpoint)
     run_epochs(resumed, resumed.optimizer, steps[4:])
     for ours, theirs in zip(resumed.weights, model.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -1,4 +1,4 @@
-"""The setting that says which steps are traced."""
+"""The setting of the steps to trace."""
 
 import pytest
 

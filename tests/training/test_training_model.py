@@ -1,4 +1,4 @@
-"""A batch in chunks: gradients, dropout, batch norm, precision, and batches that do not divide."""
+"""The gradient cache: gradients, dropout, batch normalization, precision, and bad batch sizes."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def images():
 
 
 def small_embedder(*before):
-    """A network with regularized weights, and some layers in front of its last."""
+    """A network with regularized weights and some given layers before its last one."""
     inputs = keras.Input((16, 16, 3), name="images")
     features = layers.Rescaling(1 / 255)(layers.Flatten()(inputs))
     features = layers.Dense(16, "tanh", kernel_regularizer="l2", name="hidden")(features)
@@ -46,7 +46,7 @@ def chunked(model, chunks):
 
 
 def gradients(model, loss, images, optimizer="sgd"):
-    """Loss, and gradients by their variables' paths, that a step hands to its optimizer."""
+    """Loss, and gradients by the paths of their variables, that a step gives to its optimizer."""
     model.compile(optimizer, loss, jit_compile=False)
     found = {}
     model.optimizer.apply_gradients = lambda pairs: found.update({v.path: g for g, v in pairs})
@@ -104,7 +104,7 @@ def test_folded_batch_norm_changes_no_gradient(images, batch_norm):
 
 
 def oracle(model, images, chunks):
-    """Loss and gradients from one tape over all chunks, their embeddings put in order again."""
+    """Loss and gradients from one tape over all chunks, with the embeddings back in order."""
     embedder = model.get_layer("embedding_model")
     with tf.GradientTape() as tape:
         parts = [embedder(images[i::chunks], training=True) for i in range(chunks)]
@@ -125,7 +125,7 @@ def test_dropout_is_replayed(images):
     received_value, received = gradients(model, ProxyAnchorLoss(), images)
     assert float(received_value) == pytest.approx(float(value), rel=1e-5)
     assert_equal_to(expected, received)
-    # The next step draws on as if each chunk had been drawn for once.
+    # The next step draws as if each chunk had drawn only once.
     for layer, state in zip(seeds, after, strict=True):
         np.testing.assert_array_equal(layer.seed_generator.state, state)
 
@@ -159,7 +159,7 @@ def test_mixed_precision(policy, images):
     )
     assert float(received_value) == pytest.approx(float(value), rel=1e-2)
     assert_equal_to(expected, received, tolerance=0.02)
-    # Of the whole step: scaled losses give scaled gradients, and steps of the right size.
+    # The complete step: scaled losses give scaled gradients, and updates of the right size.
     model.compile(two_rate_adamw(model, 1e-3, 1e-1), ProxyAnchorLoss(), jit_compile=False)
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert scaled == (policy == "mixed_float16")
@@ -172,7 +172,7 @@ def _sgd(policy):
         return "sgd"
     return keras.optimizers.LossScaleOptimizer(
         keras.optimizers.SGD(), initial_scale=16.0
-    )  # which overflows nowhere
+    )  # a scale that does not overflow
 
 
 def test_an_embedding_model_that_stands_still_and_one_chunk_take_the_step_of_keras(images):

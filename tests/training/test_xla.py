@@ -1,4 +1,4 @@
-"""XLA on the CPU: each loss, the proxies and whole steps; and how often a run traces its steps."""
+"""XLA on the CPU: losses, proxies and complete steps; and how often a run traces its steps."""
 
 import keras
 import numpy as np
@@ -37,7 +37,7 @@ LABELS = np.repeat(range(CLASSES), 3)
 def test_what_compiles_by_xla(device, replicas, several_processes, deterministic, auto, refused):
     rest = device, replicas, several_processes, deterministic
     assert xla.jit_compile("auto", *rest) is auto
-    if device == "TPU":  # its strategy compiles in any case
+    if device == "TPU":  # the TPU strategy always compiles
         assert xla.jit_compile(True, *rest) is False
         with pytest.raises(ValueError, match="auto or true on a TPU.* received false"):
             xla.jit_compile(False, *rest)
@@ -66,7 +66,7 @@ def test_auto_takes_the_devices_of_the_run(monkeypatch):
 @pytest.mark.parametrize("flag", ["--dry-run", None])
 @pytest.mark.parametrize("other", ["--deterministic", "--training.strategy=multi_worker"])
 def test_what_xla_cannot_do_is_refused_before_there_is_a_run(tmp_path, monkeypatch, other, flag):
-    # The process would wait for the others, which are not there.
+    # The process would wait for other processes, which do not exist.
     one = distribution.make_strategy("none")
     monkeypatch.setattr(distribution, "make_strategy", lambda *_: one)
     arguments = ["--training.jit_compile=true", other, f"--run-dir={tmp_path}/run"]
@@ -120,10 +120,10 @@ def test_embeddings_compile_once_for_all_batches():
     embedder._step = lambda images: sizes.append(len(images)) or step(images)
     received = embedder(tf.data.Dataset.from_tensor_slices(images).batch(4))
     np.testing.assert_allclose(received, model(images, training=False), atol=1e-6)
-    assert sizes == [4, 4, 4]  # XLA compiles for each size anew
+    assert sizes == [4, 4, 4]  # XLA compiles again for each size
     assert step.experimental_get_tracing_count() == 1
     np.testing.assert_allclose(embedder.embed_batch(images[:1]), received[:1], atol=1e-6)
-    assert sizes[-1] == 1  # a query alone stays alone
+    assert sizes[-1] == 1  # a single query is not filled up
 
 
 @pytest.mark.parametrize("chunks", [1, 2])
@@ -147,6 +147,6 @@ def test_a_run_traces_each_phase_and_its_evaluation_once(photos, tmp_path, monke
         "--training.epochs=4", "--training.warmup_epochs=2", "--logging.pictures=false",
         f"--training.batch_chunks={chunks}",
     ])  # fmt: skip
-    assert [len(weights) for weights in steps] == [3, 7]  # warm-up, then the convolutions too
-    in_training = embedders[0]._step  # the last is that of the test
+    assert [len(weights) for weights in steps] == [3, 7]  # the warm-up, then also the convolutions
+    in_training = embedders[0]._step  # the last one evaluates the test images
     assert in_training.experimental_get_tracing_count() == 1

@@ -1,1 +1,1 @@
-"""Keras callbacks of a training run, one a file."""
+"""Keras callbacks of a training run, one per file."""

@@ -1,4 +1,4 @@
-"""The metrics of each epoch, appended to a CSV file."""
+"""Appending the metrics of each epoch to a CSV file."""
 
 import csv
 import os
@@ -8,12 +8,12 @@ import keras
 
 
 class AppendMetrics(keras.callbacks.Callback):
-    """Appends an epoch's logs to a CSV file, epochs counted from 1; it can go on with a file.
+    """Appends the logs of each epoch, counted from 1, to a CSV file that may exist already.
 
-    Keras' CSVLogger would add an empty `val_` column for each of them.
+    Keras' CSVLogger would add an empty `val_` column for each metric.
 
     Args:
-        path: of the file; its header, if it is there already, must be that of this run.
+        path: The CSV file; if it exists, its header must match the logs.
     """
 
     def __init__(self, path: Path):
@@ -28,6 +28,6 @@ class AppendMetrics(keras.callbacks.Callback):
             if is_new:
                 writer.writeheader()
             writer.writerow(row)
-            # On the disk before the state that counts on it.
+            # The row has to be on the disk before the checkpoint that counts its epoch.
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""What is found for a few images, as a picture in TensorBoard at each evaluated epoch."""
+"""The neighbours of a few queries as a picture in TensorBoard, at each evaluated epoch."""
 
 from pathlib import Path
 
@@ -11,22 +11,22 @@ from pa_keras.datasets import Images
 from pa_keras.plots import neighbours_figure, random_queries
 from pa_keras.training.callbacks.recall_at_k import RecallAtK
 
-# 105 pixels an image: TensorBoard keeps each epoch's picture as a PNG.
+# This gives 105 pixels per image: TensorBoard stores the picture of each epoch as a PNG.
 _DPI = 70
 
 
 class NeighbourPictures(keras.callbacks.Callback):
-    """Draws the neighbours that `RecallAtK` has found, the same queries each time.
+    """Draws the neighbours that `RecallAtK` found for a fixed sample of queries.
 
     Nothing is embedded or searched again. An epoch that `RecallAtK` did not measure has no picture.
 
     Args:
-        recall: stands before this one in `fit`.
-        queries: Q images, those of `recall` in their order.
-        gallery: N images, those of `recall`; None if it has none.
-        folder: of the TensorBoard log, one that nothing else writes to.
-        num_queries: of different classes while there are some. Default 6.
-        seed: of the choice of queries. Default 0.
+        recall: The callback that measures, earlier in the list of callbacks.
+        queries: The Q query images of `recall`, in the same order.
+        gallery: The N gallery images of `recall`. None if it has no gallery.
+        folder: Folder of the TensorBoard log, which nothing else may write to.
+        num_queries: Number of queries to draw, of different classes if possible. Default 6.
+        seed: Seed of the choice of queries. Default 0.
 
     Example:
         >>> pictures = NeighbourPictures(

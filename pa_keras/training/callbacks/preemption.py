@@ -1,4 +1,4 @@
-"""A run that is asked to stop, by a signal or since its time is over, and saves first."""
+"""Stopping a run by a signal or after a time limit, with a checkpoint saved first."""
 
 import logging
 import os
@@ -15,20 +15,20 @@ from pa_keras.training.callbacks.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-# The exit codes that shells give to processes which these signals have ended.
+# The exit codes that shells report for processes that these signals ended.
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
-# Seconds that one call of TensorFlow may take before a stop does not wait for it any longer.
+# Seconds that a stop waits for one call of TensorFlow to return.
 PATIENCE = 20.0
-# A signal again within so many seconds is the same one, sent to a process and to its group.
+# A second signal within so many seconds is the same one, sent to a process and to its group.
 ECHO = 1.0
 
 
 class Stopped(KeyboardInterrupt):
-    """A run has stopped before its end. Not an Exception, so that nothing on the way catches it.
+    """A run was stopped before its end. Not an Exception, so that `except Exception` misses it.
 
     Args:
-        reason: a sentence.
-        code: of the process: 0 where its time was over.
+        reason: A sentence that says why.
+        code: Exit code of the process, 0 if its time was over.
     """
 
     def __init__(self, reason: str, code: int):
@@ -37,24 +37,24 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequests:
-    """Turns SIGTERM, SIGINT and the end of the time into a `Stopped` at a point where it can save.
+    """Turns SIGTERM, SIGINT and the time limit into a `Stopped` where the run can be saved.
 
-    While `interruptible`, which it is outside of the steps, `Stopped` is raised at once. Otherwise
-    the request waits in `wanted`. Asked a second time, the process ends on the spot; so it does if
-    one call of TensorFlow keeps it from hearing for `PATIENCE` seconds. A thread sees to that, as
-    Python runs a signal's handler only between two calls. Outside of the main thread, where Python
-    allows no handlers, nothing is changed.
+    While `interruptible` is set, which it is outside of the training steps, `Stopped` is raised at
+    once. Otherwise the request waits in `wanted`. A second signal ends the process immediately, and
+    so does one call of TensorFlow that does not return for `PATIENCE` seconds. A thread watches for
+    both, since Python runs signal handlers only between two calls. Outside of the main thread,
+    where Python allows no signal handlers, this class does nothing.
 
     Args:
-        max_hours: hours after which to stop. None: never.
-        started: when they began, by `time.monotonic`. Default None: now.
+        max_hours: Hours after which to stop. None: no limit.
+        started: Start of these hours, by `time.monotonic`. Default None: now.
 
     Raises:
         ValueError: max_hours is not above 0.
 
     Attributes:
-        wanted: Stopped, what was asked for; None: nothing.
-        interruptible: bool.
+        wanted: Stopped, the request to stop. None: no request.
+        interruptible: bool, whether a request raises `Stopped` at once.
 
     Example:
         >>> with StopRequests(max_hours=8) as requests:
@@ -93,14 +93,14 @@ class StopRequests:
             signal.set_wakeup_fd(self._wakeup)
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-            # A byte, as the pipe's end would not be seen while a forked child holds it open.
+            # A byte ends the thread; closing the pipe does not if a forked child has it open.
             os.write(self._writing, b"\0")
             self._watcher.join()
             os.close(self._writing)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Inside, nothing is interrupted, such as a save; what was asked for is raised after it."""
+        """Holds requests back during a block, such as a save, and raises them after it."""
         before, self.interruptible = self.interruptible, False
         try:
             yield
@@ -110,7 +110,7 @@ class StopRequests:
             self.raise_if_wanted()
 
     def raise_if_wanted(self) -> None:
-        """Raises `Stopped` if it was asked for."""
+        """Raises `Stopped` if a stop was requested."""
         if self.wanted is not None:
             raise self.wanted
 
@@ -125,7 +125,7 @@ class StopRequests:
             raise self.wanted
 
     def _watch(self, reading: int) -> None:
-        """Ends the process where its main thread cannot, or is asked to a second time."""
+        """Ends the process after a second signal, or if its main thread does not respond."""
         asked = None
         while True:
             patience = None
@@ -140,29 +140,31 @@ class StopRequests:
                     continue
                 if asked is None:
                     asked, code = time.monotonic(), CODES[signal.Signals(number)]
-                    # Not in the handler, which may have interrupted another line of the log.
+                    # The handler must not log: it may have interrupted the writing of another line.
                     if not self.interruptible:
-                        logger.info("Asked to stop: it saves first. A second signal ends it now.")
+                        logger.info(
+                            "Stopping: the run saves first. A second signal ends it at once."
+                        )
                     continue
                 if time.monotonic() - asked < ECHO:
                     continue
             elif self.wanted is not None:
                 continue
-            logger.warning("Stopped at once, without saving: the state before is kept.")
+            logger.warning("Stopped at once, without saving: the last checkpoint is kept.")
             os._exit(code)
 
 
 class Stopping(keras.callbacks.Callback):
-    """Stops after the step in which it was asked for, or in the evaluation after an epoch.
+    """Stops after the step, or in the evaluation, in which a stop was requested.
 
-    It stands after `Progress` and `StopAtNaN`; whoever calls `fit` catches `Stopped` and saves.
+    It has to follow `Progress` and `StopAtNaN`. The caller of `fit` catches `Stopped` and saves.
 
     Args:
-        requests: what is asked of this process.
-        progress: stands before it.
-        agreed: from whether this worker was asked to stop to whether any was. It is called by all
-            workers after the same steps. Default None: there is one worker alone.
-        every: steps from one such call to the next. Default 10.
+        requests: The requests to stop this process.
+        progress: Callback that counts the steps, earlier in the list of callbacks.
+        agreed: Function from whether this worker has to stop to whether any worker has to. All
+            workers call it after the same steps. Default None: there is only one worker.
+        every: Number of steps from one such call to the next. Default 10.
     """
 
     def __init__(
@@ -188,12 +190,12 @@ class Stopping(keras.callbacks.Callback):
         asks = self.progress.step % self.every == 0 or self.progress.epoch_is_trained
         wanted = self.requests.wanted
         if asks and self.agreed(wanted is not None):
-            # Clocks differ by seconds: a worker whose time is not over yet ends as the others do.
+            # Clocks differ by seconds: a worker whose time is not over yet stops with the others.
             by_signal = self.agreed(wanted is not None and wanted.code != 0)
             raise wanted or Stopped("Stopped with another worker.", 143 if by_signal else 0)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        # One worker alone must not leave an evaluation that all take part in.
+        # A single worker must not leave an evaluation that all workers take part in.
         self.requests.interruptible = self.agreed is None
         if self.agreed is None:
             self.requests.raise_if_wanted()

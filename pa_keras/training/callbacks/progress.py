@@ -1,27 +1,27 @@
-"""Where a training is: epoch, step, and the seconds that it took, over several processes."""
+"""Counting epochs, steps and seconds of a run, across interruptions."""
 
 import time
 
 import keras
 import numpy as np
 
-from pa_keras.training.checkpoint import State, set_metrics
+from pa_keras.training.checkpoint import Checkpoint, set_metrics
 
 
 class Progress(keras.callbacks.Callback):
     """Counts epochs and steps, and can begin in the middle of an epoch.
 
-    It stands first: others read where it is, and what comes after it in `on_epoch_end`, such as an
-    evaluation, is not counted in the `seconds` and `images_per_second` that it writes into the logs
-    of an epoch. Seconds of an epoch in several parts are summed up.
+    It has to be the first callback, since others read its counts. It writes `seconds` and
+    `images_per_second` into the logs of an epoch; they do not include later callbacks, such as an
+    evaluation. The seconds of an interrupted epoch are summed over its parts.
 
     Args:
-        steps_per_epoch: batches in an epoch.
-        batch_size: images in a batch.
+        steps_per_epoch: Number of batches in an epoch.
+        batch_size: Number of images in a batch.
 
     Attributes:
-        epoch: int, epochs that are done.
-        step: int, steps that are done of the next.
+        epoch: int, number of finished epochs.
+        step: int, number of finished steps of the epoch after them.
 
     Example:
         >>> progress = Progress(steps_per_epoch=10, batch_size=90)
@@ -41,22 +41,22 @@ class Progress(keras.callbacks.Callback):
 
     @property
     def seconds(self) -> float:
-        """Spent on the steps of the epoch in progress."""
+        """Seconds spent on the steps of the epoch in progress."""
         now = 0.0 if self._started is None else time.perf_counter() - self._started
         return self._before + now
 
     @property
     def epoch_is_trained(self) -> bool:
-        """Whether of this epoch only what follows its steps is left, such as its evaluation."""
+        """Whether all steps of the epoch are done, so that only its evaluation may be left."""
         return self.step >= self.steps_per_epoch
 
-    def go_on_from(self, state: State, metrics: list[np.ndarray]) -> None:
-        """Begins at a state, with the metrics in it; the batches have to begin there too."""
+    def resume_from(self, checkpoint: Checkpoint, metrics: list[np.ndarray]) -> None:
+        """Starts at a checkpoint with its metrics; the batches have to start there too."""
         self._metrics = metrics
-        self.epoch, self.step, self._before = state.epoch, state.step, state.seconds
+        self.epoch, self.step, self._before = checkpoint.epoch, checkpoint.step, checkpoint.seconds
 
     def finish_epoch(self) -> None:
-        """Moves on, when all is done that follows the steps of an epoch."""
+        """Counts an epoch as finished, after its evaluation and all other callbacks."""
         self.epoch, self.step, self._before = self.epoch + 1, 0, 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -68,10 +68,10 @@ class Progress(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        # The last of several steps in one execution may lie beyond the epoch's.
+        # With several steps in one execution, the last one may lie beyond the end of the epoch.
         self.step = min(self._first_step + batch + 1, self.steps_per_epoch)
         if self._first_step and self.epoch_is_trained:
-            # The rest of an epoch has fewer steps than `fit` was told.
+            # The rest of the epoch has fewer steps than `fit` expects.
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Recall@K of images of other classes, measured at the end of an epoch."""
+"""Measuring Recall@K on other classes at the end of an epoch."""
 
 import logging
 import time
@@ -27,7 +27,7 @@ from pa_keras.retrieval.search import Method
 
 logger = logging.getLogger(__name__)
 
-# Images of an array that are embedded at once; a tf.data.Dataset brings its own batches.
+# Images of an array that are embedded at once; a tf.data.Dataset has its own batches.
 BATCH_SIZE = 64
 
 # The largest magnitude of pixels that were scaled: to 0..1, to -1..1, or by ImageNet's mean and
@@ -44,49 +44,48 @@ Labelled = (
 
 
 class RecallAtK(keras.callbacks.Callback):
-    """Writes `recall_at_K` into the logs of an epoch, for the callbacks that stand after it.
+    """Writes `recall_at_K` into the logs of an epoch, for later callbacks.
 
-    So ModelCheckpoint, EarlyStopping, CSVLogger and TensorBoard, standing after it in `fit`, can
-    monitor and record `recall_at_1`. One log line an epoch says which search was used, and how far
-    the recalls may be from those of exact search where it was approximate.
+    ModelCheckpoint, EarlyStopping, CSVLogger and TensorBoard, placed after it in `fit`, can then
+    monitor and record `recall_at_1`. One log line per epoch says which search was used and, if it
+    was approximate, how far the recalls may be from those of exact search.
 
     The first epoch, every `every`-th and the last of each `fit` are measured. In between the last
     values are repeated, since CSVLogger keeps the columns of its first epoch and EarlyStopping
-    wants its monitor in each: a repeated value is never an improvement. If the model gives NaN, so
-    are the values.
+    needs its monitor in every epoch; a repeated value is never an improvement. If the embeddings
+    are NaN, so are the values.
 
     Args:
         queries: Images with their class IDs or class names, as one of:
             - A finite tf.data.Dataset or keras.utils.PyDataset of batches (images, labels), which
-              may shuffle. Batches are as Keras takes them: images (B, H, W, 3), labels (B,), (B, 1)
-              or one-hot.
+              may shuffle: images (B, H, W, 3), labels (B,), (B, 1) or one-hot.
             - A pair (dataset, labels), labels (Q,), in the order of the dataset, which must be the
               same in every pass. Labels in its batches must be equal to them.
             - A pair of arrays: images (Q, H, W, 3), labels (Q,).
-            - A pair of a distributed dataset of images alone and labels; images beyond the labels
-              are left out.
-        gallery: The same of the images to search. Default None: leave-one-out, every query searches
-            all the others.
+            - A pair of a distributed dataset of images without labels, and labels; images beyond
+              the number of labels are left out.
+        gallery: The images to search, in the same forms. Default None: leave-one-out, every query
+            searches all the others.
         ks: One K or several. Default (1, 2, 4, 8). A K beyond the gallery counts all of it.
-        every: epochs from one measurement to the next. Default 1.
-        method: "auto", "exact" or "scann", as of `retrieval.nearest_neighbours`. Default "auto".
-        prefix: put before the names, such as "train_". Default "".
-        embedding_model: images -> unit-length embeddings. Default None: the part of the trained
-            model before its `Proxies` layer, or the whole model if it has none. A subclassed model
-            with such a layer needs it: Keras does not know the part before the layer.
-        map_at_r: whether to write `map_at_r` too, for which as many neighbours are searched as the
+        every: Number of epochs from one measurement to the next. Default 1.
+        method: "auto", "exact" or "scann", as in `retrieval.nearest_neighbours`. Default "auto".
+        prefix: Prefix of the names in the logs, such as "train_". Default "".
+        embedding_model: Model from images to unit-length embeddings. Default None: the part of the
+            trained model before its `Proxies` layer, or all of it if it has none. It is required
+            for a subclassed model with such a layer, since Keras cannot extract that part.
+        map_at_r: Whether to write `map_at_r` too, for which as many neighbours are searched as the
             largest class has images. Default False.
-        jit_compile: as of `Embedder`. Default False.
+        jit_compile: Whether to compile the model by XLA, as in `Embedder`. Default False.
 
     Attributes:
-        seconds: float, spent in measuring so far: take it from the time of `fit` for that of the
-            training.
-        note: str, which search the last measurement used, and how far it may be from the truth.
-        indices: int (Q, k), what the last measurement found; None before the first.
+        seconds: float, seconds spent on measuring so far; subtract them from the time of `fit` to
+            get the time of the training.
+        note: str, which search the last measurement used, and the bound of its error.
+        indices: int (Q, k), neighbours that the last measurement found; None before the first.
 
     Raises:
-        ValueError: At the start of `fit`, images, labels or model do not fit together; at a
-            measurement, no query has a right answer, or the labels of the batches are not those
+        ValueError: At the start of `fit`: images, labels and model do not fit together. At a
+            measurement: no query has a right answer, or the labels of the batches differ from those
             given.
 
     Example:
@@ -132,10 +131,10 @@ class RecallAtK(keras.callbacks.Callback):
             check_answerable(num_relevant(*_numbered(*given, alone=self.gallery is None)))
 
     def resume_from(self, logs: Mapping[str, float]) -> None:
-        """Repeats the last values of an interrupted training until a measurement is due.
+        """Repeats the last values of an interrupted training until the next measurement.
 
         Args:
-            logs: The logs of its last epoch.
+            logs: The logs of the last epoch.
         """
         names = (f"{self.prefix}recall_at_", f"{self.prefix}map_at_r")
         self._values = {name: value for name, value in logs.items() if name.startswith(names)}
@@ -176,7 +175,7 @@ class RecallAtK(keras.callbacks.Callback):
             left_out = int((~answerable).sum())
             logger.info("%d queries have no right answer and are left out.", left_out)
         if not (np.isfinite(queries).all() and np.isfinite(gallery).all()):
-            # Whoever stops a diverged training says so; an error here would hide that message.
+            # Another callback reports that training diverged; an error here would hide its message.
             self.note = "not searched: the embeddings are not finite"
             return dict.fromkeys(names, float("nan"))
         available = len(gallery) - alone
@@ -193,10 +192,10 @@ class RecallAtK(keras.callbacks.Callback):
 
 
 def embedding_part(model: keras.Model) -> keras.Model:
-    """The embedding model in a training model: up to its `Proxies` layer, or all if it has none.
+    """The part of a training model before its `Proxies` layer, or all of it if it has none.
 
     Raises:
-        ValueError: the model has several `Proxies` layers, or has one and is subclassed or not
+        ValueError: The model has several `Proxies` layers, or has one and is subclassed or not
             built.
     """
     proxies = [layer for layer in model.layers if isinstance(layer, Proxies)]
@@ -218,12 +217,12 @@ def embedding_part(model: keras.Model) -> keras.Model:
 
 @dataclass(frozen=True)
 class _Labelled:
-    """Images, as batches that can be read again, and their class IDs.
+    """Images, as batches that can be read several times, and their class IDs.
 
     Args:
         name: "queries" or "gallery", for messages.
         images: The batches, or an array.
-        labels: int64 or str (N,). None: the batches carry them.
+        labels: int64 or str (N,). None: the batches contain them.
     """
 
     name: str
@@ -231,13 +230,13 @@ class _Labelled:
     labels: np.ndarray | None
 
     def batches(self) -> Iterator[Batch]:
-        """One pass."""
+        """The batches of one pass."""
         if isinstance(self.images, keras.utils.PyDataset):
             self.images.on_epoch_begin()
             try:
                 yield from (self.images[batch] for batch in range(self.images.num_batches))
             finally:
-                self.images.on_epoch_end()  # where one that shuffles does so
+                self.images.on_epoch_end()  # a data set that shuffles does it here
         elif isinstance(self.images, Batches):
             yield from self.images
         else:
@@ -245,7 +244,7 @@ class _Labelled:
             yield from (self.images[start : start + BATCH_SIZE] for start in starts)
 
     def check(self, embedder: Embedder) -> None:
-        """Find in one batch what would otherwise fail, or mislead, only after the first epoch."""
+        """Checks one batch, so that bad images or labels fail before the first epoch."""
         if _is_endless(self.images):
             raise ValueError(
                 f"Expected finite {self.name} for RecallAtK; received an endless "
@@ -272,7 +271,7 @@ class _Labelled:
         self._warn_of_scaled_pixels(first, embedder)
 
     def embed(self, embedder: Embedder) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings float32 (N, D) and class IDs (N,) of one pass, in the order of that pass."""
+        """Embeddings float32 (N, D) and class IDs (N,) of one pass, in its order."""
         carried = []
 
         def batches() -> Iterator[Batch]:
@@ -295,7 +294,7 @@ class _Labelled:
         return embeddings, labels
 
     def _carried(self, batch: Batch) -> np.ndarray | None:
-        """The class IDs in a batch, if there are any."""
+        """The class IDs in a batch, or None if it has none."""
         carries = isinstance(batch, tuple | list) and len(batch) > 1
         if carries and not isinstance(self.images, tf.distribute.DistributedDataset):
             return _class_ids(f"the batches of {self.name}", batch[1])
@@ -307,7 +306,7 @@ class _Labelled:
         return None
 
     def _expect_given(self, carried: np.ndarray) -> None:
-        """Raises a ValueError unless the labels of the batches are those given, if any are."""
+        """Raises a ValueError if the labels of the batches differ from those given."""
         if self.labels is None:
             return
         given = self.labels[: len(carried)]
@@ -325,7 +324,7 @@ class _Labelled:
             )
 
     def _expect_same_order(self, first: Batch) -> None:
-        """Raises a ValueError if another pass begins with other images: labels would be wrong."""
+        """Raises a ValueError if a second pass begins with other images: labels would be wrong."""
         again = next(self.batches())
         if not np.array_equal(_images_of(first), _images_of(again)):
             raise ValueError(
@@ -365,7 +364,7 @@ def _labelled(name: str, given: Labelled) -> _Labelled:
 
 
 def _class_ids(name: str, labels: Any) -> np.ndarray:
-    """Class IDs int64 (N,), or class names, of labels as Keras' data sets give them."""
+    """Class IDs int64 (N,), or class names, from labels in any form that Keras data sets have."""
     array = np.asarray(labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -379,7 +378,7 @@ def _class_ids(name: str, labels: Any) -> np.ndarray:
 def _numbered(
     query_labels: np.ndarray, gallery_labels: np.ndarray, alone: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Both as numbers of the classes that they have together; None for a gallery of the queries."""
+    """Both as IDs of their common classes; None for the gallery if it is the queries."""
     if alone:
         return class_ids("query_labels", query_labels), None
     return common_class_ids(query_labels, gallery_labels)

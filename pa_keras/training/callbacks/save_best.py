@@ -1,4 +1,4 @@
-"""The best model of a run, kept in a file."""
+"""Saving the best model of a run."""
 
 import math
 import shutil
@@ -10,19 +10,19 @@ from pa_keras.files import save_whole
 
 
 class SaveBest(keras.callbacks.Callback):
-    """Keeps the model of the epoch whose `monitor` is highest; the first of equals.
+    """Keeps the model of the epoch with the highest `monitor`, the first one if several are equal.
 
     Args:
-        path: of the `.keras` file; it is replaced whole, never half-written.
-        model: what is saved, such as the embedding model inside the trained one.
-        monitor: a name in the logs. Default "recall_at_1".
-        best: the value to beat, from an earlier part of the run. Default: none.
-        states: folder of `SaveState`, in which each epoch's best has a file of its own, so that a
-            state's best model is there even if a later one replaced it in `path`. Default None.
-        kept: its file of the earlier part. Default None.
+        path: The `.keras` file; it is replaced atomically.
+        model: Model to save, such as the embedding model inside the trained one.
+        monitor: Name of the metric in the logs. Default "recall_at_1".
+        best: Value to exceed, from an earlier part of the run. Default: minus infinity.
+        checkpoints: Folder of `SaveCheckpoint`. Each new best model is saved there too, under the
+            name of its epoch, since the one in `path` may be newer than a checkpoint. Default None.
+        kept: File in `checkpoints` from the earlier part of the run. Default None.
 
     Attributes:
-        kept: Path, the best model's file in `states`; None before the first.
+        kept: Path, file of the best model in `checkpoints`; None before the first.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class SaveBest(keras.callbacks.Callback):
         model: keras.Model,
         monitor: str = "recall_at_1",
         best: float = -math.inf,
-        states: Path | None = None,
+        checkpoints: Path | None = None,
         kept: Path | None = None,
     ):
         super().__init__()
@@ -39,17 +39,17 @@ class SaveBest(keras.callbacks.Callback):
         self.best_model = model
         self.monitor = monitor
         self.best = best
-        self.states = states
+        self.checkpoints = checkpoints
         self.kept = kept
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if not logs[self.monitor] > self.best:
             return
-        if self.states is None:
+        if self.checkpoints is None:
             save_whole(self.best_model.save, self.path)
         else:
-            own = self.states / f"best-epoch-{epoch + 1:04d}.keras"
-            # A state names it, if this epoch's evaluation was done before and is done again.
+            own = self.checkpoints / f"best-epoch-{epoch + 1:04d}.keras"
+            # If this epoch was evaluated before the run was resumed, a checkpoint names this file.
             if own != self.kept:
                 save_whole(self.best_model.save, own)
             save_whole(lambda partial: shutil.copyfile(own, partial), self.path)

@@ -1,4 +1,4 @@
-"""When a run saves its state: at the end of an epoch, after some minutes, and where it stops."""
+"""When a run saves a checkpoint: at the end of an epoch, every few minutes, and when it stops."""
 
 import logging
 import time
@@ -11,18 +11,18 @@ import numpy as np
 from pa_keras.training.callbacks.preemption import StopRequests
 from pa_keras.training.callbacks.progress import Progress
 from pa_keras.training.callbacks.save_best import SaveBest
-from pa_keras.training.checkpoint import State, keep_only, write_state
+from pa_keras.training.checkpoint import Checkpoint, keep_only, write_checkpoint
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SavePolicy:
-    """When a state is saved within an epoch.
+    """When a checkpoint is saved within an epoch.
 
     Args:
-        minutes: From one save to the next, > 0. Default 10.
-        share: Of the time, at most, for saving. Default 0.02.
+        minutes: Minutes from one save to the next, > 0. Default 10.
+        share: Largest share of the time to spend on saving. Default 0.02.
 
     Raises:
         ValueError: `minutes` is not above 0.
@@ -36,29 +36,29 @@ class SavePolicy:
             raise ValueError(f"Expected save_minutes above 0; received {self.minutes}.")
 
 
-class SaveState(keras.callbacks.Callback):
-    """Saves the state at the end of each epoch and every so many minutes, and keeps the last two.
+class SaveCheckpoint(keras.callbacks.Callback):
+    """Saves a checkpoint after each epoch and every few minutes, and keeps the last two.
 
-    A save is left out if all of them would then have taken more than `policy.share` of the time;
-    the one at the end of `fit` and that of a stop are always made. It is the last callback, so that
-    a finished epoch is one that every other callback has recorded.
+    A save is left out if saving would then exceed `policy.share` of the time; those at the end of
+    `fit` and at a stop are always made. It has to be the last callback, so that every other
+    callback has recorded an epoch before the checkpoint counts it as finished.
 
     Args:
-        folder: of the states.
-        progress: stands first in `fit`.
-        requests: they wait while a state is written.
-        policy: when it saves within an epoch. Default: every 10 minutes, in 2 % of the time.
-        best: the callback that keeps the best model, whose file belongs to a state. Default None.
-        last: the state that an earlier part of the run ended with. Default None.
-        writes: whether this process is the one of the workers that writes. Default True.
+        folder: Folder of the checkpoints.
+        progress: The first callback in `fit`.
+        requests: Requests to stop, which are held while a checkpoint is written.
+        policy: When to save within an epoch. Default: every 10 minutes, in 2 % of the time.
+        best: The callback that keeps the best model, whose file a checkpoint names. Default None.
+        last: The checkpoint that the run resumes from. Default None.
+        writes: Whether this worker writes the run folder. Default True.
 
     Attributes:
-        last: State, the newest; None before the first.
+        last: Checkpoint, the newest; None before the first.
         spent: float, seconds of all saves so far.
 
     Raises:
-        OSError: a state cannot be written, such as on a full disk; those before are kept.
-        FloatingPointError: a weight is NaN or infinite: such a state is not written.
+        OSError: A checkpoint cannot be written, for example on a full disk; earlier ones are kept.
+        FloatingPointError: A weight is NaN or infinite; no checkpoint is written.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class SaveState(keras.callbacks.Callback):
         requests: StopRequests,
         policy: SavePolicy = SavePolicy(),
         best: SaveBest | None = None,
-        last: State | None = None,
+        last: Checkpoint | None = None,
         writes: bool = True,
     ):
         super().__init__()
@@ -86,10 +86,10 @@ class SaveState(keras.callbacks.Callback):
         self._saved_at = 0.0
 
     def where(self) -> str:
-        """A sentence about the last state."""
+        """A sentence that says where the last checkpoint is."""
         if self.last is None:
-            return "No state was saved yet."
-        return f"The state of {self.last} is kept in {self.folder / self.last.name}.npz."
+            return "No checkpoint was saved yet."
+        return f"The checkpoint of {self.last} is kept in {self.folder / self.last.name}.npz."
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         if self._began is None:
@@ -97,7 +97,7 @@ class SaveState(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         due = time.monotonic() - self._saved_at >= 60 * self.policy.minutes
-        # After the last step the evaluation follows, and the save of the whole epoch.
+        # The evaluation follows the last step, and then the save at the end of the epoch.
         if due and not self.progress.epoch_is_trained and self._can_afford_it():
             self.save()
 
@@ -111,7 +111,7 @@ class SaveState(keras.callbacks.Callback):
         logger.debug("Saving took %.2f s of %.1f s.", self.spent, time.monotonic() - self._began)
 
     def save(self) -> None:
-        """Saves the state of now, unless it is the last one already, or nothing was trained."""
+        """Saves a checkpoint, unless nothing was trained since the last one."""
         at = self.progress.epoch, self.progress.step
         if (
             not self.writes
@@ -125,7 +125,7 @@ class SaveState(keras.callbacks.Callback):
             raise diverged("Weights became NaN or infinite", self.progress, self)
         with self.requests.held():
             best = None if self.best is None else self.best.kept
-            self.last = write_state(self.model, self.folder, *at, self.progress.seconds, best)
+            self.last = write_checkpoint(self.model, self.folder, *at, self.progress.seconds, best)
             self._kept = [*self._kept, self.last][-2:]
             keep_only(self.folder, self._kept)
         self._saved_at = time.monotonic()
@@ -137,8 +137,8 @@ class SaveState(keras.callbacks.Callback):
         return self.spent + self._latest <= self.policy.share * (time.monotonic() - self._began)
 
 
-def diverged(what: str, progress: Progress, saver: SaveState | None) -> FloatingPointError:
-    """The error of a loss or of weights that are not finite any more."""
+def diverged(what: str, progress: Progress, saver: SaveCheckpoint | None) -> FloatingPointError:
+    """The error for a loss or weights that are no longer finite."""
     kept = "" if saver is None else f" {saver.where()}"
     return FloatingPointError(
         f"{what} in step {progress.step} of epoch {progress.epoch + 1}; training stopped, and "

@@ -1,4 +1,4 @@
-"""Several steps in one execution, and still epochs of as many steps as were asked for."""
+"""Epochs of the right length when one execution takes several steps."""
 
 import keras
 
@@ -6,17 +6,17 @@ from pa_keras.training.callbacks.progress import Progress
 
 
 class WholeEpochs(keras.callbacks.Callback):
-    """Lets the last execution of an epoch take only the steps that are left of it.
+    """Shortens the last execution of an epoch to the steps that are left.
 
-    With `compile(steps_per_execution=k)`, endless batches and steps_per_epoch = S Keras takes k
-    steps S / k times, rounded up: more steps than S, and so other epochs, where k does not divide
-    S. The shorter execution is a function of its own, traced once.
+    With `compile(steps_per_execution=k)`, endless batches and steps_per_epoch = S, Keras takes k
+    steps S / k times, rounded up. If k does not divide S, the epoch would have more than S steps.
+    The shorter execution is a separate function, traced once.
 
-    Other callbacks hear of an execution's end alone, as Keras does it: `on_train_batch_end` of the
-    step k - 1 after its first, which for the last may lie beyond the epoch's.
+    As usual in Keras, other callbacks are called only at the end of an execution:
+    `on_train_batch_end` of its first step + k - 1, which may lie beyond the end of the epoch.
 
     Args:
-        progress: stands before it.
+        progress: Callback that counts the steps, earlier in the list of callbacks.
 
     Example:
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
@@ -39,7 +39,7 @@ class WholeEpochs(keras.callbacks.Callback):
         self._take(self._steps)
 
     def _take(self, steps: int) -> None:
-        # The number of steps is a constant of the traced function, which is why each has its own.
+        # The number of steps is a constant in the traced function, so each number needs its own.
         self.model.steps_per_execution = steps
         if steps not in self._functions:
             self.model.make_train_function(force=True)

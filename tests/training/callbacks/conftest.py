@@ -6,7 +6,7 @@ X, Y = np.random.default_rng(0).normal(size=(8, 3)), np.zeros((8, 2))
 
 
 class Scripted(keras.callbacks.Callback):
-    """Writes given recalls into the logs, an epoch each."""
+    """Writes given recalls into the logs, one per epoch."""
 
     def __init__(self, recalls):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The file of metrics, over several calls of `fit`."""
+"""The CSV file of metrics, over several calls of `fit`."""
 
 import csv
 

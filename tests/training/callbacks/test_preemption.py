@@ -1,4 +1,4 @@
-"""Signals and the clock: what stops at once, what waits, and what ends the process on the spot."""
+"""Signals and the time limit: what stops at once, what waits, and what ends the process."""
 
 import os
 import signal
@@ -99,12 +99,12 @@ with stopping.StopRequests() as requests:
     sys.stdout.write("ready\\n"); sys.stdout.flush()
     {work}
 """
-# A call that holds the main thread outside of Python, as one of TensorFlow's can.
+# A call that keeps the main thread outside of Python, as a call of TensorFlow can.
 NATIVE = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
 PYTHON = "[time.sleep(0.05) for _ in range(2000)]"
 
 
-@pytest.mark.large  # each is a process of its own, with TensorFlow's start
+@pytest.mark.large  # each starts a process that imports TensorFlow
 @pytest.mark.parametrize(
     ("work", "patience", "signals"),
     [(NATIVE, 2.0, [0.0]), (PYTHON, 60.0, [0.0, 1.5]), (NATIVE, 60.0, [0.0, 1.5])],
@@ -138,7 +138,7 @@ def test_the_same_signal_to_process_and_group_is_one():
 
 
 class Agreement:
-    """Two workers' steps: asked is the other one, from its third question on."""
+    """Steps of two workers: the other one is asked to stop, from its third answer."""
 
     def __init__(self, by_signal):
         self.asked, self.by_signal = [], by_signal

@@ -19,7 +19,7 @@ CLASSES = 6
 
 
 def coloured_images(seed, per_class=8):
-    """Noisy 4 x 4 images, each class of its own colour."""
+    """Noisy 4 x 4 images, each class in a different colour."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(CLASSES, dtype="int32"), per_class)
     colours = np.random.default_rng(99).uniform(40, 215, (CLASSES, 1, 1, 3))
@@ -191,7 +191,7 @@ def expected_recall(model):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The images as PNG files in class folders, a class in the order of its images."""
+    """The images as PNG files in class folders, in order within each class."""
     for number, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
         path = tmp_path / f"class {label}" / f"{number:02}.png"
         path.parent.mkdir(exist_ok=True)

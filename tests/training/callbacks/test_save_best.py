@@ -29,11 +29,11 @@ def test_best_of_an_earlier_part_of_the_run_is_not_replaced(tiny_model, fit, scr
     assert not list(tmp_path.iterdir())
 
 
-def test_each_best_has_a_file_of_its_own_beside_the_states(tiny_model, fit, scripted, tmp_path):
-    model, path, states = tiny_model(), tmp_path / "best.keras", tmp_path / "state"
-    states.mkdir()
-    best = SaveBest(path, model, states=states)
+def test_each_best_model_has_a_file_beside_the_checkpoints(tiny_model, fit, scripted, tmp_path):
+    model, path, checkpoints = tiny_model(), tmp_path / "best.keras", tmp_path / "state"
+    checkpoints.mkdir()
+    best = SaveBest(path, model, checkpoints=checkpoints)
     fit(model, [scripted([0.2, 0.1, 0.7]), best], epochs=3)
     names = ["best-epoch-0001.keras", "best-epoch-0003.keras"]
-    assert sorted(p.name for p in states.iterdir()) == names
-    assert best.kept == states / names[1] and best.kept.read_bytes() == path.read_bytes()
+    assert sorted(p.name for p in checkpoints.iterdir()) == names
+    assert best.kept == checkpoints / names[1] and best.kept.read_bytes() == path.read_bytes()

@@ -1,4 +1,4 @@
-"""When states are saved: how often, at what cost, where a run stops, and never after a NaN."""
+"""When checkpoints are saved: how often, at what cost, where a run stops, and never after a NaN."""
 
 import contextlib
 import time
@@ -12,9 +12,9 @@ from pa_keras.training import phases
 from pa_keras.training.callbacks import save_checkpoint
 from pa_keras.training.callbacks.preemption import Stopped, Stopping, StopRequests
 from pa_keras.training.callbacks.progress import Progress
-from pa_keras.training.callbacks.save_checkpoint import SavePolicy, SaveState
+from pa_keras.training.callbacks.save_checkpoint import SaveCheckpoint, SavePolicy
 from pa_keras.training.callbacks.stop_at_nan import StopAtNaN
-from pa_keras.training.checkpoint import newest_state
+from pa_keras.training.checkpoint import newest_checkpoint
 
 STEPS = 5
 X, Y = np.random.default_rng(0).normal(size=(4 * STEPS * 2, 3)), np.zeros((4 * STEPS * 2, 2))
@@ -26,7 +26,7 @@ def batches(epoch, step):
 
 
 class Recorder(keras.callbacks.Callback):
-    """What `fit` logs; it asks to stop in a step, or in the evaluation of an epoch."""
+    """Records the logs, and asks to stop in a step or in the evaluation of an epoch."""
 
     def __init__(self, requests, ask_at=None):
         super().__init__()
@@ -46,7 +46,7 @@ class Recorder(keras.callbacks.Callback):
 
 
 def trained(folder, ask_at=None, **options):
-    """Trains four epochs in two phases from where the folder's state is, and what came of it."""
+    """Trains to the end of four epochs in two phases, from the checkpoint in the folder."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((3,))
     dropped = keras.layers.Dropout(0.5, seed=1)(keras.layers.Dense(6)(inputs))
@@ -54,7 +54,7 @@ def trained(folder, ask_at=None, **options):
     folder.mkdir(exist_ok=True)
     requests, progress = StopRequests(), Progress(STEPS, 2)
     recorder = Recorder(requests, ask_at)
-    saver = SaveState(folder, progress, requests, last=newest_state(folder), **options)
+    saver = SaveCheckpoint(folder, progress, requests, last=newest_checkpoint(folder), **options)
     callbacks = [progress, StopAtNaN(progress, saver), Stopping(requests, progress)]
     schedule = keras.optimizers.schedules.CosineDecay(0.01, 20)
     setup = phases.Setup(
@@ -88,13 +88,13 @@ def whole(tmp_path_factory):
     return model, recorder
 
 
-# Steps are counted from 1 over the whole run: 3 is in the warm-up, 5 and 15 end an epoch.
+# Steps are counted from 1 over the complete run: 3 is in the warm-up, 5 and 15 end an epoch.
 @pytest.mark.parametrize("ask_at", [3, 5, 13, 20, "evaluation of 2"])
 def test_a_stopped_and_resumed_training_is_the_same_to_the_bit(
     tmp_path, no_backbone, whole, ask_at
 ):
     _, first, saver = trained(tmp_path / "state", ask_at)
-    last = newest_state(tmp_path / "state")
+    last = newest_checkpoint(tmp_path / "state")
     assert last == saver.last
     done = 15 if ask_at == "evaluation of 2" else ask_at
     assert STEPS * last.epoch + last.step == done and last.step > 0
@@ -120,7 +120,7 @@ def test_seconds_of_an_epoch_in_parts_are_summed():
     progress, logs = Progress(STEPS, 2), {}
     progress.set_model(model)
     metrics = [v.numpy() for m in model.metrics for v in m.variables]
-    progress.go_on_from(save_checkpoint.State(1, 3, 7.0, None, {}), metrics)
+    progress.resume_from(save_checkpoint.Checkpoint(1, 3, 7.0, None, {}), metrics)
     progress.on_epoch_begin(1)
     time.sleep(0.02)
     progress.on_epoch_end(1, logs)
@@ -129,7 +129,7 @@ def test_seconds_of_an_epoch_in_parts_are_summed():
 
 
 class Clock:
-    """Time that goes on by a second a step, and by `save` seconds a save."""
+    """A clock that advances by a second per step, and by `save` seconds per save."""
 
     def __init__(self, monkeypatch, save):
         self.now, self.saves = 0.0, []
@@ -138,15 +138,15 @@ class Clock:
         def write(model, folder, epoch, step, seconds, best):
             self.now += save
             self.saves.append((epoch, step))
-            return save_checkpoint.State(epoch, step, seconds, None, {})
+            return save_checkpoint.Checkpoint(epoch, step, seconds, None, {})
 
-        monkeypatch.setattr(save_checkpoint, "write_state", write)
-        monkeypatch.setattr(save_checkpoint, "keep_only", lambda folder, states: None)
+        monkeypatch.setattr(save_checkpoint, "write_checkpoint", write)
+        monkeypatch.setattr(save_checkpoint, "keep_only", lambda folder, checkpoints: None)
 
 
 def run_by_the_clock(clock, epochs, steps, minutes):
     progress = Progress(steps, 1)
-    saver = SaveState(None, progress, StopRequests(), SavePolicy(minutes))
+    saver = SaveCheckpoint(None, progress, StopRequests(), SavePolicy(minutes))
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", jit_compile=False)
     every = keras.callbacks.CallbackList([progress, saver], model=model, epochs=epochs)
@@ -160,7 +160,7 @@ def run_by_the_clock(clock, epochs, steps, minutes):
     return saver
 
 
-def test_states_are_saved_every_so_many_minutes_and_after_each_epoch(monkeypatch):
+def test_checkpoints_are_saved_every_so_many_minutes_and_after_each_epoch(monkeypatch):
     clock = Clock(monkeypatch, save=0.001)
     run_by_the_clock(clock, epochs=2, steps=1000, minutes=5)
     assert clock.saves == [
@@ -179,7 +179,7 @@ def test_states_are_saved_every_so_many_minutes_and_after_each_epoch(monkeypatch
 def test_saving_takes_no_more_than_its_share(monkeypatch, epochs, steps, minutes):
     clock = Clock(monkeypatch, save=3.0)
     saver = run_by_the_clock(clock, epochs, steps, minutes=minutes)
-    # The last save is made at any rate.
+    # The last save is always made.
     assert saver.spent - 3.0 <= 0.02 * clock.now and len(clock.saves) >= 0.012 * clock.now / 3
     assert clock.saves[-1] == (epochs, 0)
 
@@ -200,19 +200,21 @@ def test_after_a_nan_nothing_is_saved_and_the_state_before_is_named(
     message = str(stopped.value)
     assert "The loss became nan in step 3 of epoch 2; training stopped" in message
     name = tmp_path / "state" / "epoch-0002-step-000002.npz"
-    assert f"The state of epoch 2, step 2 is kept in {name}" in message
-    last = newest_state(tmp_path / "state")
+    assert f"The checkpoint of epoch 2, step 2 is kept in {name}" in message
+    last = newest_checkpoint(tmp_path / "state")
     assert (last.epoch, last.step) == (1, 2)
     with np.load(name) as arrays:
         assert all(np.isfinite(arrays[each]).all() for each in arrays.files)
 
 
 def test_weights_that_became_nan_are_not_saved(tmp_path, no_backbone):
-    """The loss of a step is that before its update: it is still finite."""
+    """The loss of a step is computed before its update, and is still finite."""
     model, _, saver = trained(tmp_path / "state")
-    before = newest_state(tmp_path / "state")
+    before = newest_checkpoint(tmp_path / "state")
     model.trainable_variables[0].assign(np.full((3, 6), np.inf))
     saver.progress.epoch, saver.progress.step = 4, 1
-    with pytest.raises(FloatingPointError, match=r"Weights became NaN.*The state of epoch 4 is"):
+    with pytest.raises(
+        FloatingPointError, match=r"Weights became NaN.*The checkpoint of epoch 4 is"
+    ):
         saver.save()
-    assert newest_state(tmp_path / "state") == before
+    assert newest_checkpoint(tmp_path / "state") == before

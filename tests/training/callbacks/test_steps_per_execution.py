@@ -1,4 +1,4 @@
-"""Several steps in one execution: epochs of as many steps as asked for, each batch once."""
+"""Several steps per execution: epochs have the right number of steps, each batch once."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from pa_keras.training.callbacks.steps_per_execution import WholeEpochs
 
 
 def fit(steps_per_epoch, steps_per_execution, epochs=3, callbacks=()):
-    """What three epochs leave: steps taken, traces, ends of executions, sum of the batches seen."""
+    """Trains three epochs: steps, traces, ends of executions, and the sum of the batches seen."""
     traces = []
 
     class Summing(keras.Model):
@@ -19,7 +19,7 @@ def fit(steps_per_epoch, steps_per_execution, epochs=3, callbacks=()):
             return super().train_step(data)
 
     inputs = keras.Input((1,))
-    # Its gradient is the mean of the batch, so its weight counts what was seen.
+    # The gradient is the mean of the batch, so that the weight sums the batches seen.
     model = Summing(inputs, keras.layers.Dense(1, use_bias=False)(inputs))
     start = model.get_weights()[0]
     model.compile(
@@ -70,5 +70,5 @@ def test_an_epoch_has_its_steps(steps, in_one, traces, ends):
 
 
 def test_keras_alone_takes_more():
-    """If this fails, Keras has come to count steps, and `WholeEpochs` can go."""
+    """If this fails, Keras counts the steps correctly, and `WholeEpochs` can be removed."""
     assert fit(5, 2)[0] == 18

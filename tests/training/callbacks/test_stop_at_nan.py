@@ -1,4 +1,4 @@
-"""Training stops in the step that diverges."""
+"""Training stops after the step that diverges."""
 
 import numpy as np
 import pytest
