@@ -92,9 +92,9 @@ class Chunks:
 
     def discard(self) -> None:
         """Deletes the chunks, once a result holds them, and the folder if nothing else is in it."""
-        files = [path for path in self._folder.glob("*") if _FILE.fullmatch(path.name)]
+        own = [path for path in self._folder.glob("*") if _FILE.fullmatch(path.name)]
         # The plan last: without it nothing says what the others are.
-        files.delete(sorted(files, key=lambda path: path.name == _PLAN), self._folder)
+        files.delete(sorted(own, key=lambda path: path.name == _PLAN), self._folder)
 
     def _chunk(self, start: int) -> Path:
         return self._folder / f"embeddings-{start:09d}.npy"
@@ -104,14 +104,14 @@ def are_chunks(folder: Path) -> bool:
     """Whether a folder holds what `Chunks` wrote, by the contents of its plan, and nothing else."""
     if folder.is_symlink() or not folder.is_dir():
         return False
-    files = {path.name: path for path in folder.iterdir()}
-    is_lock = _LOCK not in files or files.is_lock(files.pop(_LOCK))
-    if not is_lock or not all(map(_FILE.fullmatch, files)):
+    found = {path.name: path for path in folder.iterdir()}
+    is_lock = _LOCK not in found or files.is_lock(found.pop(_LOCK))
+    if not is_lock or not all(map(_FILE.fullmatch, found)):
         return False
-    if _PLAN not in files:  # killed before it had one: then the files are empty
-        return all(path.is_file() and not path.stat().st_size for path in files.values())
+    if _PLAN not in found:  # killed before it had one: then the files are empty
+        return all(path.is_file() and not path.stat().st_size for path in found.values())
     try:
-        plan = json.loads(files[_PLAN].read_text())
+        plan = json.loads(found[_PLAN].read_text())
     except (OSError, ValueError):
         return False
     return isinstance(plan, dict) and plan.keys() == {"files", "key", "size"}

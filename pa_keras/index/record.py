@@ -111,16 +111,16 @@ def is_data(folder: Path) -> bool:
     return is_signed and all(map(_FILE.fullmatch, names))
 
 
-def delete_data(folder: Path, files: Iterable[str] | None = None) -> None:
+def delete_data(folder: Path, names: Iterable[str] | None = None) -> None:
     """Deletes a version's data, but nothing that somebody else has put into the folder.
 
     Args:
         folder: The data.
-        files: The names of its files. Default: all there are, once `is_data` has recognised it.
+        names: The names of its files. Default: all there are, once `is_data` has recognised it.
     """
     if folder.is_dir() and not folder.is_symlink():
         there = _files_in(folder)
-        files.delete([folder / name for name in (there & set(files) if files else there)], folder)
+        files.delete([folder / name for name in (there & set(names) if names else there)], folder)
 
 
 def _files_in(folder: Path) -> set[str]:
