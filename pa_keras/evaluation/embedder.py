@@ -1,6 +1,7 @@
 """Images to embeddings, with one compiled step for batches of every size."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from pa_keras.models.batch_norm_folding import folded
 from pa_keras.pipelines import evaluation_batches
 
 # Images, or a tuple which starts with them.
-Batch = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
+Batch: TypeAlias = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
 
 
 class Embedder:

@@ -186,8 +186,8 @@ def _verify(folder: Path, record: dict[str, Any]) -> None:
 
 
 def _expect_checksums(data: Path, record: dict[str, Any], names: Iterable[str]) -> None:
-    files = record["files"]
-    changed = [name for name in names if files.sha256(data / name) != files[name]["sha256"]]
+    kept = record["files"]
+    changed = [name for name in names if files.sha256(data / name) != kept[name]["sha256"]]
     if changed:
         raise ValueError(
             f"Expected the files of {data} as they were written; {', '.join(changed)} changed "

@@ -1,7 +1,7 @@
 """The layer that holds one learned proxy a class, or several."""
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -10,7 +10,7 @@ from keras import ops
 from pa_keras.compat import is_compiled_by_xla
 from pa_keras.layers.arguments import as_integer
 
-Tensor = keras.KerasTensor | tf.Tensor
+Tensor: TypeAlias = keras.KerasTensor | tf.Tensor
 
 
 @keras.saving.register_keras_serializable("pa_keras")

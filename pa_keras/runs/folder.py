@@ -149,8 +149,8 @@ def _is_free(path: Path) -> bool:
     state = path / "state"
     if state.is_symlink() or any(entry.name != "lock" for entry in state.glob("*")):
         return False
-    found = [entry for entry in path.rglob("*") if not entry.is_dir()]
-    return files.is_lock(state / "lock") or all(not file.stat().st_size for file in found)
+    contents = [entry for entry in path.rglob("*") if not entry.is_dir()]
+    return files.is_lock(state / "lock") or all(not file.stat().st_size for file in contents)
 
 
 def new_run_folder(run_dir: str | None, dataset: str, room: int) -> RunFolder:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -35,8 +35,8 @@ BATCH_SIZE = 64
 SCALED = 3.0
 
 # Images as batches, and images with their class IDs.
-Batches = tf.data.Dataset | tf.distribute.DistributedDataset
-Labelled = (
+Batches: TypeAlias = tf.data.Dataset | tf.distribute.DistributedDataset
+Labelled: TypeAlias = (
     tf.data.Dataset
     | keras.utils.PyDataset
     | tuple[Batches | keras.utils.PyDataset | npt.ArrayLike, npt.ArrayLike]
