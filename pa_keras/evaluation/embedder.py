@@ -90,7 +90,7 @@ class Embedder:
         Raises:
             ValueError: no images; images of another shape than the model's.
         """
-        parts = []
+        parts: list[np.ndarray] = []
         with tqdm(total=total, unit=" images", desc="embedding", disable=not progress) as bar:
             for batch in batches:
                 parts.append(self.embed_batch(batch, len(parts[0]) if parts else 0))

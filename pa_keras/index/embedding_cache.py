@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ class Chunks:
         path = self._folder / "good.npy"
         if not path.exists():
             good = check(self._paths)
-            _save(lambda partial: files.save_array(partial, good), path)
+            _save(partial(files.save_array, array=good), path)
         return np.load(path)
 
     def embedded(self, good: np.ndarray, embed: Embed, progress: bool = True) -> np.ndarray:
@@ -86,7 +87,7 @@ class Chunks:
                 if not path.exists():
                     chunk = [self._paths[i] for i in good[start : start + self._size]]
                     part = embed(chunk, bar.update)
-                    _save(lambda partial, part=part: files.save_array(partial, part), path)
+                    _save(partial(files.save_array, array=part), path)
                 parts.append(np.load(path))
         return np.concatenate(parts)
 

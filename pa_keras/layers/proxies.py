@@ -1,6 +1,7 @@
 """The layer that holds one learned proxy a class, or several."""
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import keras
@@ -108,14 +109,14 @@ class Proxies(keras.layers.Layer):
 
 
 @tf.custom_gradient
-def _cosines(embeddings: tf.Tensor, proxies: tf.Tensor):
+def _cosines(embeddings: tf.Tensor, proxies: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Cosines (B, C) without a copy of the C x D proxies: what divides them divides the product."""
     scales = _inverse_lengths(embeddings)[:, None]
     proxy_scales = _inverse_lengths(proxies)
     unit = embeddings * scales
     cosines = tf.matmul(unit, proxies, transpose_b=True) * proxy_scales
 
-    def gradient(of_cosines):
+    def gradient(of_cosines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # Of l2(v) it is (g - l2(v) (l2(v) . g)) / |v|. In this order each product of B x C numbers
         # takes the place of an array that is not needed any more.
         of_products = of_cosines * proxy_scales

@@ -13,6 +13,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -70,8 +71,8 @@ def write_state(
     Raises:
         OSError: it cannot be written; the states before it are kept.
     """
-    state = State(epoch, step, seconds, best and best.name, {})
-    arrays = {
+    state = State(epoch, step, seconds, best.name if best else None, {})
+    arrays: dict[str, Any] = {
         f"{part}/{index}": _value(part, variable)
         for part, variables in _variables(model).items()
         for index, variable in enumerate(variables)
@@ -181,10 +182,11 @@ def restore_best(folder: Path, state: State | None, path: Path) -> None:
 
     What is there may be of an epoch after the state, which is trained again.
     """
-    if state is None or state.best is None:
+    best = None if state is None else state.best
+    if best is None:
         path.unlink(missing_ok=True)
     else:
-        save_whole(lambda partial: shutil.copyfile(folder / state.best, partial), path)
+        save_whole(lambda partial: shutil.copyfile(folder / best, partial), path)
 
 
 def _read(file: Path) -> State:

@@ -46,7 +46,7 @@ def resolver(cluster: Cluster) -> Resolver:
 
 
 def _found() -> Cluster:
-    variables = {
+    variables: dict[str, Cluster] = {
         "TF_CONFIG": "tf_config",
         "SLURM_STEP_NUM_TASKS": "slurm",
         "KUBERNETES_SERVICE_HOST": "kubernetes",

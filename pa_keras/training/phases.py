@@ -127,7 +127,7 @@ def train(
         if at > end:
             continue
         setup.compile(model, phase, optimizer)
-        if begin < at:
+        if state is not None and begin < at:
             saver.progress.go_on_from(state, restore_state(model, saver.folder, state))
             logger.info("Going on after %s.", state)
         if at < end:

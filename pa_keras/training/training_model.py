@@ -1,5 +1,7 @@
 """The one model with a step of its own."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -58,14 +60,14 @@ class TrainingModel(keras.Model):
     RepL4NLP 2021, section 3.2.
     """
 
-    def __init__(self, inputs, outputs, name: str | None = None, chunks: int = 1):
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, chunks: int = 1):
         super().__init__(inputs, outputs, name=name)
         expect_chunks(chunks)
         self.chunks = chunks
         # Of a stock model: this one's call is that function.
         self._network = folded(keras.Model(inputs, outputs))
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if self.chunks > 1:  # which are there for memory: a folded network copies its kernels
             return super().call(inputs, training, mask)
         return self._network(inputs, training)
@@ -135,7 +137,7 @@ class TrainingModel(keras.Model):
             gradients[place] = more if own is None else own if more is None else own + more
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # Keras would reduce the first batch over the replicas, with all its labels. Without a
         # strategy it builds nothing, and needs no batch.
         stock = getattr(super(), "_maybe_symbolic_build", None)
