@@ -32,7 +32,9 @@ def train(model, epochs=1):
 
 
 def written(folder, model, *positions, best=None):
-    states = [checkpoint.write_state(model, folder, *at, 1.5, best) for at in positions]
+    states = [
+        checkpoint.write_state(model, folder, epoch, step, 1.5, best) for epoch, step in positions
+    ]
     checkpoint.keep_only(folder, states)
     return states
 
