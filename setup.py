@@ -73,9 +73,13 @@ setup(
             *TFLITE,
             "build>=1.2,<2",
             "hypothesis>=6.100,<7",
+            "mypy>=1.18,<3",
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.14,<0.18",
+            "types-protobuf>=6.32,<8",
+            "types-PyYAML>=6.0,<7",
+            "types-tqdm>=4.66,<5",
         ],
     },
     classifiers=[

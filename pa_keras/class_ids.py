@@ -9,7 +9,7 @@ import numpy.typing as npt
 EXACT_BELOW = {"bfloat16": 2**8, "float16": 2**11, "float32": 2**24, "float64": 2**53}
 
 
-def class_labels(name: str, labels: npt.ArrayLike) -> np.ndarray:
+def class_labels(name: str, labels: npt.ArrayLike | None) -> np.ndarray:
     """Checks labels and returns them as integers or as class names, with the same values.
 
     Args:
@@ -55,7 +55,7 @@ def class_labels(name: str, labels: npt.ArrayLike) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def class_ids(name: str, labels: npt.ArrayLike) -> np.ndarray:
+def class_ids(name: str, labels: npt.ArrayLike | None) -> np.ndarray:
     """Checks labels as `class_labels` and returns class IDs (N,), int32, or int64 if one needs it.
 
     Class names are numbered from 0 in their sorted order.
@@ -68,7 +68,7 @@ def class_ids(name: str, labels: npt.ArrayLike) -> np.ndarray:
 
 
 def common_class_ids(
-    query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike
+    query_labels: npt.ArrayLike | None, gallery_labels: npt.ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Class IDs (Q,) of queries and (N,) of a gallery; a name has the same ID in both.
 
@@ -113,7 +113,7 @@ def class_indices(labels: npt.ArrayLike, class_names: Sequence[str]) -> np.ndarr
     return labels
 
 
-def _names_or_numbers(name: str, labels: Sequence) -> np.ndarray:
+def _names_or_numbers(name: str, labels: Sequence | np.ndarray) -> np.ndarray:
     """Converts labels to an array of strings, or of numbers if none is a string."""
     kinds = {type(each) for each in labels}
     if all(issubclass(kind, bytes) for kind in kinds):

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pa_keras import cli
 from pa_keras.config import EmbedConfig
@@ -56,7 +56,7 @@ def _run(config: EmbedConfig) -> None:
         good = chunks.checked(lambda paths: check_images(paths, on_bad_image).good)
         embed = embedding(model, crop_fraction, config.batch_size)
         embeddings = chunks.embedded(good, embed)
-        arrays = {
+        arrays: dict[str, Any] = {
             "embeddings": embeddings,
             **_described(images.take(good)),
             # An export refuses a gallery of another model, or preprocessed in another way.

@@ -122,13 +122,14 @@ def _write_classes(found: "Evaluation", class_names: Sequence[str], path: Path) 
 
     columns = per_class_metrics(found.per_query, found.labels)
     names = [class_names[label] for label in columns.pop("label")]
-    rows = zip(names, *(column.tolist() for column in columns.values()), strict=True)
+    lines = zip(names, *(column.tolist() for column in columns.values()), strict=True)
+    rows = sorted(lines, key=lambda row: (row[2:], row[0]))
 
     def write(partial: str) -> None:
         with Path(partial).open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("class_name", *columns))
-            table.writerows(sorted(rows, key=lambda row: (row[2:], row[0])))
+            table.writerows(rows)
 
     files.save_whole(write, path, files.START_AGAIN)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pa_keras.datasets import Dataset
     from pa_keras.exporters import Gallery
     from pa_keras.exporters.publishing import ExportPlace
+    from pa_keras.pipelines.image_checks import OnBadImage
 
 # Not by __name__, which is __main__ under python -m: its lines would go nowhere.
 logger = logging.getLogger("pa_keras.export")
@@ -107,7 +108,7 @@ def _name_of(source: ModelSource) -> str:
 
 
 def _load_gallery(
-    config: ExportConfig, model: "keras.Model", crop_fraction: float, on_bad_image: str
+    config: ExportConfig, model: "keras.Model", crop_fraction: float, on_bad_image: "OnBadImage"
 ) -> "Gallery | None":
     """The gallery of an .npz, or of images that are embedded now."""
     from pa_keras.datasets import images_at
@@ -211,7 +212,7 @@ def _prove(
         metrics=metrics,
         agreements=agreements,
         num_images=len(dataset.queries),
-        gallery=gallery and {**exporters.measure_gallery(gallery), "k": config.k},
+        gallery=None if gallery is None else {**exporters.measure_gallery(gallery), "k": config.k},
     )
     exporters.write_model_card(staged.files, card, agreements)
 

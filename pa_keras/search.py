@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pa_keras import cli
 from pa_keras.config import (
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     flags, rest = parser.parse_known_args(arguments)
     config_class, run, _ = _COMMANDS[flags.command]
-    config = cli.config_of(flags.parser, config_class, flags, rest)
+    config: Any = cli.config_of(flags.parser, config_class, flags, rest)
     cli.log_to()
     cli.run_command(lambda: run(config))
 

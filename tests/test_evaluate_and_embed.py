@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from pa_keras import embed, evaluate, files, index
+from pa_keras.evaluation.embeddings_file import read_embeddings
 from pa_keras.exporters.gallery import read_gallery
 from pa_keras.index import model as index_model
 from pa_keras.index.model import embedding
@@ -189,7 +190,7 @@ class Attack:
         return os.mkdir, (self.path,)
 
 
-@pytest.mark.parametrize("read", [index.read_npz, lambda path: read_gallery(path, "", 1.0)])
+@pytest.mark.parametrize("read", [read_embeddings, lambda path: read_gallery(path, "", 1.0)])
 def test_embeddings_of_strangers_run_no_code(tmp_path, read):
     path, marker = tmp_path / "a.npz", str(tmp_path / "attacked")
     names = "embeddings", "labels", "class_names", "paths", "checksum", "crop_fraction"

@@ -303,8 +303,8 @@ def test_a_loss_of_pairs_with_shuffled_batches_of_singletons(arguments, tmp_path
 def test_label_noise_is_for_the_training_images_alone(arguments, monkeypatch):
     def load(**data):
         config = FitConfig(dataset="folder", data_dir=arguments[-1])
-        data = dataclasses.replace(config.data, **data)
-        return load_run_data(dataclasses.replace(config, data=data))
+        changed = dataclasses.replace(config.data, **data)
+        return load_run_data(dataclasses.replace(config, data=changed))
 
     clean, noisy = load(), load(label_noise=0.5)
     train = clean.dataset.train

@@ -71,8 +71,9 @@ def private_names(source):
     for node in attributes:
         if is_private(node.attr) and node.attr not in own:
             found.add(node.attr)
-        if node.attr in ("src", "python") and getattr(node.value, "id", "") in ("keras", "tf"):
-            found.add(f"{node.value.id}.{node.attr}")
+        library = getattr(node.value, "id", "")
+        if node.attr in ("src", "python") and library in ("keras", "tf"):
+            found.add(f"{library}.{node.attr}")
     return found - IN_THE_STANDARD_LIBRARY
 
 

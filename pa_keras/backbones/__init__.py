@@ -22,7 +22,7 @@ from pa_keras.backbones.googlenet import googlenet
 
 __all__ = ["OF_TORCH", "build", "names"]
 
-_PAPERS = {
+_PAPERS: dict[str, Callable[[tuple[int, int]], keras.Model]] = {
     "bn_inception": bn_inception,
     "googlenet": googlenet,
     **{n: functools.partial(torch_resnet.torch_resnet, n) for n in torch_resnet.NAMES},

@@ -70,7 +70,9 @@ def _by_hand(name: str, error: Exception) -> str:
     )
 
 
-def _scale(images: KerasTensor, scale: float | list[float], offset: float | list[float]):
+def _scale(
+    images: KerasTensor, scale: float | list[float], offset: float | list[float]
+) -> KerasTensor:
     # float32 under every policy, since half precision has too few digits for 0..255.
     scaling = layers.Rescaling(scale, offset=offset, dtype="float32", name="pixel_scaling")
     return scaling(images)

@@ -71,9 +71,9 @@ def _build(name: str, image_size: tuple[int, int], weights: str | None) -> Model
 def slots(backbone: Model) -> dict[str, torch_weights.Slot]:
     """Maps PyTorch names to Keras variables; the k-th block of layers is `_blocks.k`."""
     blocks: dict[str, int] = {}
-    named = {}
+    named: dict[str, torch_weights.Slot] = {}
     for layer in backbone.layers:
-        block, part = re.fullmatch(r"(?:(block\w+?)_)?(.+)", layer.name).groups()
+        ((block, part),) = re.findall(r"^(?:(block\w+?)_)?(.+)$", layer.name)
         prefix = f"_blocks.{blocks.setdefault(block, len(blocks))}." if block else ""
         if layer.weights:
             named |= torch_weights.slots(layer, prefix + _TORCH_LAYERS[part])
@@ -92,7 +92,7 @@ def _imagenet_file(name: str) -> Path:
             "efficientnet_lite0."
         )
     package = importlib.util.find_spec(_PACKAGE)
-    folders = package.submodule_search_locations if package else ()
+    folders = (package and package.submodule_search_locations) or ()
     packaged = [path for folder in folders for path in Path(folder).glob("models/*.pth")]
     if packaged:
         return packaged[0]

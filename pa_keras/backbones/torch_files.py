@@ -11,8 +11,9 @@ import math
 import pickle
 import struct
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -132,7 +133,7 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self.storages: set[_Storage] = set()
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         # Files from before PyTorch 0.4 use the first.
@@ -151,9 +152,11 @@ class _Unpickler(pickle.Unpickler):
         return storage
 
 
-def _tensor(storage, offset, shape, strides, *_unused) -> _Tensor:
+def _tensor(
+    storage: _Storage, offset: int, shape: Iterable[int], strides: Iterable[int], *_unused: Any
+) -> _Tensor:
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-def _parameter(tensor, *_unused) -> _Tensor:
+def _parameter(tensor: _Tensor, *_unused: Any) -> _Tensor:
     return tensor

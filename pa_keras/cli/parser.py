@@ -81,7 +81,7 @@ def add_settings(parser: argparse.ArgumentParser, config_class: type) -> None:
     if positional:
         word = positional.upper()
         parser.usage += f" {word} ..."
-        values = {"nargs": "*", "action": "extend", "default": argparse.SUPPRESS}
+        values: dict[str, Any] = {"nargs": "*", "action": "extend", "default": argparse.SUPPRESS}
         parser.add_argument(positional, metavar=word, help=f"as --{positional}", **values)
 
 

@@ -4,9 +4,12 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
-Config = TypeVar("Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def settings_of(config_class: type, prefix: str = "") -> Iterator[Setting]:
         ['model.backbone', 'model.weights']
     """
     for field in dataclasses.fields(config_class):
-        if dataclasses.is_dataclass(field.type):
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
             yield from settings_of(field.type, _prefix_of(field, prefix))
         else:
             yield Setting(prefix + field.name, field, config_class)
@@ -116,7 +119,7 @@ def build(config_class: type[Config], values: dict[str, Any], prefix: str = "") 
     """Makes a config from values by dotted names; what is missing has its default."""
     arguments = {}
     for field in dataclasses.fields(config_class):
-        if dataclasses.is_dataclass(field.type):
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
             arguments[field.name] = build(field.type, values, _prefix_of(field, prefix))
         elif prefix + field.name in values:
             arguments[field.name] = values[prefix + field.name]
@@ -142,8 +145,8 @@ def _type_text(kind: Any) -> str:
         )
     if get_origin(kind) is Literal:
         return "choice"
-    names = {...: "...", type(None): "null", bool: "true or false", str: "text"}
-    return names.get(kind) or getattr(kind, "__name__", str(kind))
+    names: dict[Any, str] = {...: "...", type(None): "null", bool: "true or false", str: "text"}
+    return names[kind] if kind in names else getattr(kind, "__name__", str(kind))
 
 
 def _prefix_of(field: dataclasses.Field, prefix: str) -> str:

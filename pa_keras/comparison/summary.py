@@ -137,7 +137,7 @@ def _row(key: tuple[str, tuple[Any, ...]], of_lines: Lines) -> Row:
         if point == values and other != name
     }
     last = {other: recalls(curves)[:, -1].mean() for other, curves in rivals.items()}
-    rival = max(last, key=last.get, default=None)
+    rival = max(last, key=lambda other: last[other], default=None)
     reached = None
     if rival is not None:
         epochs = np.flatnonzero(mean_recalls >= last[rival])

@@ -71,9 +71,9 @@ def _percent(value: tuple[float, float | None]) -> str:
 
 
 def _reached(row: Row) -> str:
-    if row.rival is None:
+    if row.rival is None or row.rival_seconds is None:
         return ""
-    if row.epochs_to_rival is None:
+    if row.epochs_to_rival is None or row.seconds_to_rival is None:
         return f"not ({row.rival})"
     epochs = "1 epoch" if row.epochs_to_rival == 1 else f"{row.epochs_to_rival} epochs"
     share = row.seconds_to_rival / row.rival_seconds

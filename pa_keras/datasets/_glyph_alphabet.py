@@ -67,7 +67,7 @@ def mask(character: str, font: str, size: int) -> "Image":
     from PIL import Image, ImageDraw
 
     face = _face(font, size)
-    left, top, right, bottom = face.getbbox(character)
+    left, top, right, bottom = map(int, face.getbbox(character))
     ink = Image.new("L", (max(right - left, 1), max(bottom - top, 1)))
     ImageDraw.Draw(ink).text((-left, -top), character, font=face, fill=255)
     return ink.crop(ink.getbbox())
@@ -109,6 +109,7 @@ def _normalised(ink: "Image") -> np.ndarray:
     scale = (_SIDE - 4) / max(ink.size)
     small = ink.resize([max(1, round(side * scale)) for side in ink.size], Image.Resampling.BOX)
     picture = Image.new("L", (_SIDE, _SIDE))
-    picture.paste(small, tuple((_SIDE - side) // 2 for side in small.size))
+    left, top = ((_SIDE - side) // 2 for side in small.size)
+    picture.paste(small, (left, top))
     pixels = np.asarray(picture.filter(ImageFilter.GaussianBlur(1)), np.float32).ravel()
     return pixels / np.linalg.norm(pixels)

@@ -50,8 +50,8 @@ def draw(
     shape = _distorted(ink, image_size, distortion, rng)
     shape = shape.filter(ImageFilter.GaussianBlur(rng.uniform(0, distortion.blur)))
     opacity = np.asarray(shape)[..., None] / 255
-    ink_colour, *background_colours = _colours(distortion.contrast, rng)
-    background = _gradient(*background_colours, image_size, rng)
+    ink_colour, start, end = _colours(distortion.contrast, rng)
+    background = _gradient(start, end, image_size, rng)
     pixels = background + (ink_colour - background) * opacity
     pixels += rng.normal(0, rng.uniform(0, distortion.noise), pixels.shape)
     return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))

@@ -87,7 +87,7 @@ def read_annotations(root: Path) -> tuple[list[Car], tuple[str, ...]]:
         return [*_read_cars(annotations, images, "relative_im_path")], _class_names(annotations)
     if annotations and not _find(folders, "cars_train_annos.mat"):
         raise not_found("Cars-196", root, "car_ims", _WHERE)
-    cars = []
+    cars: list[Car] = []
     for part, file_name in (
         ("cars_train", "cars_train_annos.mat"),
         ("cars_test", "cars_test_annos_withlabels.mat"),
@@ -123,8 +123,9 @@ def _read_cars(annotations: Path, images: Path, name_field: str) -> Iterator[Car
     for number, row in enumerate(table, 1):
         name = str(row[name_field]).rpartition("/")[2]
         try:
-            box = tuple(int(row[side]) for side in sides)
+            left, top, right, bottom = (int(row[side]) for side in sides)
             # The files count classes from 1.
+            box = (left, top, right, bottom)
             yield Car(os.path.join(images, name), int(row["class"]) - 1, box)
         except (TypeError, ValueError) as error:
             raise ValueError(

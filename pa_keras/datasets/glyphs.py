@@ -71,7 +71,8 @@ def load_glyphs(
     )
 
     def write(folder: Path) -> None:
-        characters = np.random.default_rng(0).permutation(alphabet.characters())[:num_characters]
+        order = np.random.default_rng(0).permutation(alphabet.characters())
+        characters = order[:num_characters].tolist()
         total = len(characters) * images_per_character
         drawings = _drawings(characters, images_per_character, image_size, distortion, seed)
         _write(folder, progress(drawings, total, "Drawing glyphs"), characters[::2])

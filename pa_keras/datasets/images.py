@@ -5,6 +5,7 @@ import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -136,7 +137,7 @@ def natural_key(text: str) -> tuple:
 def label_images(
     paths: Sequence[str],
     classes: Sequence[Hashable],
-    class_names: Mapping[Hashable, str] | None = None,
+    class_names: Mapping[Any, str] | None = None,
 ) -> Images:
     """Number the classes from 0 in natural order and make `Images` of them.
 

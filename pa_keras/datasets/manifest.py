@@ -86,7 +86,7 @@ def _images_and_splits(manifest: Path, classes_needed: bool) -> tuple[Images, li
             f"Expected a column {missing} in {manifest}; received the columns "
             f"{', '.join(columns)}. Name it in the first line."
         )
-    needed = ["path", class_column] if classes_needed else ["path"]
+    needed = ["path", class_column] if classes_needed and class_column else ["path"]
     _expect_cells(manifest, rows, needed)
     classes = [row[class_column] if class_column else "" for _, row in rows]
     _warn_of_doubtful_classes(manifest, [line for line, _ in rows], classes)
@@ -176,8 +176,9 @@ def _check_columns(manifest: Path, columns: list[str]) -> None:
 
 def _check_cells(manifest: Path, reader: csv.DictReader, row: dict) -> None:
     if None in row or None in row.values():
+        number = len(reader.fieldnames or ())
         raise ValueError(
-            f"Expected {len(reader.fieldnames)} cells in line {reader.line_num} of {manifest}, as "
+            f"Expected {number} cells in line {reader.line_num} of {manifest}, as "
             f"in its first line; received {'more' if None in row else 'fewer'}. Quote a cell that "
             f"holds {reader.reader.dialect.delimiter!r}."
         )

@@ -52,7 +52,9 @@ def replace_by_outliers(
     if len(chosen) and not len(foreign):
         raise ValueError("Expected foreign images to replace some by; received none.")
     rounds = -(-len(chosen) // max(1, len(foreign)))
-    order = np.concatenate([rng.permutation(len(foreign)) for _ in range(rounds)] or [[]])
+    order = np.concatenate(
+        [rng.permutation(len(foreign)) for _ in range(rounds)] or [np.zeros(0, np.int64)]
+    )
     paths = list(images.paths)
     for place, other in zip(chosen, order, strict=False):
         paths[place] = foreign[int(other)]

@@ -35,7 +35,7 @@ def split_by_class(images: Images, test_fraction: float = 0.5) -> tuple[Images, 
     return images.take_classes(present[:-num_test]), images.take_classes(present[-num_test:])
 
 
-def split_as_given(name: str, images: Images, splits: Sequence[str]) -> Dataset:
+def split_as_given(name: str, images: Images, splits: Sequence[str] | np.ndarray) -> Dataset:
     """The `Dataset` of images that each say their split: train, test, query or gallery.
 
     Args:

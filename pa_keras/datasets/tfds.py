@@ -141,7 +141,7 @@ def _write_images(
             if label < 0:
                 unlabelled += 1
                 continue
-            suffix = DECODED.get(image_format(contents[:HEAD_BYTES]), ".jpg")
+            suffix = DECODED.get(image_format(contents[:HEAD_BYTES]) or "", ".jpg")
             path = Path(f"{label:05d}") / f"{number:07d}{suffix}"
             (folder / path).parent.mkdir(exist_ok=True)
             (folder / path).write_bytes(contents)

@@ -42,7 +42,9 @@ class Duplicates:
                 "all repeat a query. Keep the duplicates, or give no gallery."
             )
         kept = queries.take(~self.queries)
-        return kept, None if gallery is None else gallery.take(~self.gallery)
+        if gallery is None or self.gallery is None:
+            return kept, gallery
+        return kept, gallery.take(~self.gallery)
 
     def as_json(self, kept: str) -> dict[str, int | bool]:
         """The counts, ready for `json.dump`; `kept` is "keep" or "drop"."""
@@ -95,7 +97,7 @@ def first_of_same_bytes(paths: Sequence[str]) -> np.ndarray:
     _, members, counts = np.unique(sizes, return_inverse=True, return_counts=True)
     firsts = np.arange(len(paths))
     seen: dict[bytes, int] = {}
-    for index in np.flatnonzero(counts[members] > 1):
+    for index in np.flatnonzero(counts[members] > 1).tolist():
         digest = hashlib.sha256(Path(paths[index]).read_bytes()).digest()
         firsts[index] = seen.setdefault(digest, index)
     return firsts

@@ -1,6 +1,7 @@
 """Embedding images, with one compiled step for batches of every size."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from pa_keras.models.batch_norm_folding import folded
 from pa_keras.pipelines import evaluation_batches
 
 # Images, or a tuple that starts with them.
-Batch = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
+Batch: TypeAlias = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
 
 
 class Embedder:
@@ -89,7 +90,7 @@ class Embedder:
         Raises:
             ValueError: There are no images, or their shape is not that of the model's input.
         """
-        parts = []
+        parts: list[np.ndarray] = []
         with tqdm(total=total, unit=" images", desc="embedding", disable=not progress) as bar:
             for batch in batches:
                 parts.append(self.embed_batch(batch, len(parts[0]) if parts else 0))

@@ -16,6 +16,7 @@ from pa_keras.retrieval import (
     search,
 )
 from pa_keras.retrieval.metrics import as_ks
+from pa_keras.retrieval.search import Method
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def evaluate(
     crop_fraction: float = 0.875,
     batch_size: int = 256,
     ks: int | Sequence[int] = (1, 2, 4, 8),
-    method: str = "auto",
+    method: Method = "auto",
     progress: bool = True,
 ) -> Evaluation:
     """Embeds the images, searches, and measures.
@@ -135,8 +136,8 @@ def evaluate(
 
     leave_one_out = gallery is None
     vectors = embeddings(queries)
-    searched = vectors if leave_one_out else embeddings(gallery)
-    gallery_labels = None if leave_one_out else gallery.labels
+    searched = vectors if gallery is None else embeddings(gallery)
+    gallery_labels = None if gallery is None else gallery.labels
     relevant = num_relevant(queries.labels, gallery_labels)
     k = int(min(max(*ks, relevant.max()), len(searched) - leave_one_out))
     labels = queries.labels, gallery_labels

@@ -82,5 +82,6 @@ def _sprite(images: Images) -> Image.Image:
         row, column = divmod(place, columns)
         corner = (column * THUMBNAIL_SIZE, row * THUMBNAIL_SIZE)
         margins = ((THUMBNAIL_SIZE - side) // 2 for side in image.size)
-        sprite.paste(image, tuple(map(sum, zip(corner, margins, strict=True))))
+        left, top = map(sum, zip(corner, margins, strict=True))
+        sprite.paste(image, (left, top))
     return sprite

@@ -64,11 +64,11 @@ def measure_agreement(
         own_recall = _recall(own, queries, gallery)
         lost = 100 * (recall - own_recall)
         bound, agrees = keeps_bound(artefact.kind, float(cosines.min()), lost, len(queries))
-        times = [_milliseconds(artefact, sample, size) for size in (1, _BATCH_SIZE)]
+        alone, together = (_milliseconds(artefact, sample, size) for size in (1, _BATCH_SIZE))
         result.append(
             Agreement(
                 artefact.kind, float(cosines.min()), float(cosines.mean()), own_recall, lost,
-                artefact.size, *times, bound, agrees,
+                artefact.size, alone, together, bound, agrees,
             )
         )  # fmt: skip
     return result

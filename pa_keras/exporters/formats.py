@@ -14,9 +14,16 @@ from pa_keras.exporters.pixels import InputDtype, expect_packages
 from pa_keras.exporters.publishing import ExportPlace
 from pa_keras.exporters.saved_model import to_saved_model
 from pa_keras.exporters.serving_files import write_batching_parameters, write_models_config
-from pa_keras.exporters.tflite import to_tflite
+from pa_keras.exporters.tflite import Quantization, to_tflite
 from pa_keras.exporters.warmup import placeholder_image, write_warmup
 from pa_keras.pipelines import check_images, evaluation_batches
+
+_QUANTIZATIONS: dict[str, Quantization] = {
+    "tflite": "none",
+    "tflite_float16": "float16",
+    "tflite_dynamic": "dynamic",
+    "tflite_int8": "int8",
+}
 
 
 def expect_installed(kinds: Iterable[str]) -> None:
@@ -130,7 +137,7 @@ def write_file(
     to_tflite(
         model,
         path,
-        quantization=kind.removeprefix("tflite").removeprefix("_") or "none",
+        quantization=_QUANTIZATIONS[kind],
         calibration_images=calibration_images if kind == "tflite_int8" else None,
         input_dtype=input_dtype,
         batch_size=batch_size,

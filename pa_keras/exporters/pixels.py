@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +25,7 @@ def expect_packages(extra: str, *modules: str) -> None:
 
 def pixels_to_embedding(
     model: keras.Model, batch_size: int | None = None, input_dtype: InputDtype = "float32"
-) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+) -> tf.types.experimental.PolymorphicFunction:
     """The function {"embedding": (B, D)} of "images" (B, H, W, 3), to be converted.
 
     Args:

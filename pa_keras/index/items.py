@@ -1,5 +1,6 @@
 """What an index holds: unit vectors, and what an answer says of each."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -106,8 +107,7 @@ def expect_searchable(items: Items) -> None:
             "and what is not finite."
         )
     if len(set(items.ids)) < len(items):
-        seen: set[str] = set()
-        twice = next(name for name in items.ids if name in seen or seen.add(name))
+        twice = next(name for name, number in Counter(items.ids).items() if number > 1)
         raise ValueError(
             f"Expected each id once; received {len(items) - len(set(items.ids))} repeated, such "
             f"as {twice!r}. Rename or remove them."

@@ -25,6 +25,7 @@ from pa_keras.index import (
 from pa_keras.index.model import embedding, expect_made_by, model_of
 from pa_keras.models import checksum, in_float32
 from pa_keras.pipelines import check_images
+from pa_keras.pipelines.image_checks import OnBadImage
 from pa_keras.runs.load import crop_fraction_of, load_trained
 
 
@@ -50,11 +51,13 @@ class Source:
     @property
     def is_empty(self) -> bool:
         """Whether nothing of it is to be indexed."""
-        return self.images is None and not len(self.ready)
+        return self.images is None and not self.ready
 
-    def items(self, folder: Path, batch_size: int, on_bad_image: str) -> Items:
+    def items(self, folder: Path, batch_size: int, on_bad_image: OnBadImage) -> Items:
         """The items; images are embedded in chunks that are kept in the index's folder."""
         if self.images is None:
+            if self.ready is None:
+                raise ValueError("Expected items or images; received neither.")
             return self.ready
         key = f"{self.record.checksum} {self.record.crop_fraction} {on_bad_image}"
         self._chunks = Chunks(folder / "unfinished", self.images.paths, key)
@@ -194,7 +197,7 @@ def _embeddings_at(gallery: str, prefix: str) -> tuple[Items | None, ModelRecord
 
 def _images_at(gallery: str, prefix: str) -> tuple[Images, list[str]]:
     images = datasets.images_at(gallery)
-    root = Path(_absolute(gallery))
+    root = Path(os.path.abspath(Path(gallery).expanduser()))
     return images, ids_of(images.paths, root if root.is_dir() else root.parent, prefix)
 
 

@@ -1,7 +1,8 @@
 """The layer that holds the learned proxies, one or several for each class."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -10,7 +11,7 @@ from keras import ops
 from pa_keras.compat import is_compiled_by_xla
 from pa_keras.layers.arguments import as_integer
 
-Tensor = keras.KerasTensor | tf.Tensor
+Tensor: TypeAlias = keras.KerasTensor | tf.Tensor
 
 
 @keras.saving.register_keras_serializable("pa_keras")
@@ -108,14 +109,14 @@ class Proxies(keras.layers.Layer):
 
 
 @tf.custom_gradient
-def _cosines(embeddings: tf.Tensor, proxies: tf.Tensor):
+def _cosines(embeddings: tf.Tensor, proxies: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Cosines (B, C) without a normalized copy of the proxies: it divides the product instead."""
     scales = _inverse_lengths(embeddings)[:, None]
     proxy_scales = _inverse_lengths(proxies)
     unit = embeddings * scales
     cosines = tf.matmul(unit, proxies, transpose_b=True) * proxy_scales
 
-    def gradient(of_cosines):
+    def gradient(of_cosines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # The gradient of l2(v) is (g - l2(v) (l2(v) . g)) / |v|. In this order each product of
         # B x C numbers can reuse the memory of an array that is no longer needed.
         of_products = of_cosines * proxy_scales

@@ -4,6 +4,8 @@ The gradient of a log-sum-exp is a softmax, so that a single array of B x C numb
 forward pass to the backward pass. Automatic differentiation would keep one for each operation.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from pa_keras.compat import is_compiled_by_xla
@@ -32,7 +34,7 @@ def class_log_sums(
     own = tf.stack([tf.range(tf.shape(labels, labels.dtype)[0], dtype=labels.dtype), labels], 1)
 
     @tf.custom_gradient
-    def log_sums(similarities):
+    def log_sums(similarities: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
         # Each row has one positive entry, so B numbers are gathered, without a mask of B x C.
         pull = -alpha * tf.gather_nd(similarities, own)
         largest_pull = tf.math.unsorted_segment_max(pull, labels, num_classes)
@@ -46,7 +48,7 @@ def class_log_sums(
         push = tf.exp(push - largest_push)
         pushes = tf.reduce_sum(push, axis=0)
 
-        def gradient(of_positive, of_negative):
+        def gradient(of_positive: tf.Tensor, of_negative: tf.Tensor) -> tf.Tensor:
             of_pull = -alpha * pull * tf.gather(of_positive / pulls, labels)
             return _add_at(own, of_pull, push * (alpha * of_negative / pushes))
 

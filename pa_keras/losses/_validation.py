@@ -1,5 +1,7 @@
 """Checks of what the losses receive: class IDs with cosines to proxies, or with embeddings."""
 
+from typing import TypeAlias
+
 import numpy.typing as npt
 import tensorflow as tf
 from keras import ops
@@ -7,7 +9,7 @@ from keras import ops
 from pa_keras.class_ids import EXACT_BELOW
 from pa_keras.losses import _distributed
 
-TensorLike = tf.Tensor | npt.ArrayLike
+TensorLike: TypeAlias = tf.Tensor | npt.ArrayLike
 
 
 def check_cosines(

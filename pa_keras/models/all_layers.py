@@ -1,5 +1,7 @@
 """Lists the layers of a model at every depth."""
 
+from typing import Any
+
 import keras
 
 _HOLDERS = (keras.layers.Layer, dict, list, tuple)
@@ -32,7 +34,7 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return [value for value in seen.values() if isinstance(value, keras.layers.Layer)]
 
 
-def _held_by(value: object) -> list[object]:
+def _held_by(value: Any) -> list[object]:
     if isinstance(value, keras.Model):
         return list(value.layers)
     if isinstance(value, keras.layers.Layer):

@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -133,7 +134,9 @@ def _norms(model: keras.Model) -> dict[Layer, Layer]:
     """Maps each convolution that can be folded to its batch norm."""
     if model.compute_dtype != "float32" or not _has_graph(model):
         return {}
-    calls, takers, plain = Counter(), defaultdict(list), set()
+    calls: Counter[Layer] = Counter()
+    takers: dict[Layer, list[Layer]] = defaultdict(list)
+    plain: set[Layer] = set()
     for part in _functional_parts(model):
         for node in itertools.chain(*part._nodes_by_depth.values()):
             calls[node.operation] += 1
@@ -183,7 +186,7 @@ def _functional_parts(model: keras.Model) -> list[keras.Model]:
 
 
 def _is_functional(layer: keras.Operation) -> bool:
-    kind = getattr(functional, "Functional", ())
+    kind: Any = getattr(functional, "Functional", ())
     return isinstance(layer, kind) and type(layer).call is kind.call
 
 

@@ -3,6 +3,7 @@
 import operator
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -30,7 +31,7 @@ def as_paths(paths: Sequence[str | os.PathLike]) -> tuple[str, ...]:
     return tuple(os.fspath(path) for path in paths)
 
 
-def path_tensor(paths: Sequence[str]) -> tf.Tensor:
+def path_tensor(paths: Sequence[str | os.PathLike]) -> tf.Tensor:
     """Returns paths as a string tensor (N,), also those whose names are not valid UTF-8."""
     return tf.constant([os.fsencode(path) for path in paths], tf.string)
 
@@ -48,7 +49,8 @@ def as_size(image_size: ImageSize) -> tuple[int, int]:
         >>> as_size(224), as_size((160, 120))
         ((224, 224), (160, 120))
     """
-    sizes = (image_size, image_size) if np.ndim(image_size) == 0 else tuple(image_size)
+    given: Any = image_size
+    sizes = (given, given) if np.ndim(given) == 0 else tuple(given)
     try:
         height, width = (operator.index(size) for size in sizes)
     except (TypeError, ValueError):

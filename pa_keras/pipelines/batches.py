@@ -210,16 +210,18 @@ def _order(
     seed: int,
 ) -> Callable[[int], np.ndarray]:
     """The function from an epoch to its image indices, int32 (steps, batch_size)."""
-    if classes_per_batch is None and images_per_class is None:
-        return lambda epoch: sampling.shuffled(len(labels), batch_size, seed, int(epoch))
-    classes = classes_per_batch or batch_size // images_per_class
-    images = images_per_class or batch_size // classes_per_batch
+    if classes_per_batch is not None:
+        classes, images = classes_per_batch, images_per_class or batch_size // classes_per_batch
+    elif images_per_class is not None:
+        classes, images = batch_size // images_per_class, images_per_class
+    else:
+        return lambda epoch: sampling.shuffled(len(labels), batch_size, seed, epoch)
     if classes * images != batch_size:
         raise ValueError(
             f"Expected classes_per_batch x images_per_class = batch_size; received {classes} x "
             f"{images} for a batch of {batch_size}; change one of the three."
         )
-    return lambda epoch: sampling.balanced(labels, classes, images, seed, int(epoch))
+    return lambda epoch: sampling.balanced(labels, classes, images, seed, epoch)
 
 
 def _epochs(first: int, endless: bool) -> tf.data.Dataset:
@@ -236,7 +238,7 @@ def _epoch(draw: Callable[[int], np.ndarray], seed: int, share: Share) -> Callab
     """The function from an epoch to its dataset of (image index, int64 (2,) image seed)."""
 
     def own(epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        indices = draw(epoch)
+        indices = draw(int(epoch))
         # Positions in the whole batch, so that an image is cropped alike whoever makes it.
         positions = np.arange(indices.size).reshape(indices.shape)
         return share.of(indices).ravel(), share.of(positions).ravel()

@@ -17,6 +17,8 @@ from pa_keras.pipelines.decoding import MOST_SAMPLES, decode_image, is_jpeg
 
 logger = logging.getLogger(__name__)
 
+OnBadImage = Literal["error", "skip"]
+
 _LISTED = 20  # bad files in a message
 _ORIENTATION = 0x0112  # the EXIF tag
 
@@ -32,7 +34,7 @@ class ImageCheck:
 
 def check_images(
     paths: Sequence[str | os.PathLike],
-    on_bad_image: Literal["error", "skip"] = "error",
+    on_bad_image: OnBadImage = "error",
     progress: bool = True,
 ) -> ImageCheck:
     """Decodes every image with the decoder of the pipelines and says which cannot be.
@@ -93,9 +95,9 @@ def undecodable(paths: Sequence[str | os.PathLike], progress: bool = False) -> d
         paths: image files; one may be there more than once.
         progress: whether a bar is shown, on a terminal.
     """
-    paths = tuple(dict.fromkeys(as_paths(paths)))
-    good = _decodable(paths, progress)
-    return {paths[i]: _reason(paths[i]) for i in np.setdiff1d(np.arange(len(paths)), good)}
+    names = tuple(dict.fromkeys(as_paths(paths)))
+    good = _decodable(names, progress)
+    return {names[i]: _reason(names[i]) for i in np.setdiff1d(np.arange(len(names)), good)}
 
 
 def _decodable(paths: Sequence[str], progress: bool) -> np.ndarray:

@@ -45,8 +45,8 @@ def failures(
         columns: neighbours to draw of each query; k of them where it is more. Default 4.
     """
     alone = gallery is None
-    gallery = queries if alone else gallery
-    searched = vectors if alone else gallery_vectors
+    gallery = queries if gallery is None else gallery
+    searched = vectors if alone or gallery_vectors is None else gallery_vectors
     nearest = indices[:, 0]
     columns = min(columns, indices.shape[1])
     right, similarities = confusions.nearest_right(

@@ -95,7 +95,7 @@ def pulls(
     """
     labels, embeddings, proxies = _batch()
     stars = _doubled(proxies)
-    panels = []
+    panels: list[tuple[str, np.ndarray | None, np.ndarray]] = []
     for title, loss in of_proxies.items():
         weights = proxy_weights(loss, labels, embeddings @ proxies.T)
         panels.append((title, proxies, weights))

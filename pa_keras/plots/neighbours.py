@@ -21,7 +21,7 @@ def retrieved(
     num_queries: int = 6,
     columns: int = 4,
     seed: int = 0,
-    chosen: Sequence[int] = (),
+    chosen: Sequence[int] | np.ndarray = (),
 ) -> None:
     """Draws queries, leftmost, and their nearest neighbours; wrong ones have a red border.
 
@@ -47,7 +47,7 @@ def neighbours_figure(
     queries: Images,
     gallery: Images | None,
     indices: np.ndarray,
-    chosen: Sequence[int],
+    chosen: Sequence[int] | np.ndarray,
     columns: int = 4,
 ) -> Figure:
     """The figure that `retrieved` writes, one row for each of the chosen queries."""

@@ -43,9 +43,9 @@ def bootstrap_interval(
     """
     values = np.asarray(per_query_values, dtype=np.float64)
     _check(values, groups, confidence, resamples)
-    if groups is None:
-        sums, sizes = values, np.ones(len(values))
-    else:
+    sums: np.ndarray = values
+    sizes: np.ndarray = np.ones(len(values))
+    if groups is not None:
         _, members = np.unique(groups, return_inverse=True)
         sums, sizes = np.bincount(members, values), np.bincount(members)
     rng = np.random.default_rng(seed)

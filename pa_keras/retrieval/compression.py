@@ -122,7 +122,7 @@ def compression_table(
     leave_one_out = gallery is None
     labels = query_labels[answerable], query_labels if leave_one_out else gallery_labels
     own = np.arange(len(queries), dtype=np.int32) if leave_one_out else None
-    searched = queries if leave_one_out else gallery
+    searched = queries if gallery is None else gallery
     sizes = halves(searched.shape[1]) if sizes is None else sizes
     axes = principal_axes(searched, max(sizes))
     rows = []

@@ -14,7 +14,7 @@ from pa_keras.retrieval.relevance import check_answerable, matches, num_relevant
 from pa_keras.retrieval.search import Method, search
 
 
-def as_ks(ks: int | npt.ArrayLike) -> tuple[int, ...]:
+def as_ks(ks: int | Sequence[int] | np.ndarray) -> tuple[int, ...]:
     """The Ks of Recall@K as plain integers.
 
     Args:
@@ -44,7 +44,7 @@ def recall_at_k(found: npt.ArrayLike, k: int) -> np.ndarray:
 
     Source: Jegou et al., Product Quantization for Nearest Neighbor Search, 2011.
     """
-    return _first(found, k).any(axis=1).astype(np.float64)
+    return np.any(_first(found, k), axis=1).astype(np.float64)
 
 
 def precision_at_k(found: npt.ArrayLike, k: int) -> np.ndarray:
@@ -162,7 +162,7 @@ def per_query_metrics(
     found = matches(indices, query_labels, searched)[answerable]
     relevant = relevant[answerable]
     ranks = first_hit_rank(found)
-    if found.shape[1] == len(searched) - (gallery_labels is None):
+    if found.shape[1] == np.size(searched) - (gallery_labels is None):
         found = np.pad(found, ((0, 0), (0, max(0, max(ks) - found.shape[1]))))
     return {
         **{f"recall_at_{k}": recall_at_k(found, k) for k in ks},
@@ -215,12 +215,12 @@ def retrieval_metrics(
             f"only {'gallery_labels' if gallery is None else 'gallery'}."
         )
     leave_one_out = gallery is None
-    if not leave_one_out:
+    if gallery is not None:
         gallery_labels = _labels("gallery_labels", gallery_labels, gallery)
     relevant = num_relevant(query_labels, gallery_labels)
     num_queries = int(check_answerable(relevant).sum())
-    gallery = queries if leave_one_out else gallery
-    k = int(min(max(max(ks), relevant.max()), len(gallery) - leave_one_out))
+    gallery = queries if gallery is None else gallery
+    k = int(min(max(max(ks), relevant.max()), np.shape(gallery)[0] - leave_one_out))
     labels = query_labels, gallery_labels
     indices = search(queries, gallery, k, leave_one_out, method, *labels).indices
     values = per_query_metrics(indices, query_labels, gallery_labels, ks)
@@ -253,10 +253,11 @@ def _within_r(
     return _first(found, len(ranks)) & (ranks <= relevant[:, None]), relevant, ranks
 
 
-def _labels(name: str, labels: npt.ArrayLike, vectors: npt.ArrayLike) -> np.ndarray:
+def _labels(name: str, labels: npt.ArrayLike | None, vectors: npt.ArrayLike) -> np.ndarray:
     labels = class_labels(name, labels)
-    if labels.shape != (len(vectors),):
+    shape = np.shape(vectors)[:1]
+    if labels.shape != shape:
         raise ValueError(
-            f"Expected {name} of shape ({len(vectors)},), one a vector; received {labels.shape}."
+            f"Expected {name} of shape {shape}, one a vector; received {labels.shape}."
         )
     return labels

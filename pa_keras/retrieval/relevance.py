@@ -7,7 +7,7 @@ from pa_keras.class_ids import common_class_ids
 
 
 def matches(
-    indices: npt.ArrayLike, query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike
+    indices: npt.ArrayLike, query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike | None
 ) -> np.ndarray:
     """Which neighbours are right: of the query's class.
 

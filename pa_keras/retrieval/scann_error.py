@@ -89,11 +89,13 @@ def measure_error(
     size, k = similarities.shape
     missed_nearest = ~(similarities[:, 0] >= exact_similarities[:, 0] - TOLERANCE)
     missed = ~(similarities >= exact_similarities[:, -1:] - TOLERANCE)
-    recalls, shares = None, [missed_nearest.mean(), missed.mean()]
-    if right is not None:
+    recalls: tuple[float, float] | None = None
+    shares = [missed_nearest.mean(), missed.mean()]
+    if right is not None and exact_right is not None:
         hits = np.stack([right[:, 0], right.any(axis=1)])
         exact_hits = np.stack([exact_right[:, 0], exact_right.any(axis=1)])
-        recalls = tuple(map(float, hits.mean(axis=1) - exact_hits.mean(axis=1)))
+        nearest, any_of_k = map(float, hits.mean(axis=1) - exact_hits.mean(axis=1))
+        recalls = (nearest, any_of_k)
         shares = [(hits != exact_hits).any(axis=0).mean()]
     worst = float(max(shares))
     return SearchError(

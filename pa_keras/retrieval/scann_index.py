@@ -46,7 +46,7 @@ class ScannIndex:
         # ScaNN fills missing answers with index 0, which may be the query's own.
         return np.where(np.isfinite(similarities), indices, -1).astype(np.int32), similarities
 
-    def settings(self, effort: int) -> dict[str, int | str]:
+    def settings(self, effort: int) -> dict[str, int | str | None]:
         """What a search at this effort does, by ScaNN's words."""
         if self.num_leaves is None:
             return {"index": "brute force"}
@@ -61,7 +61,7 @@ class ScannIndex:
         return self.candidates and min(self.num_vectors, effort * self.candidates)
 
     def _leaves(self, effort: int) -> int | None:
-        return self.leaves and min(self.num_leaves, effort * self.leaves)
+        return self.leaves and self.num_leaves and min(self.num_leaves, effort * self.leaves)
 
 
 def build_index(gallery: np.ndarray, k: int) -> ScannIndex:

@@ -38,7 +38,7 @@ class Tuning:
         search_seconds: spent on all the queries.
     """
 
-    settings: dict[str, int | str]
+    settings: dict[str, int | str | None]
     error: SearchError
     build_seconds: float
     tune_seconds: float

@@ -191,7 +191,7 @@ def _labels(
         gallery_labels = query_labels
     if query_labels is None and gallery_labels is None:
         return None
-    shapes = np.shape(query_labels), np.shape(gallery_labels)
+    shapes = np.asarray(query_labels).shape, np.asarray(gallery_labels).shape
     if shapes != ((num_queries,), (num_vectors,)):
         raise ValueError(
             f"Expected query_labels of shape ({num_queries},) and gallery_labels of shape "

@@ -5,6 +5,7 @@ import tensorflow as tf
 from pa_keras.config import FitConfig
 from pa_keras.datasets import Images
 from pa_keras.pipelines import ImageCache, Share, evaluation_batches, training_batches
+from pa_keras.pipelines.caching import CacheKind
 from pa_keras.training.callbacks.recall_at_k import Batches
 from pa_keras.training.distribution import distributed
 
@@ -12,7 +13,7 @@ from pa_keras.training.distribution import distributed
 def make_batches(
     config: FitConfig,
     images: Images,
-    cache: str | ImageCache,
+    cache: CacheKind | ImageCache,
     strategy: tf.distribute.Strategy,
     start: tuple[int, int] = (0, 0),
 ) -> Batches:
@@ -66,4 +67,5 @@ def training_size(config: FitConfig) -> tuple[int, int]:
 
 def both(size: int | tuple[int, int]) -> tuple[int, int]:
     """A size in pixels as (height, width)."""
-    return (size, size) if isinstance(size, int) else tuple(size)
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pa_keras.config import FitConfig
+from pa_keras.datasets import Dataset, Images
 from pa_keras.pipelines import ImageCache, repeats, steps_per_epoch
+from pa_keras.pipelines.caching import CacheKind
 from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.retrieval.metrics import as_ks
 from pa_keras.runs.batches import both, make_batches, make_evaluation_batches
@@ -49,7 +52,7 @@ class Run:
     model: keras.Model
     embedder: keras.Model
     setup: Setup
-    batches: Callable[[str | ImageCache, int, int], Batches]
+    batches: Callable[[CacheKind | ImageCache, int, int], Batches]
     recall: RecallAtK | None
     saving: SavePolicy
     profile: tuple[int, int] | int
@@ -116,7 +119,7 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
             embedder,
             setup,
             lambda cache, epoch, step: make_batches(config, train, cache, strategy, (epoch, step)),
-            None if data.selection is None else _recall(config, data, embedder),
+            None if data.selection is None else _recall(config, data.selection, embedder),
             SavePolicy(config.training.save_minutes),
             profiled_steps(config.training.profile, steps, config.training.steps_per_execution),
         )
@@ -167,18 +170,18 @@ def _phases(
     return [(phase, optimizer(phase.first_epoch)) for phase in plan]
 
 
-def _recall(config: FitConfig, data: RunData, embedder: keras.Model) -> RecallAtK:
-    keep = _keeps_pixels(config, data)
+def _recall(config: FitConfig, selection: Dataset, embedder: keras.Model) -> RecallAtK:
+    keep = _keeps_pixels(config, selection)
 
-    def labelled(images):
+    def labelled(images: Images | None) -> tuple[tf.data.Dataset, np.ndarray] | None:
         if images is None:
             return None
         strategy = embedder.distribute_strategy
         return make_evaluation_batches(config, images, strategy, keep), images.labels
 
     return RecallAtK(
-        labelled(data.selection.queries),
-        labelled(data.selection.gallery),
+        labelled(selection.queries),
+        labelled(selection.gallery),
         ks=sorted({1, *config.evaluation.ks}),
         every=config.evaluation.every,
         method=config.evaluation.search,
@@ -188,9 +191,9 @@ def _recall(config: FitConfig, data: RunData, embedder: keras.Model) -> RecallAt
     )
 
 
-def _keeps_pixels(config: FitConfig, data: RunData) -> bool:
+def _keeps_pixels(config: FitConfig, selection: Dataset) -> bool:
     """Whether the pixels of the images that every epoch is measured on may stay in memory."""
-    number = len(data.selection.queries) + len(data.selection.gallery or ())
+    number = len(selection.queries) + len(selection.gallery or ())
     gigabytes = number * math.prod(both(config.data.image_size)) * 3 * 4 / 1e9
     keep = gigabytes <= config.evaluation.cache_gigabytes
     logger.info(

@@ -75,10 +75,11 @@ def _agreement(strategy: tf.distribute.Strategy) -> Callable[[bool], bool] | Non
 def _writers(run: Run, folder: RunFolder, best: SaveBest | None) -> list[keras.callbacks.Callback]:
     """The callbacks that write into the run folder, or to a service."""
     result = []
+    selection = run.data.selection
     if best is not None:
         result.append(best)
-        if run.config.logging.pictures:
-            result.append(_pictures(run.recall, run.data.selection, folder))
+        if run.config.logging.pictures and run.recall is not None and selection is not None:
+            result.append(_pictures(run.recall, selection, folder))
     result.append(AppendMetrics(folder.metrics))
     result.append(_tensorboard(run.profile, folder))
     if run.config.logging.wandb_project:
@@ -104,7 +105,7 @@ def _pictures(recall: RecallAtK, selection: Dataset, folder: RunFolder) -> Neigh
 
 
 def _tensorboard(profile: tuple[int, int] | int, folder: RunFolder) -> keras.callbacks.Callback:
-    if profile:
+    if isinstance(profile, tuple):
         logger.info(
             "Executions %d to %d of each phase are traced to %s; to see the trace: pip install "
             "tensorboard-plugin-profile, then tensorboard --logdir %s",

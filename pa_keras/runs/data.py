@@ -9,6 +9,7 @@ from pa_keras import datasets
 from pa_keras.config import FitConfig
 from pa_keras.datasets import Dataset, Images
 from pa_keras.pipelines import check_images, undecodable
+from pa_keras.pipelines.image_checks import OnBadImage
 from pa_keras.runs.loss import check_pairs
 
 
@@ -74,7 +75,7 @@ def load_checked(
     name: str,
     data_dir: str | None = None,
     *,
-    on_bad_image: str = "error",
+    on_bad_image: OnBadImage = "error",
     test_fraction: float = 0.5,
     crop_to_boxes: bool = False,
     test_only: bool = False,
@@ -143,7 +144,7 @@ def _with_noise(config: FitConfig, train: Images) -> Images:
                 "Expected a folder of foreign images for data.outliers; add "
                 "--data.outliers_dir DIR."
             )
-        foreign = datasets.images_at(data.outliers_dir)
-        foreign = foreign.take(check_images(foreign.paths, data.on_bad_image).good).paths
+        others = datasets.images_at(data.outliers_dir)
+        foreign = others.take(check_images(others.paths, data.on_bad_image).good).paths
         train = datasets.replace_by_outliers(train, foreign, data.outliers, config.seed)
     return datasets.flip_labels(train, data.label_noise, config.seed)

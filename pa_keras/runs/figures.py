@@ -96,6 +96,8 @@ def draw_map(
 ) -> None:
     from pa_keras import plots
 
+    if config.map is None:
+        return
     sample = _sample(len(dataset.queries), config.map_images, config.seed)
     plots.embedding_map(
         {

@@ -9,6 +9,7 @@ import yaml
 
 from pa_keras.datasets import Dataset, Images, hold_out_classes
 from pa_keras.models import expect_embedding_model
+from pa_keras.pipelines.image_checks import OnBadImage
 from pa_keras.runs.data import load_checked
 from pa_keras.runs.folder import RunFolder, existing_run_folder
 
@@ -97,7 +98,7 @@ def load_data(
     *,
     dataset: str | None = None,
     data_dir: str | None = None,
-    on_bad_image: str | None = None,
+    on_bad_image: OnBadImage | None = None,
     test_fraction: float | None = None,
     crop_to_boxes: bool | None = None,
     test_only: bool = True,
@@ -150,7 +151,7 @@ def crop_fraction_of(settings: dict[str, Any], given: float | None) -> float:
     return float(_first_given(given, settings.get("data", {}).get("crop_fraction"), 0.875))
 
 
-def on_bad_image_of(settings: dict[str, Any], given: str | None) -> str:
+def on_bad_image_of(settings: dict[str, Any], given: OnBadImage | None) -> OnBadImage:
     """The given "error" or "skip", else that of the run's settings, else "error"."""
     return _first_given(given, settings.get("data", {}).get("on_bad_image"), "error")
 

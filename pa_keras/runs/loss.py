@@ -98,7 +98,8 @@ def make_training_model(config: FitConfig, embedder: keras.Model, num_classes: i
         return keras.Model(images, embedder(images), name="with_embeddings")
     if KINDS[config.loss].has_centers:
         options = config.loss_options
-        regularizer = SoftTripleRegularizer(options.centers_strength)
+        strength = options.centers_strength
+        regularizer = SoftTripleRegularizer(*(() if strength is None else (strength,)))
         return with_proxies(embedder, num_classes, options.centers_per_class, regularizer)
     return with_proxies(embedder, num_classes)
 
@@ -171,8 +172,10 @@ def _batches(config: FitConfig) -> BatchConfig:
             return batches
         case "auto" if not sizes_given and of_loss is None:
             return dataclasses.replace(batches, sampling="random")
-    if sizes_given:
-        images = batches.images_per_class or batches.batch_size // batches.classes_per_batch
+    if batches.images_per_class is not None:
+        images = batches.images_per_class
+    elif batches.classes_per_batch is not None:
+        images = batches.batch_size // batches.classes_per_batch
     else:
         images = _divisor(batches.batch_size, min(of_loss or 5, max(batches.batch_size // 2, 1)))
     classes = batches.classes_per_batch or batches.batch_size // images

@@ -13,6 +13,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -71,8 +72,8 @@ def write_checkpoint(
     Raises:
         OSError: The checkpoint cannot be written; the earlier ones are kept.
     """
-    checkpoint = Checkpoint(epoch, step, seconds, best and best.name, {})
-    arrays = {
+    checkpoint = Checkpoint(epoch, step, seconds, best.name if best else None, {})
+    arrays: dict[str, Any] = {
         f"{part}/{index}": _value(part, variable)
         for part, variables in _variables(model).items()
         for index, variable in enumerate(variables)
@@ -184,10 +185,11 @@ def restore_best(folder: Path, checkpoint: Checkpoint | None, path: Path) -> Non
 
     The present file may come from an epoch after the checkpoint, which will be trained again.
     """
-    if checkpoint is None or checkpoint.best is None:
+    best = None if checkpoint is None else checkpoint.best
+    if best is None:
         path.unlink(missing_ok=True)
     else:
-        save_whole(lambda partial: shutil.copyfile(folder / checkpoint.best, partial), path)
+        save_whole(lambda partial: shutil.copyfile(folder / best, partial), path)
 
 
 def _read(file: Path) -> Checkpoint:

@@ -5,12 +5,12 @@ import os
 import re
 import shutil
 import time
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import tensorflow as tf
 
 Cluster = Literal["auto", "tf_config", "slurm", "kubernetes"]
-Resolver = tf.distribute.cluster_resolver.ClusterResolver
+Resolver: TypeAlias = tf.distribute.cluster_resolver.ClusterResolver
 
 EXAMPLE = (
     """TF_CONFIG='{"cluster": {"worker": ["host0:12345", "host1:12345"]}, """
@@ -47,7 +47,7 @@ def resolver(cluster: Cluster) -> Resolver:
 
 
 def _found() -> Cluster:
-    variables = {
+    variables: dict[str, Cluster] = {
         "TF_CONFIG": "tf_config",
         "SLURM_STEP_NUM_TASKS": "slurm",
         "KUBERNETES_SERVICE_HOST": "kubernetes",

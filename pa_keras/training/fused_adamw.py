@@ -98,7 +98,11 @@ class AdamW(keras.optimizers.Optimizer):
         self._decayed = [self._is_decayed(variable) for variable in variables]
 
     def add_variable(
-        self, shape: tuple[int, ...], initializer="zeros", dtype: str | None = None, **options: Any
+        self,
+        shape: tuple[int, ...],
+        initializer: Any = "zeros",
+        dtype: str | None = None,
+        **options: Any,
     ) -> keras.Variable:
         """Creates a variable of the optimizer; moments of half-precision weights are float32.
 

@@ -47,7 +47,7 @@ def backward(
     """The gradients of the embedder's weights; it also updates its batch statistics, once."""
     weights, statistics = embedder.trainable_weights, batch_statistics(embedder)
 
-    def add(sums, place):
+    def add(sums: list[list[tf.Tensor]], place: tf.Tensor) -> tuple[list, list]:
         put_back(statistics, at_start)
         with tf.GradientTape() as tape:
             outputs = embedder(chunk(images, place, number), training=True)

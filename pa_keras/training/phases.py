@@ -127,7 +127,7 @@ def train(
         if at > end:
             continue
         setup.compile(model, phase, optimizer)
-        if begin < at:
+        if checkpoint is not None and begin < at:
             saver.progress.resume_from(
                 checkpoint, restore_checkpoint(model, saver.folder, checkpoint)
             )

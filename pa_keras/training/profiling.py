@@ -41,4 +41,5 @@ def profiled_steps(
             f'Expected profile as true, false or "first:last" with 1 <= first <= last; received '
             f'"{profile}"; write "11:20", for example.'
         )
-    return tuple(-(-min(step, steps_per_epoch) // steps_per_execution) for step in (first, last))
+    begin, end = (-(-min(step, steps_per_epoch) // steps_per_execution) for step in (first, last))
+    return begin, end

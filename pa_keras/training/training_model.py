@@ -1,5 +1,7 @@
 """The training model: a functional model with its own training step."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -59,17 +61,15 @@ class TrainingModel(keras.Model):
     RepL4NLP 2021, section 3.2.
     """
 
-    def __init__(self, inputs, outputs, name: str | None = None, chunks: int = 1):
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, chunks: int = 1):
         super().__init__(inputs, outputs, name=name)
         expect_chunks(chunks)
         self.chunks = chunks
         # A stock model, since `call` of this one calls the folded network.
         self._network = folded(keras.Model(inputs, outputs))
 
-    def call(self, inputs, training=None, mask=None):
-        if (
-            self.chunks > 1
-        ):  # a folded network would copy the kernels, and chunks are to save memory
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if self.chunks > 1:  # chunks save memory, and a folded network copies the kernels
             return super().call(inputs, training, mask)
         return self._network(inputs, training)
 
@@ -138,7 +138,7 @@ class TrainingModel(keras.Model):
             gradients[place] = more if own is None else own if more is None else own + more
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # Keras would reduce the first batch, with all its labels, over the replicas. Without a
         # strategy Keras builds nothing here, and needs no batch.
         stock = getattr(super(), "_maybe_symbolic_build", None)

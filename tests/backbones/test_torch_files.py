@@ -45,7 +45,7 @@ def torch_names(monkeypatch):
 
     _rebuild_tensor_v2.__module__ = "torch._utils"
     _rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
-    utils._rebuild_tensor_v2 = _rebuild_tensor_v2
+    utils.__dict__["_rebuild_tensor_v2"] = _rebuild_tensor_v2
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setitem(sys.modules, "torch._utils", utils)
 
@@ -69,7 +69,7 @@ class Writer(pickle.Pickler):
     def reducer_override(self, obj):
         if isinstance(obj, Repeated):
             stored = Stored(np.zeros(1, "float32"))
-            description = (stored, 0, (obj.times,), (0,), False, OrderedDict())
+            description: tuple = (stored, 0, (obj.times,), (0,), False, OrderedDict())
         elif isinstance(obj, np.ndarray):
             strides = tuple(stride // obj.itemsize for stride in obj.strides)
             description = (Stored(obj), self.reach, obj.shape, strides, False, OrderedDict())

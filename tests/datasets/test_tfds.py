@@ -8,12 +8,13 @@ from PIL import Image
 from pa_keras.datasets import cub200, load
 
 tfds = pytest.importorskip("tensorflow_datasets")
+# mypy takes a name from importorskip for a variable, not for a module: hence the ignores below.
 
 NUM_CLASSES = 5
 PER_SPLIT = 2
 
 
-class TinyCars(tfds.core.GeneratorBasedBuilder):
+class TinyCars(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
     """Two images of each of five classes in either split, as JPEG and as PNG, one unlabelled."""
 
     VERSION = tfds.core.Version("1.2.3")
@@ -38,7 +39,7 @@ class TinyCars(tfds.core.GeneratorBasedBuilder):
             yield "unknown", {"image": str(path), "label": -1, "bbox": box}
 
 
-class NoLabels(tfds.core.GeneratorBasedBuilder):
+class NoLabels(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
     """Numbers only."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -304,10 +304,10 @@ KILLED = """
 import os, signal, sys
 import numpy as np
 from pathlib import Path
-from pa_keras import disk
+from pa_keras import files
 from pa_keras.index import Items, ModelRecord, write_index
 folder, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-place, attribute = {"save": (disk, "save_array"), "rename": (Path, "replace")}[name]
+place, attribute = {"save": (files, "save_array"), "rename": (Path, "replace")}[name]
 whole, calls = getattr(place, attribute), []
 def killed(*arguments):
     calls.append(0)

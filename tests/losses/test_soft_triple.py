@@ -29,11 +29,11 @@ def test_it_equals_a_double_loop(seed, centers, scale, gamma, margin):
     s = cosines(seed, centers)
     expected = []
     for row, own in zip(s, LABELS, strict=True):
-        relaxed = []
+        values = []
         for of_class in row:
             weights = np.exp(of_class / gamma - (of_class / gamma).max())
-            relaxed.append((weights * of_class).sum() / weights.sum())
-        relaxed = np.array(relaxed)
+            values.append((weights * of_class).sum() / weights.sum())
+        relaxed = np.array(values)
         relaxed[own] -= margin
         logits = scale * relaxed
         expected.append(np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[own])

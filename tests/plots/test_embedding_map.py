@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pa_keras import plots
-from pa_keras.plots import embedding_map
+from pa_keras.plots.embedding_map import apart, flattened
 
 
 @pytest.fixture
@@ -34,19 +34,17 @@ def clusters():
     ],
 )
 def test_clusters_stay_together_and_a_seed_repeats_the_map(clusters, method):
-    points = embedding_map.flattened(clusters, method, neighbours=8, seed=3)
+    points = flattened(clusters, method, neighbours=8, seed=3)
     assert points.shape == (60, 2) and points.min() == 0 and points.max() == 1
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     np.fill_diagonal(distances, np.inf)
     assert (distances.argmin(axis=1) // 20 == np.arange(60) // 20).all()
-    np.testing.assert_array_equal(
-        points, embedding_map.flattened(clusters, method, neighbours=8, seed=3)
-    )
+    np.testing.assert_array_equal(points, flattened(clusters, method, neighbours=8, seed=3))
 
 
 def test_apart_keeps_as_many_as_do_not_overlap():
     points = np.random.default_rng(1).random((300, 2))
-    kept = embedding_map.apart(points, 0.1, seed=0)
+    kept = apart(points, 0.1, seed=0)
     distances = np.abs(points[kept][:, None] - points[kept][None]).max(axis=-1)
     assert (distances[~np.eye(len(kept), dtype=bool)] >= 0.1).all()
     rest = np.setdiff1d(np.arange(300), kept)
@@ -85,15 +83,15 @@ def test_a_panel_of_each_part(images, clusters, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("number", "neighbours"), [(30, 30), (5, 30), (30, 1)])
 def test_too_few_images(number, neighbours):
     with pytest.raises(ValueError, match=f"the {number} images.*received {neighbours}"):
-        embedding_map.flattened(np.zeros((number, 2)), "tsne", neighbours)
+        flattened(np.zeros((number, 2)), "tsne", neighbours)
 
 
 def test_an_unknown_method():
     with pytest.raises(ValueError, match="tsne or umap; received 'pca'"):
-        embedding_map.expect_map(100, "pca", 30)
+        plots.expect_map(100, "pca", 30)
 
 
 def test_umap_is_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(ImportError, match=r'pip install "pa_keras\[umap\]"'):
-        embedding_map.expect_map(100, "umap", 30)
+        plots.expect_map(100, "umap", 30)

@@ -32,9 +32,12 @@ def train(model, epochs=1):
 
 
 def written(folder, model, *positions, best=None):
-    checkpoints = [checkpoint.write_checkpoint(model, folder, *at, 1.5, best) for at in positions]
-    checkpoint.keep_only(folder, checkpoints)
-    return checkpoints
+    states = [
+        checkpoint.write_checkpoint(model, folder, epoch, step, 1.5, best)
+        for epoch, step in positions
+    ]
+    checkpoint.keep_only(folder, states)
+    return states
 
 
 def values(model):

@@ -84,9 +84,10 @@ def test_kubernetes_orders_the_pods_by_their_index(monkeypatch):
         return types.SimpleNamespace(items=[pod])
 
     api = types.SimpleNamespace(list_pod_for_all_namespaces=pods)
-    fake = types.ModuleType("kubernetes")
-    fake.config = types.SimpleNamespace(load_incluster_config=lambda: None)
-    fake.client = types.SimpleNamespace(CoreV1Api=lambda: api)
+    fake = types.SimpleNamespace(
+        config=types.SimpleNamespace(load_incluster_config=lambda: None),
+        client=types.SimpleNamespace(CoreV1Api=lambda: api),
+    )
     monkeypatch.setitem(sys.modules, "kubernetes", fake)
     monkeypatch.setattr(cluster_resolvers.time, "sleep", lambda seconds: None)
     found = cluster_resolvers.resolver("auto")

@@ -20,7 +20,7 @@ class AppendMetrics(keras.callbacks.Callback):
         super().__init__()
         self.path = path
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         row = {"epoch": epoch + 1, **logs}
         is_new = not self.path.exists() or not self.path.stat().st_size
         with self.path.open("a", newline="") as file:

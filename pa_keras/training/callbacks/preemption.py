@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
@@ -16,7 +17,7 @@ from pa_keras.training.callbacks.progress import Progress
 logger = logging.getLogger(__name__)
 
 # The exit codes that shells report for processes that these signals ended.
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+CODES: dict[int, int] = {signal.SIGTERM: 143, signal.SIGINT: 130}
 # Seconds that a stop waits for one call of TensorFlow to return.
 PATIENCE = 20.0
 # A second signal within so many seconds is the same one, sent to a process and to its group.
@@ -69,7 +70,7 @@ class StopRequests:
         self.interruptible = True
         self._max_hours = max_hours
         self._started = time.monotonic() if started is None else started
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
         self._is_main = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> "StopRequests":
@@ -79,8 +80,9 @@ class StopRequests:
             reading, self._writing = os.pipe()
             os.set_blocking(self._writing, False)
             self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
-            watch = {"target": self._watch, "args": (reading,), "name": "stop requests"}
-            self._watcher = threading.Thread(**watch, daemon=True)
+            self._watcher = threading.Thread(
+                target=self._watch, args=(reading,), name="stop requests", daemon=True
+            )
             self._watcher.start()
             if self._max_hours is not None:
                 left = self._started + 3600 * self._max_hours - time.monotonic()

@@ -74,7 +74,7 @@ class Progress(keras.callbacks.Callback):
             # The rest of the epoch has fewer steps than `fit` expects.
             self.model.stop_training = True
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         if self._first_step:
             self.model.stop_training = False
         self._before, self._started = self.seconds, None

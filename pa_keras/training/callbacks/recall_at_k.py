@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -35,8 +35,8 @@ BATCH_SIZE = 64
 SCALED = 3.0
 
 # Images as batches, and images with their class IDs.
-Batches = tf.data.Dataset | tf.distribute.DistributedDataset
-Labelled = (
+Batches: TypeAlias = tf.data.Dataset | tf.distribute.DistributedDataset
+Labelled: TypeAlias = (
     tf.data.Dataset
     | keras.utils.PyDataset
     | tuple[Batches | keras.utils.PyDataset | npt.ArrayLike, npt.ArrayLike]
@@ -124,11 +124,11 @@ class RecallAtK(keras.callbacks.Callback):
         self.seconds = 0.0
         self.note = ""
         self.indices: np.ndarray | None = None
-        self._embedder = None
+        self._embedder: Embedder | None = None
         self._values: dict[str, float] = {}
-        given = self.queries.labels, (self.gallery or self.queries).labels
-        if all(labels is not None for labels in given):
-            check_answerable(num_relevant(*_numbered(*given, alone=self.gallery is None)))
+        labels, searched = self.queries.labels, (self.gallery or self.queries).labels
+        if labels is not None and searched is not None:
+            check_answerable(num_relevant(*_numbered(labels, searched, self.gallery is None)))
 
     def resume_from(self, logs: Mapping[str, float]) -> None:
         """Repeats the last values of an interrupted training until the next measurement.
@@ -142,32 +142,33 @@ class RecallAtK(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         started = time.perf_counter()
         if self._embedder is None:
-            embedder = self.embedding_model or embedding_part(self.model)
-            self._embedder = Embedder(embedder, self.jit_compile)
+            model = self.embedding_model or embedding_part(self.model)
+            embedder = self._embedder = Embedder(model, self.jit_compile)
             for part in (self.queries, self.gallery):
                 if part is not None:
-                    part.check(self._embedder)
+                    part.check(embedder)
         self.seconds += time.perf_counter() - started
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         last = epoch + 1 == self.params.get("epochs")
-        if not self._values or last or (epoch + 1) % self.every == 0:
+        due = not self._values or last or (epoch + 1) % self.every == 0
+        if due and self._embedder is not None:
             started = time.perf_counter()
-            self._values = self._measure()
+            self._values = self._measure(self._embedder)
             self.seconds += time.perf_counter() - started
             recalls = ", ".join(f"{name} {value:.4f}" for name, value in self._values.items())
             logger.info("Epoch %d: %s (%s)", epoch + 1, recalls, self.note)
         if logs is not None:
             logs.update(self._values)
 
-    def _measure(self) -> dict[str, float]:
+    def _measure(self, embedder: Embedder) -> dict[str, float]:
         names = [f"{self.prefix}recall_at_{k}" for k in self.ks]
         names += [f"{self.prefix}map_at_r"] if self.map_at_r else []
         alone = self.gallery is None
-        queries, query_labels = self.queries.embed(self._embedder)
+        queries, query_labels = self.queries.embed(embedder)
         gallery, gallery_labels = queries, query_labels
-        if not alone:
-            gallery, gallery_labels = self.gallery.embed(self._embedder)
+        if self.gallery is not None:
+            gallery, gallery_labels = self.gallery.embed(embedder)
         labels, searched = _numbered(query_labels, gallery_labels, alone)
         relevant = num_relevant(labels, searched)
         answerable = check_answerable(relevant)
@@ -184,7 +185,7 @@ class RecallAtK(keras.callbacks.Callback):
         k = int(min(wanted, available))
         found = search(queries, gallery, k, alone, self.method, labels, searched)
         self.note, self.indices = found.note, found.indices
-        right = matches(found.indices, labels, labels if alone else searched)[answerable]
+        right = matches(found.indices, labels, labels if searched is None else searched)[answerable]
         values = [recall_at_k(right, min(k, available)).mean() for k in self.ks]
         if self.map_at_r:
             values.append(mean_average_precision_at_r(right, relevant).mean())
@@ -270,7 +271,7 @@ class _Labelled:
             self._expect_same_order(first)
         self._warn_of_scaled_pixels(first, embedder)
 
-    def embed(self, embedder: Embedder) -> tuple[np.ndarray, np.ndarray]:
+    def embed(self, embedder: Embedder) -> tuple[np.ndarray, np.ndarray | None]:
         """Embeddings float32 (N, D) and class IDs (N,) of one pass, in its order."""
         carried = []
 
@@ -280,16 +281,17 @@ class _Labelled:
                 yield batch
 
         embeddings = embedder(batches())
-        if isinstance(self.images, tf.distribute.DistributedDataset):
+        if self.labels is not None and isinstance(self.images, tf.distribute.DistributedDataset):
             embeddings = embeddings[: len(self.labels)]
         if self.labels is not None and len(embeddings) != len(self.labels):
             raise ValueError(
                 f"Expected one label for each of the {self.name}; received {len(embeddings)} "
                 f"images and {len(self.labels)} labels."
             )
-        if carried[0] is None:
+        found = [labels for labels in carried if labels is not None]
+        if not found:
             return embeddings, self.labels
-        labels = np.concatenate(carried)
+        labels = np.concatenate(found)
         self._expect_given(labels)
         return embeddings, labels
 
@@ -376,7 +378,7 @@ def _class_ids(name: str, labels: Any) -> np.ndarray:
 
 
 def _numbered(
-    query_labels: np.ndarray, gallery_labels: np.ndarray, alone: bool
+    query_labels: np.ndarray | None, gallery_labels: np.ndarray | None, alone: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Both as IDs of their common classes; None for the gallery if it is the queries."""
     if alone:
@@ -391,5 +393,6 @@ def _images_of(batch: Batch) -> np.ndarray:
 def _is_endless(images: Batches | keras.utils.PyDataset | np.ndarray) -> bool:
     if isinstance(images, keras.utils.PyDataset):
         return images.num_batches is None
-    is_dataset = isinstance(images, tf.data.Dataset)
-    return is_dataset and images.cardinality() == tf.data.INFINITE_CARDINALITY
+    if not isinstance(images, tf.data.Dataset):
+        return False
+    return images.cardinality() == tf.data.INFINITE_CARDINALITY

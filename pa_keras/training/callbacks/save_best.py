@@ -42,7 +42,7 @@ class SaveBest(keras.callbacks.Callback):
         self.checkpoints = checkpoints
         self.kept = kept
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         if not logs[self.monitor] > self.best:
             return
         if self.checkpoints is None:

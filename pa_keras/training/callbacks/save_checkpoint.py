@@ -108,7 +108,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
                 self.save()
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        logger.debug("Saving took %.2f s of %.1f s.", self.spent, time.monotonic() - self._began)
+        logger.debug("Saving took %.2f s of %.1f s.", self.spent, self._elapsed())
 
     def save(self) -> None:
         """Saves a checkpoint, unless nothing was trained since the last one."""
@@ -134,7 +134,10 @@ class SaveCheckpoint(keras.callbacks.Callback):
         logger.debug("Saved %s in %.2f s.", self.last, self._latest)
 
     def _can_afford_it(self) -> bool:
-        return self.spent + self._latest <= self.policy.share * (time.monotonic() - self._began)
+        return self.spent + self._latest <= self.policy.share * self._elapsed()
+
+    def _elapsed(self) -> float:
+        return 0.0 if self._began is None else time.monotonic() - self._began
 
 
 def diverged(what: str, progress: Progress, saver: SaveCheckpoint | None) -> FloatingPointError:

@@ -22,7 +22,7 @@ class StopAtNaN(keras.callbacks.Callback):
         self.progress = progress
         self.saver = saver
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
         # The logged loss is the mean since the epoch began, so that one bad step makes it NaN.
         if not math.isfinite(logs["loss"]):
             raise diverged(f"The loss became {logs['loss']}", self.progress, self.saver)

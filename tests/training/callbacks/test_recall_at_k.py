@@ -101,9 +101,9 @@ def test_every_repeats_the_last_values_and_measures_first_and_last(monkeypatch, 
     measured = []
     original = RecallAtK._measure
 
-    def counted(self):
+    def counted(self, embedder):
         measured.append(len(self.model.history.epoch) + 1)
-        return original(self)
+        return original(self, embedder)
 
     monkeypatch.setattr(RecallAtK, "_measure", counted)
     log = keras.callbacks.CSVLogger(tmp_path / "metrics.csv")
