@@ -142,7 +142,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(comparison, tmp_path, t
     with (cache / "unfinished" / f"{run_cache.run_name(config)}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert run_cache.train(config, cache, wait=False) is None
-    assert "Another process trains it" in caplog.text and not trained
+    assert "Another process is training it" in caplog.text and not trained
     assert run_cache.train(config, cache) == cache / run_cache.run_name(config)
 
 
@@ -393,7 +393,7 @@ def test_every_loss_starts_from_the_same_weights(comparison, float32_policy):
         ({"vary": {"seed": [1, 2]}}, "Expected the seeds in seeds"),
         ({"vary": {"a": [1], "b": [1], "c": [1]}}, "at most two"),
         ({"vary": {"seed": []}}, "at most two settings in vary, each with values"),
-        ({"seeds": []}, "a seed or more"),
+        ({"seeds": []}, "one seed or more"),
         ({"settings": {"training": {"selection": "last"}}}, "measures each epoch"),
     ],
 )

@@ -165,7 +165,7 @@ def test_an_existing_file_or_a_missing_folder_is_found_before_the_work(tmp_path)
     (tmp_path / "there.npz").write_text("")
     with pytest.raises(FileExistsError, match="nothing is overwritten"):
         cli.expect_new(str(tmp_path / "there.npz"))
-    with pytest.raises(FileNotFoundError, match="make it first"):
+    with pytest.raises(FileNotFoundError, match="create it first"):
         cli.expect_new(str(tmp_path / "no" / "there.npz"))
 
 
