@@ -67,8 +67,8 @@ def plan(config: CompareConfig) -> list[Run]:
     _expect_different("different seeds", config.seeds)
     if len(config.vary) > 2 or not all(config.vary.values()) or not config.seeds:
         raise ValueError(
-            "Expected at most two settings in vary, each with values, and one seed or more; received "
-            f"{config.vary} and seeds {config.seeds}."
+            "Expected at most two settings in vary, each with values, and one seed or more; "
+            f"received {config.vary} and seeds {config.seeds}."
         )
     for setting, values in config.vary.items():
         # 0 and 0.0 are the same value.

@@ -135,13 +135,13 @@ def test_a_corrupt_index_is_detected(tmp_path, damage):
     elif damage in ("texts", "header"):
         path = data / ("items.json" if damage == "texts" else "labels.npy")
         path.write_bytes(b"x" * path.stat().st_size)
-        expected = "as they were written; received others .*search info --verify"
+        expected = "as they were written; they changed .*search info --verify"
     else:
         change, expected = {
             "format": ({"format": 99}, "its format is 99"),
             "elsewhere": ({"data": "../x"}, "its data are in '../x'"),
-            "keys": ({"items": None}, "as it was written; received another"),
-            "model": ({"model": {}}, "as it was written; received another"),
+            "keys": ({"items": None}, "as it was written; it changed"),
+            "model": ({"model": {}}, "as it was written; it changed"),
         }[damage]
         record.write_text(json.dumps({**json.loads(record.read_text()), **change}))
     with pytest.raises(ValueError, match=expected):
@@ -433,5 +433,5 @@ def test_joined_items_share_classes_of_one_name():
     names = [first.label_of(i) for i in range(4)] + ["b", "z", "a", "ü"]
     assert [both.label_of(i) for i in range(8)] == names
     assert room.Items is type(both) and both.labels.dtype == np.int32
-    with pytest.raises(ValueError, match="of 16 numbers, as the others are; received 8"):
+    with pytest.raises(ValueError, match="of 16 numbers, like the other items; received 8"):
         first.joined(some(3, size=8))
