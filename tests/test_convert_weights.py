@@ -95,6 +95,6 @@ def test_a_full_disk(published, tmp_path, limit):
 def test_nothing_is_overwritten(tmp_path):
     target = tmp_path / "there.weights.h5"
     target.write_text("mine")
-    with pytest.raises(SystemExit, match="is there already"):
+    with pytest.raises(SystemExit, match="exists already"):
         convert("bn_inception", "a.pth", target)
     assert target.read_text() == "mine"

@@ -282,7 +282,7 @@ def test_a_damaged_index_can_be_replaced(index, run_folder, photos):
 
 def test_a_query_by_a_folder(index, photos):
     message = failure("query", "--index", index, photos / "class 1")
-    assert "Expected image files to search with" in message and "Repair" not in message
+    assert "Expected image files to search for" in message and "Repair" not in message
     assert f"the folder {photos / 'class 1'}" in message
 
 

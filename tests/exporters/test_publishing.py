@@ -95,7 +95,7 @@ def test_another_export_of_this_version_meanwhile(tmp_path):
     with staging(place) as staged:
         (staged.files / "model.onnx").write_text("late")
         export(place, "early")
-        with pytest.raises(FileExistsError, match="is there already"):
+        with pytest.raises(FileExistsError, match="exists already"):
             publish(staged, place)
     assert (place.files / "model.onnx").read_text() == "early"
 
@@ -186,7 +186,7 @@ def test_a_foreign_link_is_a_version(tmp_path):
     place = ExportPlace(tmp_path, "cars", 1)
     place.files.parent.mkdir()
     place.files.symlink_to("nowhere")
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="exists already"):
         export(place, "new")
 
 

@@ -240,7 +240,7 @@ def test_mixed_precision_is_exported_in_float32(scenes, tmp_path, model, float32
 
 def test_refused(model, gallery, tmp_path):
     (tmp_path / "1").mkdir()
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="exists already"):
         to_saved_model(model, tmp_path / "1")
     with pytest.raises(ValueError, match="received the model to train, with proxies"):
         to_saved_model(with_proxies(model, 4), tmp_path / "2")
