@@ -94,7 +94,7 @@ def _query(config: SearchQueryConfig) -> None:
     on_bad_image = trained.on_bad_image or "error"
     images = [images[i] for i in check_images(images, on_bad_image, progress=False).good]
     if config.k > len(index):
-        logger.warning("The index has only %d items; received k=%d.", len(index), config.k)
+        logger.warning("The index has only %d items, fewer than k=%d.", len(index), config.k)
     model = model_of(index.model, trained.run, trained.model)
     queries = embedding(model, index.model.crop_fraction, config.batch_size)(images)
     rows, similarities = index.search(queries, min(config.k, len(index)))

@@ -1,4 +1,4 @@
-"""`export` as a user types it, on a model of random weights and a folder of small images."""
+"""`export` as a user types it, with a random model and a folder of small images."""
 
 import hashlib
 import importlib.util
@@ -153,7 +153,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(run_folder, tmp_pat
     assert not list(out.iterdir())
 
 
-def test_the_report_takes_whole_classes(run_folder, tmp_path):
+def test_the_report_takes_complete_classes(run_folder, tmp_path):
     run("--run", run_folder, "--out", tmp_path, "--report-images", 13)
     assert card(tmp_path)["agreement"]["images"] == 18  # three classes of six
 

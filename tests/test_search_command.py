@@ -1,4 +1,4 @@
-"""`search`: an index built, asked, changed and exported, against a plain path to its vectors."""
+"""`search`: building, querying, changing and exporting an index, against plain vectors."""
 
 import fcntl
 import json
@@ -57,7 +57,7 @@ def failure(*arguments):
 
 
 def vectors(model, paths):
-    """The centre 20 x 20 of images that are 20 high, without any of our pipelines."""
+    """Returns the central 20 x 20 of images that are 20 high, without our pipelines."""
     pixels = [np.asarray(Image.open(path))[:, 2:22] for path in paths]
     return model(np.asarray(pixels, "float32"), training=False).numpy()
 
@@ -94,7 +94,7 @@ def test_query_as_a_table_and_a_picture(index, photos, tmp_path, capsys):
     assert f"{query}\n  rank  similarity  label" in out
     assert "     1      1.0000  class 3  class 3/2.png\n" in out
     with Image.open(picture) as image:
-        assert image.size == (957, 249)  # a query and four answers
+        assert image.size == (957, 249)  # a query and four results
 
 
 @pytest.mark.parametrize("k", [["-k", "2"], ["-k2"], ["-k=2"], ["--k=2"], ["--k", "2"]])
@@ -208,7 +208,7 @@ def test_info_and_a_changed_file(index, capsys):
     contents = bytearray(data.read_bytes())
     contents[-1] ^= 1
     data.write_bytes(contents)
-    do("info", "--index", index)  # the size alone is looked at
+    do("info", "--index", index)  # only sizes are compared
     assert "embeddings.npy changed" in failure("info", "--index", index, "--verify")
 
 
@@ -345,7 +345,7 @@ def test_parquet_there_and_back(index, run_folder, other_model, photos, tmp_path
     do("export", "--index", index, "--to", shards, "--rows-per-shard", 25)
     assert len(list(shards.iterdir())) == 3
     assert "is not empty" in failure("export", "--index", index, "--to", shards)
-    do("build", "--gallery", shards, "--index", tmp_path / "again")  # they say whose they are
+    do("build", "--gallery", shards, "--index", tmp_path / "again")  # they record their model
     query = photos / "class 5" / "1.png"
     first = answers(capsys, "--index", index, query, "-k", 60)
     assert answers(capsys, "--index", tmp_path / "again", query, "-k", 60) == first
@@ -358,7 +358,7 @@ def test_parquet_there_and_back(index, run_folder, other_model, photos, tmp_path
     )
     assert "with crop_fraction 0.5" in message and "that model with 1.0" in message
     capsys.readouterr()
-    do("add", "--gallery", shards, "--index", index)  # where their files are is not known
+    do("add", "--gallery", shards, "--index", index)  # the places of their files are unknown
     assert capsys.readouterr().out.startswith("0 added")
     do("add", "--gallery", shards, "--index", index, "--prefix", "more/")
     assert answers(capsys, "--index", index, query, "-k", 2)[1]["id"] == "more/class 5/1.png"

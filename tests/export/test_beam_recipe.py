@@ -1,4 +1,4 @@
-"""export/beam/embed_list.py in a process of its own, on Beam's local runner."""
+"""export/beam/embed_list.py in a separate process, on the local runner of Beam."""
 
 import importlib.util
 import subprocess

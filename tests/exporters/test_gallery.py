@@ -1,4 +1,4 @@
-"""What is searched: ids and labels, and that only the model's own embeddings are taken."""
+"""The gallery of an export: IDs and labels; only embeddings of the same model are accepted."""
 
 import contextlib
 

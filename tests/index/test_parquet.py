@@ -1,4 +1,4 @@
-"""Parquet there and back, read by pyarrow itself, and what is refused."""
+"""Parquet files: round trips, reading by pyarrow itself, and rejected files."""
 
 import resource
 import sys
