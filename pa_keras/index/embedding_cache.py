@@ -91,9 +91,9 @@ class Chunks:
         return np.concatenate(parts)
 
     def discard(self) -> None:
-        """Deletes the chunks after the result is written, and the folder if it is then empty."""
+        """Deletes the chunks, once a result holds them, and the folder if nothing else is in it."""
         files = [path for path in self._folder.glob("*") if _FILE.fullmatch(path.name)]
-        # The plan is deleted last: it identifies the other files.
+        # The plan last: without it nothing says what the others are.
         files.delete(sorted(files, key=lambda path: path.name == _PLAN), self._folder)
 
     def _chunk(self, start: int) -> Path:
@@ -108,7 +108,7 @@ def are_chunks(folder: Path) -> bool:
     is_lock = _LOCK not in files or files.is_lock(files.pop(_LOCK))
     if not is_lock or not all(map(_FILE.fullmatch, files)):
         return False
-    if _PLAN not in files:  # killed before it was written: then all files are empty
+    if _PLAN not in files:  # killed before it had one: then the files are empty
         return all(path.is_file() and not path.stat().st_size for path in files.values())
     try:
         plan = json.loads(files[_PLAN].read_text())

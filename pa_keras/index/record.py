@@ -111,11 +111,11 @@ def is_data(folder: Path) -> bool:
 
 
 def delete_data(folder: Path, files: Iterable[str] | None = None) -> None:
-    """Deletes the data of a version, but no other files in the folder.
+    """Deletes a version's data, but nothing that somebody else has put into the folder.
 
     Args:
-        folder: Folder of the data.
-        files: Names of its files. Default: all files; only after `is_data` recognized the folder.
+        folder: The data.
+        files: The names of its files. Default: all there are, once `is_data` has recognised it.
     """
     if folder.is_dir() and not folder.is_symlink():
         there = _files_in(folder)

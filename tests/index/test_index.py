@@ -230,7 +230,7 @@ def test_changed_bytes_of_scann_are_refused(with_candidates):
     for path in sorted((data / "scann").iterdir()):
         before = path.read_bytes()
         path.write_bytes(before[:-1] + bytes([before[-1] ^ 0x40]))
-        with pytest.raises(ValueError, match=f"scann/{path.name} changed since. Build the index"):
+        with pytest.raises(ValueError, match=f"scann/{path.name} changed. Build the index"):
             open_index(folder)
         path.write_bytes(before)
 
