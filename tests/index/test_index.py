@@ -295,7 +295,7 @@ def test_a_full_disk_while_scann_writes(tmp_path, monkeypatch, limit):
 
 
 def test_no_index(tmp_path):
-    with pytest.raises(FileNotFoundError, match="received none. Make one by search build"):
+    with pytest.raises(FileNotFoundError, match="received none. Make one with search build"):
         open_index(tmp_path)
 
 
