@@ -1,1 +1,1 @@
-"""Speed, measured beside what a user would pick instead: `python -m benchmarks.run`."""
+"""Speed compared with the alternatives that users have: `python -m benchmarks.run`."""

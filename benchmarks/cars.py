@@ -1,4 +1,4 @@
-"""The real images that some parts measure on."""
+"""The real images for some parts of the benchmark."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from pa_keras import datasets
 
 
 def cars() -> datasets.Dataset:
-    """Cars-196 in $PA_KERAS_DATA; a FileNotFoundError that says so where it is not."""
+    """Loads Cars-196 from $PA_KERAS_DATA; raises a FileNotFoundError if it is missing."""
     folder = Path(os.environ.get("PA_KERAS_DATA", ""), "cars196")
     if not folder.exists():
         raise FileNotFoundError("not found; set PA_KERAS_DATA to the folder with cars196")

@@ -3,9 +3,9 @@
     python -m benchmarks.chunks
     python -m benchmarks.chunks --backbone efficientnet_lite0 --image-size 128 --chunks 1 2 8
 
-Each measurement is a process of its own: the highest resident memory during some steps, above that
-once model and optimizer are built. Memory counts at any time; seconds only as a ratio, and if
-nothing else runs, since the machine's speed changes from minute to minute.
+Each measurement runs in a separate process. Peak memory is the increase of resident memory during
+some steps, after model and optimizer are built. Compare seconds only as ratios, and only if nothing
+else runs, because the speed of the machine changes from minute to minute.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main():
 
 
 def in_a_process(chunks):
-    """What `measure` finds in a new process with the same options."""
+    """Returns the result of `measure` in a new process with the same options."""
     command = [
         sys.executable,
         "-m",
@@ -66,7 +66,7 @@ def in_a_process(chunks):
 
 
 def measure(options, chunks):
-    """MiB above those after building, seconds of the fastest step, the first loss."""
+    """Measures peak MiB above those after building, seconds of the fastest step, first loss."""
     import keras
     import tensorflow as tf
 

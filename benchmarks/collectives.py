@@ -1,10 +1,10 @@
-"""Bytes that each worker sends in a training step: counted for two, by formula for up to 1,024.
+"""Bytes that each worker sends in a step: counted for two workers, by formula up to 1,024.
 
     python benchmarks/collectives.py
 
-Two processes of this script trace a step on loopback; the sizes of what goes into every collective
-of the graph are counted. Over R replicas a ring sends 2 (R - 1) / R n to add n bytes up, and
-(R - 1) n to gather them, n being then one replica's part.
+Two processes of this script trace a step on loopback and count the input bytes of every collective
+in the graph. With R replicas, a ring sends 2 (R - 1) / R n bytes per replica to add up n bytes, and
+(R - 1) n to gather them, where n is the part of one replica.
 """
 
 import argparse
@@ -18,32 +18,32 @@ RESNET50 = 23_534_592  # trained parameters of the network without its classifie
 
 
 def sent(kind, size, replicas):
-    """Bytes that a replica sends in a ring for a collective of `size` bytes."""
+    """Returns the bytes that a replica sends in a ring for a collective of `size` bytes."""
     rest = replicas - 1
     return rest * size if kind == "gather" else 2 * rest * size / replicas
 
 
 def gradients(parameters, replicas):
-    """All gradients, float32, are added up."""
+    """Returns the bytes to add up all gradients, float32."""
     return sent("reduce", 4 * parameters, replicas)
 
 
 def proxy_anchor(classes, replicas):
-    """Two log-sums a proxy, and the gradients of the gathered log-sums."""
+    """Returns the bytes for two log-sums per proxy, and for the gradients of all log-sums."""
     shapes = (3 + 2) * 4
     gathered = sent("gather", 2 * 4 * classes + shapes, replicas)
     return gathered + sent("reduce", 2 * 4 * replicas * classes, replicas)
 
 
 def of_pairs(batch, size, replicas):
-    """The embeddings and their int64 labels, and the gradients of all embeddings."""
+    """Returns the bytes for embeddings, int64 labels, and the gradients of all embeddings."""
     shapes = (2 + 1 + 2) * 4
     gathered = sent("gather", (4 * size + 8) * batch / replicas + shapes, replicas)
     return gathered + sent("reduce", 4 * batch * size, replicas)
 
 
 def count(loss_name, classes, size, batch):
-    """In one of two processes: (kind, bytes) of every collective of a step, and the parameters."""
+    """Counts parameters and (kind, bytes) of every collective of a step, in one process of two."""
     from pa_keras.training import distribution
 
     strategy = distribution.make_strategy("multi_worker")
@@ -89,7 +89,7 @@ def count(loss_name, classes, size, batch):
 
 
 def counted(loss_name, classes, size, batch):
-    """The count of both processes; they must be the same."""
+    """Runs the count in two processes, which must agree."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:

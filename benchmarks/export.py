@@ -1,10 +1,10 @@
-"""What an exported SavedModel costs beside Keras: its signatures, and search in a million vectors.
+"""The cost of an exported SavedModel: its signatures, and its search in a million vectors.
 
     python -m benchmarks.export [--turns 7] [--vectors 1000000]
 
-The network is EfficientNet-Lite0 at 160 px with random weights, the batch 32 photographs of
-500 x 400 that are drawn here. Medians of interleaved turns in one process; the server's own work
-(HTTP, gRPC, batching) is not part of it.
+The network is EfficientNet-Lite0 at 160 px with random weights; the batch is 32 synthetic
+photographs of 500 x 400. Times are medians of interleaved turns in one process, without the
+server's own work (HTTP, gRPC, batching).
 """
 
 import argparse
@@ -28,7 +28,7 @@ SIZE, BATCH, DIMENSION = (160, 160), 32, 128
 
 
 def photographs() -> tf.Tensor:
-    """JPEG files of smooth noise with some grain, about as large as photographs."""
+    """Makes JPEG files of smooth noise with some grain, about as large as photographs."""
     rng = np.random.default_rng(0)
     contents = []
     for _ in range(BATCH):
@@ -41,7 +41,7 @@ def photographs() -> tf.Tensor:
 
 @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
 def read(contents: tf.Tensor) -> tf.Tensor:
-    """Decoding and preprocessing by themselves, as in the export."""
+    """Only decodes and preprocesses, as in the export."""
     return tf.map_fn(
         lambda each: evaluation_image(decode_image(each), SIZE),
         contents,
@@ -50,7 +50,7 @@ def read(contents: tf.Tensor) -> tf.Tensor:
 
 
 def medians(calls: dict, turns: int) -> dict[str, float]:
-    """Median milliseconds of each call; the calls take turns, after one of each that warms up."""
+    """Returns median milliseconds of each call. The calls take turns, after a warm-up of each."""
     times = {name: [] for name in calls}
     for turn in range(turns + 1):
         for name, call in calls.items():
@@ -62,7 +62,7 @@ def medians(calls: dict, turns: int) -> dict[str, float]:
 
 
 def signature_calls() -> dict[str, Callable[[], object]]:
-    """A batch by Keras, by each signature, and by the reading alone that is part of one."""
+    """Returns calls for one batch: Keras, each signature, and decoding and preprocessing alone."""
     model = embedding_model("efficientnet_lite0", 512, SIZE, weights=None)
     model.compile(jit_compile=False)  # on a CPU, XLA would slow `predict` down
     contents = photographs()
@@ -76,7 +76,7 @@ def signature_calls() -> dict[str, Callable[[], object]]:
         "pixels_float32": lambda: run["pixels_float32"](pixels=pixels),
         "pixels_uint8": lambda: run["pixels_uint8"](pixels=whole),
         "decoding and preprocessing": lambda: read(contents),
-        # The signature holds no reference to the model that it belongs to.
+        # A signature does not hold a reference to its model.
         "serving_default": lambda: saved.signatures["serving_default"](image_bytes=contents),
     }
 
@@ -104,7 +104,7 @@ def make_gallery(path: Path, vectors: int, dtype: str) -> None:
 
 
 def search(path: Path, turns: int) -> None:
-    """Run in a process of its own, so that the memory is that of the loaded model."""
+    """Measures a search; runs in a separate process, to measure the memory of the model alone."""
     tf.constant(0.0)
     before = memory("VmRSS")
     saved = tf.saved_model.load(path)

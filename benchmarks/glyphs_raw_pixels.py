@@ -1,9 +1,10 @@
-"""Recall@1 of raw pixels on the unseen characters of `glyphs`: what learning has to beat.
+"""Recall@1 of raw pixels on the unseen characters of `glyphs`, as a baseline for learning.
 
     python benchmarks/glyphs_raw_pixels.py
 
-Each image is its pixels as they are, compared by cosine; then less their own mean, which takes the
-brightness away. Result, 2026-11: .035 and .047; `configs/glyphs.yaml` says what learning reaches.
+It compares images by the cosine of their raw pixels; then of pixels minus the mean of the image,
+which removes the brightness. Result, 2026-11: .035 and .047; `configs/glyphs.yaml` says what
+learning reaches.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from pa_keras import datasets, retrieval
 
 
 def main() -> None:
-    """Print one line a kind of pixels."""
+    """Prints one line for each kind of pixels."""
     queries = datasets.load("glyphs").queries
     pixels = np.stack([np.asarray(Image.open(path), np.float32).ravel() for path in queries.paths])
     print(f"{queries}, {pixels.shape[1]} numbers an image")
@@ -23,7 +24,7 @@ def main() -> None:
 
 
 def recall_at_1(vectors: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the vectors (N, D) whose nearest other vector by cosine has their label (N,)."""
+    """Returns the share of vectors (N, D) whose nearest other vector has the same label (N,)."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     nearest, _ = retrieval.nearest_neighbours(unit, unit, k=1, exclude_self=True, method="exact")
     return float(np.mean(labels[nearest[:, 0]] == labels))

@@ -1,12 +1,12 @@
-"""Kills runs of `fit` at random moments, resumes them, and compares them with one left alone.
+"""Kills runs of `fit` at random moments, resumes them, and compares them with a complete run.
 
     python benchmarks/kill_and_resume.py --kills 20
 
-One small run is left alone. Then each of the others is killed by SIGKILL at a moment drawn evenly
-over the whole of its time, start-up and evaluation too, every third of them twice, and resumed to
-its end. The last state, with the optimizer in it, the best model's weights and metrics.csv without
-its time columns must be the same to the bit. With --signal TERM it must also have saved and exited
-with code 143. The runs have --deterministic: without it the order of the data alone is promised.
+One small run is not interrupted. Each of the others is killed by SIGKILL at a uniformly random
+moment of its time, including start-up and evaluation, every third of them twice, and resumed to its
+end. The last checkpoint, including the optimizer, the weights of the best model, and metrics.csv
+without its time columns must be identical bit for bit. With --signal TERM, a run must also save and
+exit with code 143. The runs are deterministic; otherwise only the order of the data is guaranteed.
 """
 
 import argparse
@@ -37,7 +37,7 @@ logging: {pictures: false}
 
 
 def main():
-    """Runs them all and prints one line each; exits with 1 unless all are the same."""
+    """Runs all and prints one line for each; exits with code 1 unless all are identical."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="runs to kill")
     parser.add_argument("--times", type=int, help="kills of each run; default 1, every third 2")
@@ -69,7 +69,7 @@ def main():
 
 
 def make_images(root):
-    """Twenty classes of 40 small images; a class is a colour, an image one shade of it."""
+    """Makes 20 classes of 40 small images: a class has a colour, an image a shade of it."""
     rng = np.random.default_rng(0)
     for label in range(20):
         (root / f"class {label}").mkdir(parents=True)
@@ -80,7 +80,7 @@ def make_images(root):
 
 
 def start(root, name):
-    """The process of a run, begun or resumed, whichever its folder needs."""
+    """Starts or resumes a run, as its folder requires, and returns the process."""
     command = [sys.executable, "-m", "pa_keras.fit", f"--run-dir={root / name}"]
     if (root / name / "config.yaml").exists():
         command += ["--resume"]
@@ -92,7 +92,7 @@ def start(root, name):
 
 
 def stop(root, name, moment, number):
-    """Starts a run, signals it after so many seconds, and says which state that has left."""
+    """Starts a run, sends a signal after `moment` seconds, and describes the remaining state."""
     process = start(root, name)
     try:
         code = process.wait(moment)
@@ -102,7 +102,7 @@ def stop(root, name, moment, number):
     asked = time.monotonic()
     code = process.wait()
     took = time.monotonic() - asked
-    # Python's own start, before the handlers, is ended by the signal itself.
+    # Before our handlers are installed, the signal itself ends Python.
     if number == signal.SIGTERM and code not in (143, 0, -signal.SIGTERM):
         raise SystemExit(f"{name} ended with {code} at {moment:.1f} s:\n{log_of(root, name)}")
     states = sorted(path.stem for path in (root / name / "state").glob("*.json"))
@@ -110,18 +110,18 @@ def stop(root, name, moment, number):
 
 
 def finish(root, name):
-    """Takes a run to its end."""
+    """Runs a run to its end."""
     if start(root, name).wait():
         raise SystemExit(f"{name} has failed:\n{log_of(root, name)}")
 
 
 def log_of(root, name):
-    """The last lines that a run has written."""
+    """Returns the last lines of the log of a run."""
     return "\n".join((root / f"{name}.log").read_text().splitlines()[-20:])
 
 
 def outcome(folder):
-    """Everything that must be the same, by its name: bytes of arrays, and the rows of metrics."""
+    """Returns everything that must be identical, by name: bytes of arrays, and rows of metrics."""
     *_, last = sorted((folder / "state").glob("*.npz"))
     with zipfile.ZipFile(folder / "best.keras") as archive:
         best = io.BytesIO(archive.read("model.weights.h5"))
@@ -136,7 +136,7 @@ def outcome(folder):
 
 
 def arrays(file):
-    """The bytes of each array in an HDF5 file."""
+    """Returns the bytes of each array in an HDF5 file."""
     found = {}
     with h5py.File(file) as content:
         content.visititems(
@@ -150,7 +150,7 @@ def arrays(file):
 
 
 def differences(expected, received):
-    """Names of what is not the same."""
+    """Returns the names of everything that differs."""
     names = expected.keys() | received.keys()
     return sorted(name for name in names if expected.get(name) != received.get(name))
 

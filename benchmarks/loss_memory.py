@@ -1,4 +1,4 @@
-"""Bytes that a loss step adds to its process at its peak: python -m benchmarks.loss_memory C."""
+"""Peak bytes that a loss step adds to its process: python -m benchmarks.loss_memory C."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from benchmarks.memory import memory
 
 
 def added(classes: int) -> int:
-    """In a process of its own: memory that was freed before would hide what a step takes."""
+    """Measures in a new process, because memory freed earlier would hide what a step takes."""
     command = [sys.executable, "-m", "benchmarks.loss_memory", str(classes)]
     root = Path(__file__).parents[1]
     return int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout)
@@ -18,7 +18,7 @@ def main(classes: int, embedding_size: int = 16) -> None:
     """Measures and prints."""
     from benchmarks.parts.loss import our_step
 
-    our_step(64, embedding_size)()  # what TensorFlow takes at its first step
+    our_step(64, embedding_size)()  # TensorFlow allocates memory at its first step
     step = our_step(classes, embedding_size)
     before = memory("VmRSS")
     for _ in range(3):

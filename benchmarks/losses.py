@@ -1,9 +1,9 @@
-"""Seconds a training step takes with each loss, as a ratio to Proxy-Anchor's, in one process.
+"""Seconds per training step with each loss, relative to Proxy-Anchor, in one process.
 
     python benchmarks/losses.py
 
-Every side trains the same network on the same batch in memory, in turns of one step each, so that a
-change of the machine's speed meets all of them; the medians of the turns are compared.
+All losses train the same network on the same batch in memory, in turns of one step each, so that a
+change in the speed of the machine affects all of them. The medians of the turns are compared.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Time, memory and optimizer state of a training step by its number of classes, network aside.
+"""Time, memory and optimizer state of a training step by number of classes, without a network.
 
     python -m benchmarks.many_classes
     python -m benchmarks.many_classes --loss arcface --classes 10000 100000
 
-Embeddings are given; measured is what follows them: cosines to the proxies, loss, gradients and
-AdamW. Each number of classes is a process of its own. The exponent is that of the power of C by
-which time or memory grew from the line above: 1 is linear.
+The embeddings are given. The step consists of cosines to the proxies, loss, gradients and AdamW.
+Each number of classes runs in a separate process. The exponent is that of the power of C by which
+time or memory grew since the line above: 1 is linear.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.memory import memory
 
-# Cars-196, Stanford Online Products, and beyond.
+# Cars-196, Stanford Online Products, and more.
 CLASSES = (98, 11_318, 100_000, 1_000_000)
 
 
@@ -60,7 +60,7 @@ def main():
 
 
 def measure(options, classes):
-    """Seconds of the fastest step; MiB above those before the model, of proxies, of optimizer."""
+    """Measures seconds of the fastest step; added peak MiB, MiB of proxies and of optimizer."""
     import keras
     import tensorflow as tf
 
@@ -100,7 +100,7 @@ def measure(options, classes):
 
 
 def size(variables):
-    """MiB of all of them."""
+    """Returns the total MiB of variables."""
     return sum(variable.numpy().nbytes for variable in variables) / 2**20
 
 

@@ -1,4 +1,4 @@
-"""What a picture in TensorBoard adds to an epoch: its seconds beside those of the measurement.
+"""Seconds that a picture in TensorBoard adds to an epoch, compared with the evaluation.
 
 python benchmarks/neighbour_pictures.py [images] [epochs]
 """
@@ -20,7 +20,7 @@ from pa_keras.training.callbacks.neighbour_images import NeighbourPictures
 
 
 def main(images=3000, epochs=5):
-    """Measures and draws in turns, on drawn letters and a network of random weights."""
+    """Evaluates and draws in turns, on drawn letters with a network of random weights."""
     keras.utils.set_random_seed(0)
     queries = datasets.load("glyphs").queries
     queries = queries.take(np.arange(min(images, len(queries))))

@@ -1,6 +1,6 @@
-"""A peer in a Python of its own, which runs a case when asked: so that both sides take turns.
+"""A peer in a separate Python, which runs cases on request, so that both sides take turns.
 
-Its environments are made by `benchmarks/peers/make.sh`. Requests and answers are JSON, one a line.
+`benchmarks/peers/make.sh` makes the environments. Requests and responses are lines of JSON.
 """
 
 import json
@@ -18,17 +18,17 @@ class Peer:
     """The process of `benchmarks/peers/serve_NAME.py`, used as a context manager.
 
     Args:
-        name: of the environment and the server: "torch".
+        name: Name of the environment and the server: "torch".
 
     Raises:
-        FileNotFoundError: without that environment.
+        FileNotFoundError: If the environment does not exist.
     """
 
     def __init__(self, name: str) -> None:
         python = folder() / name / "bin" / "python"
         if not python.exists():
             raise FileNotFoundError(f"no {name} environment; run `bash benchmarks/peers/make.sh`")
-        # The two projects' own settings would not fit the peer's Python.
+        # The settings of this Python would not fit the Python of the peer.
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
         self._process = subprocess.Popen(
             [python, SERVERS / f"serve_{name}.py"],
@@ -40,7 +40,7 @@ class Peer:
         self.versions: dict[str, str] = self.ask()
 
     def ask(self, **request: Any) -> Any:
-        """The answer to one request; a RuntimeError with the peer's words where it failed."""
+        """Returns the response to a request; raises a RuntimeError with the peer's message."""
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -52,7 +52,7 @@ class Peer:
         return answer["found"]
 
     def side(self, case: str, seconds: float = 0.1, **settings: Any) -> tuple[Side, Any]:
-        """The side that runs a case, and what its first call gave; the last case is forgotten."""
+        """Makes a side that runs a case; also returns its first result. Replaces the last case."""
         found = self.ask(prepare=case, seconds=seconds, settings=settings)
         return lambda: self.ask(run=case), found
 
@@ -65,5 +65,5 @@ class Peer:
 
 
 def folder() -> Path:
-    """Of the environments: $PA_KERAS_PEERS, or ~/.cache/pa_keras/peers."""
+    """Returns the folder of the environments: $PA_KERAS_PEERS or ~/.cache/pa_keras/peers."""
     return Path(os.environ.get("PA_KERAS_PEERS", Path.home() / ".cache/pa_keras/peers"))

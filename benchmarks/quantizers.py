@@ -1,8 +1,8 @@
-"""TFLite's two quantizers side by side: the converter's own, and LiteRT's, on real test images.
+"""Compares two quantizers for TFLite, of the converter and of LiteRT, on real test images.
 
     python benchmarks/quantizers.py --run runs/cars [--images 2000]
 
-Each is calibrated on the same 200 training images; the report is that of `pa_keras.export`.
+Both are calibrated on the same 200 training images. The report is that of `pa_keras.export`.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from pa_keras.runs.load import crop_fraction_of, load_data, load_trained
 
 
 def by_converter(model: keras.Model, calibration: list[np.ndarray] | None) -> bytes:
-    """Dynamic range or, with calibration images, int8, by TensorFlow's converter."""
+    """Quantizes with TensorFlow's converter: dynamic range or, with calibration images, int8."""
     archive = keras.export.ExportArchive()
     embed = pixels_to_embedding(model)
     archive.add_endpoint("serving_default", embed, embed.input_signature)
@@ -44,7 +44,7 @@ def by_converter(model: keras.Model, calibration: list[np.ndarray] | None) -> by
 
 
 def dynamic_by_litert(float_file: Path) -> bytes:
-    """Dynamic range by the LiteRT quantizer."""
+    """Quantizes to dynamic range with the LiteRT quantizer."""
     quantize = quantizer.Quantizer(bytearray(float_file.read_bytes()), recipe.dynamic_wi8_afp32())
     return bytes(quantize.quantize().quantized_model)
 
@@ -78,7 +78,7 @@ def main() -> None:
         }
         artefacts = []
         for name, content in files.items():
-            path = Path(folder, f"{name}.tflite")  # each its own: LiteRT maps it into memory
+            path = Path(folder, f"{name}.tflite")  # one each: LiteRT maps it into memory
             path.write_bytes(content)
             artefacts.append(replace(load_artefact(path, "tflite"), kind=name))
         found = measure_agreement(

@@ -1,4 +1,4 @@
-"""Turns and rows: how a part of the benchmark measures, and what it says."""
+"""Turns and rows: how a part of the benchmark measures and reports."""
 
 import math
 import time
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Runs once, and says the seconds that one call took.
+# Runs one turn and returns the seconds of one call.
 Side = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table, as text but for whether its bar was met (None without a bar)."""
+    """A row of the table as text, and whether its bar was met (None without a bar)."""
 
     what: str
     ours: str
@@ -25,7 +25,7 @@ class Row:
 
     @property
     def is_missing(self) -> bool:
-        """Whether there was nothing to measure."""
+        """Whether nothing could be measured."""
         return not self.ours
 
 
@@ -34,10 +34,10 @@ class Part:
     """What one part measured.
 
     Args:
-        rows: of its table.
-        includes: what each figure includes.
-        more: markdown below the table.
-        versions: of the peers' packages.
+        rows: Rows of its table.
+        includes: Description of what each figure includes.
+        more: Markdown below the table. Default "".
+        versions: Versions of the peers' packages. Default {}.
     """
 
     rows: list[Row]
@@ -47,19 +47,19 @@ class Part:
 
 
 def here(call: Callable[[], object], seconds: float = 0.1) -> Side:
-    """A side in this process; a turn repeats the call for about as many seconds."""
+    """Makes a side in this process. A turn repeats the call for about `seconds`."""
     call()
     times = max(1, math.ceil(seconds / _taken(call, 1)))
 
     def side() -> float:
-        call()  # the side before has left its own data in the cache
+        call()  # the previous side has left its data in the cache
         return _taken(call, times)
 
     return side
 
 
 def in_turns(sides: dict[str, Side], turns: int) -> dict[str, np.ndarray]:
-    """Seconds (turns,) of each side, which run one after the other, in another order each turn."""
+    """Returns seconds (turns,) of each side. The sides take turns, in random order."""
     names, rng = list(sides), np.random.default_rng(0)
     found = {name: np.zeros(turns) for name in names}
     for turn in range(turns):
@@ -71,7 +71,7 @@ def in_turns(sides: dict[str, Side], turns: int) -> dict[str, np.ndarray]:
 def no_slower(
     what: str, ours: np.ndarray, peer: np.ndarray, name: str, at_most: float | None = None
 ) -> Row:
-    """How many times the peer's time ours is: the median of the turns' ratios."""
+    """Returns a row with our time relative to the peer's: the median of the turns' ratios."""
     bar = "" if at_most is None else f"<= {at_most:.4g}"
     return _row(
         what, ours, peer, name, ours / peer, "its time", bar, lambda ratio: ratio <= at_most
@@ -81,7 +81,7 @@ def no_slower(
 def faster(
     what: str, ours: np.ndarray, peer: np.ndarray, name: str, at_least: float | None = None
 ) -> Row:
-    """How many times faster than the peer ours is: the median of the turns' ratios."""
+    """Returns a row with our speed relative to the peer's: the median of the turns' ratios."""
     bar = "" if at_least is None else f">= {at_least:.4g}"
     return _row(
         what, ours, peer, name, peer / ours, "as fast", bar, lambda ratio: ratio >= at_least
@@ -89,19 +89,19 @@ def faster(
 
 
 def missing(what: str, peer: str, why: str) -> Row:
-    """The row of a peer that is not there."""
+    """Returns the row for a missing peer."""
     return Row(what, "", f"{peer}: {why}")
 
 
 def duration(seconds: float) -> str:
-    """Three figures, in s or ms."""
+    """Formats seconds with three digits, in s or ms."""
     if seconds < 1:
         return f"{1e3 * seconds:.3g} ms"
     return f"{seconds:.3g} s"
 
 
 def exponent(sizes: np.ndarray, costs: np.ndarray) -> float:
-    """The b of cost = a size^b, fitted to the logarithms."""
+    """Returns b of cost = a size^b, fitted to the logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 

@@ -1,9 +1,9 @@
-"""Speed beside what a user would pick instead, and `docs/performance.md`.
+"""Measures speed compared with the alternatives of users, and writes `docs/performance.md`.
 
-    bash benchmarks/peers/make.sh                 # once: the peers' environments
+    bash benchmarks/peers/make.sh                 # once: environments of the peers
     python -m benchmarks.run loss search          # or one of the other parts, or all
 
-Each part replaces its own section of the file. A part is a module of `benchmarks.parts`.
+Each part, a module of `benchmarks.parts`, replaces its own section of the file.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def as_text(rows: list[Row]) -> str:
-    """The table with its columns below each other."""
+    """Formats the table in aligned columns."""
     cells = [COLUMNS, *map(_cells, rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
     return "\n".join(
@@ -69,7 +69,7 @@ def as_text(rows: list[Row]) -> str:
 
 
 def as_markdown(part: Part, name: str) -> str:
-    """The section: its table, what the figures include, and when and where."""
+    """Formats the section: table, what the figures include, date, and machine."""
     lines = [COLUMNS, ["---"] * len(COLUMNS), *map(_cells, part.rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     when = f"`python -m benchmarks.run {name}`, {datetime.date.today()}, {machine(part.versions)}."
@@ -77,7 +77,7 @@ def as_markdown(part: Part, name: str) -> str:
 
 
 def write_section(path: Path, title: str, content: str) -> None:
-    """Puts a section in the place of the one of its title; the others stay, in the parts' order."""
+    """Replaces the section with this title, and keeps all sections in the order of the parts."""
     old = path.read_text() if path.exists() else ""
     sections = dict(each.split("\n\n", 1) for each in old.strip().split("\n## ")[1:])
     sections = {name: text.strip() for name, text in sections.items()}
@@ -87,7 +87,7 @@ def write_section(path: Path, title: str, content: str) -> None:
 
 
 def machine(peers: dict[str, str]) -> str:
-    """Cores and processor, load, and the versions that matter."""
+    """Describes the processor, its cores, the load, and the relevant versions."""
     names = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     cores = len(os.sched_getaffinity(0))
     load = f"load {os.getloadavg()[1]:.1f} in the last five minutes"

@@ -1,11 +1,11 @@
-r"""ScaNN against faiss's flat index and exact search: time, memory, and error.
+r"""Compares ScaNN with faiss's flat index and exact search: time, memory, and error.
 
     pip install faiss-cpu
     python -m pa_keras.fit --config glyphs --model.embedding_size 512 --training.epochs 6 \
         --run_dir runs/search
     python -m benchmarks.search --run runs/search [--parts scann million]
 
-scann: 60,502 embeddings of drawn letters by the run's model, no two images alike, k = 10.
+scann: 60,502 embeddings of different drawn letters, made by the model of the run, k = 10.
 million: 1,000,000 x 128 clustered vectors, 10,000 queries, k = 10.
 """
 
@@ -24,12 +24,12 @@ from pa_keras.retrieval import matches, recall_at_k, search
 from pa_keras.retrieval.exact import exact_neighbours
 
 NUMBER = 60_502
-# The characters are 279; so many images of each are just enough.
+# There are 279 characters; this number of images of each is just enough.
 IMAGES_PER_CHARACTER = 218
 
 
 def timed(function: Callable, *arguments: object) -> tuple[float, object]:
-    """Seconds and result."""
+    """Calls a function and returns the seconds and the result."""
     started = time.perf_counter()
     result = function(*arguments)
     return time.perf_counter() - started, result
@@ -41,7 +41,7 @@ def random_units(rng: np.random.Generator, number: int, size: int) -> np.ndarray
 
 
 def flat_index(vectors: np.ndarray):
-    import faiss  # the other parts do without
+    import faiss  # the other parts do not need it
 
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
@@ -80,7 +80,7 @@ def scann(run: str) -> None:
 
 
 def million(clusters: int = 20_000, size: int = 128) -> None:
-    """Normal clusters whose radius is .8 of the distance from the origin to their centres."""
+    """Searches normal clusters whose radius is .8 of the distance from origin to centre."""
     rng = np.random.default_rng(0)
     centres = random_units(rng, clusters, size)
 

@@ -1,9 +1,9 @@
-"""Opens an index of 100,000 x 512 and asks it once, against reading the embeddings and searching.
+"""Opens and searches an index of 100,000 x 512, compared with reading and searching embeddings.
 
     python benchmarks/search_index.py [--items 100000] [--size 512]
 
-The index is built first, of vectors around 3,000 random centres, and its building is timed too.
-Every opening is in a process of its own; the file system has the files in memory.
+The index is built first, from vectors around 3,000 random centres; the build is timed too. Each
+opening runs in a separate process; the file system has the files in memory.
 """
 
 import argparse
@@ -47,7 +47,7 @@ print(opened - start, time.perf_counter() - start)
 
 
 def gallery(number: int, size: int) -> Items:
-    """Items around random centres, with paths as long as those of photos."""
+    """Makes items around random centres, with paths as long as those of photos."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3000, number).astype(np.int32)
     vectors = rng.standard_normal((3000, size), np.float32)[labels]

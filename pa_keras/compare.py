@@ -1,4 +1,4 @@
-"""`python -m pa_keras.compare`: losses, or other settings of `fit`, side by side."""
+"""`python -m pa_keras.compare`: compares losses, or other settings of `fit`."""
 
 import dataclasses
 import json
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from pa_keras.comparison import Curve
     from pa_keras.comparison.plan import Run
 
-# Not by __name__, which is __main__ under python -m: its lines would go nowhere.
+# Not __name__, which is __main__ under python -m and has no handler.
 logger = logging.getLogger("pa_keras.compare")
 
 PROGRAM = "python -m pa_keras.compare"
 
 Trained = list[tuple["Run", Path]]
 
-# By this first line a folder of results is known: it and its pictures are written again.
+# This first line identifies a folder of results, whose files may be replaced.
 _HEAD = "# Written by pa_keras.compare, which replaces the results in this folder.\n"
 
 
@@ -37,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         CompareConfig,
         PROGRAM,
         "Trains runs of fit that differ in a few settings, such as the loss, from the same initial "
-        "weights on as many batches, each with several seeds; draws Recall@1 against time and "
-        "epochs, and writes a table. Stopped at any point, the same command goes on; started "
-        "twice, it shares the runs out. --config also takes a comparison that ships with the "
+        "weights, on the same number of batches, with several seeds. Plots Recall@1 against time "
+        "and epochs, and writes a table. After an interruption, the same command continues; "
+        "several processes share the runs. --config also accepts a comparison that ships with the "
         "package: " + ", ".join(sorted(f"compare/{path.stem}" for path in folder.glob("*.yaml"))),
         _compare,
         shipped=True,
@@ -47,14 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _compare(config: CompareConfig) -> None:
-    # TensorFlow is imported from here on, so that --help and a misspelt setting need not wait.
+    # TensorFlow is imported only here, so that --help and error messages do not wait for it.
     from pa_keras.comparison import plan
 
     cache, out = Path(config.cache), Path(config.out)
     runs = plan.plan(config)
     _claim(out, config)
     if config.train:
-        _trained(runs, cache)  # an error of theirs now, not after the training of others
+        _trained(runs, cache)  # an error in these now, not after training others
         _train(runs, cache)
     trained = _trained(runs, cache)
     if not trained:
@@ -66,7 +66,7 @@ def _compare(config: CompareConfig) -> None:
 
 
 def _trained(runs: list["Run"], cache: Path) -> Trained:
-    """The runs that are whole, which have to be of the same images."""
+    """Returns the complete runs, which must be trained on the same images."""
     from pa_keras.comparison import run_cache
 
     found = [(run, run_cache.trained(run.config, cache)) for run in runs]
@@ -88,22 +88,22 @@ def _train(runs: list["Run"], cache: Path) -> None:
             logger.info("Waiting for %s", run)
             run_cache.train(run.config, cache)
     except KeyboardInterrupt:
-        logger.info("Stopped. Not that of fit, but the same command of compare goes on from here.")
+        logger.info("Stopped. To continue, start compare again, not fit.")
         raise
 
 
 def _claim(out: Path, config: CompareConfig) -> None:
-    """Makes the folder for the results, or finds that it is of this comparison.
+    """Makes the folder for the results, or checks that it belongs to this comparison.
 
     Raises:
-        FileExistsError: it is of another comparison, or of something else.
+        FileExistsError: If it belongs to another comparison or to something else.
     """
     kept = out / "comparison.yaml"
     if kept.exists() and kept.read_text().startswith(_HEAD):
         before = cli.config_from(CompareConfig, [str(kept)], {})
         if _what(before) != _what(config):
             raise FileExistsError(
-                f"Expected the folder of this comparison; {kept} is of one with other settings. "
+                f"Expected the folder of this comparison; {kept} has other settings. "
                 "Give another --out."
             )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -122,7 +122,7 @@ def _write(text: str, path: Path) -> None:
 
 
 def _what(config: CompareConfig) -> CompareConfig:
-    """What is compared, whatever the number of seeds and the folders of runs and results."""
+    """Returns the settings that identify a comparison, without seeds and folders."""
     return dataclasses.replace(config, seeds=(), train=True, cache="", out="")
 
 
@@ -178,7 +178,7 @@ def _draw(settings: list[str], curves: list["Curve"], out: Path) -> None:
 
 
 def _about(config: CompareConfig, trained: Trained) -> str:
-    """The versions and machines of the runs, and the commands that make them again."""
+    """Returns the versions and machines of the runs, and the commands that reproduce them."""
     command = shlex.join([*PROGRAM.split(), "--config", f"{config.out}/comparison.yaml"])
     lines = ["# How this comparison was made", "", "```bash", command, "```", ""]
     runs_of: dict[str, list[str]] = {}
@@ -187,7 +187,7 @@ def _about(config: CompareConfig, trained: Trained) -> str:
     for versions, runs in runs_of.items():
         lines += [f"{', '.join(runs)}:", ""]
         lines += [f"- {name}: {value}" for name, value in json.loads(versions).items()] + [""]
-    lines += ["One run alone, by its own settings:", "", "```bash"]
+    lines += ["To train a single run with its own settings:", "", "```bash"]
     lines += [f"python -m pa_keras.fit --config {folder}/config.yaml" for _, folder in trained]
     return "\n".join([*lines, "```", ""])
 

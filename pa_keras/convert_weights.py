@@ -1,4 +1,4 @@
-"""`python -m pa_keras.convert_weights`: weights of a PyTorch file for a Keras backbone."""
+"""`python -m pa_keras.convert_weights`: converts PyTorch weights for a Keras backbone."""
 
 import sys
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and converts."""
     parser = cli.Parser(
         prog=PROGRAM,
-        description="Reads a PyTorch state dict, without PyTorch and without running anything in "
-        "it, and writes the same weights for Keras. Each tensor must have its place; the "
-        "classifier is left out. (A .pth file may also be given as --model.weights of fit.)",
+        description="Reads a PyTorch state dict, without PyTorch and without running code from the "
+        "file, and writes the same weights for Keras. Every tensor must match; the classifier is "
+        "left out. (fit also accepts a .pth file as --model.weights.)",
     )
     parser.add_argument(
         "--backbone",
@@ -38,27 +38,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _convert(name: str, source: str, target: str) -> None:
     if not target.endswith(".weights.h5"):
         raise ValueError(
-            f"Expected a new file whose name ends in .weights.h5, as Keras wants it; received "
-            f"{target}. Take for example {name}.weights.h5."
+            f"Expected a new file whose name ends in .weights.h5, as Keras requires; received "
+            f"{target}. Use {name}.weights.h5, for example."
         )
     cli.expect_new(target)
-    # After the arguments: --help does not wait for TensorFlow.
+    # Imported after the arguments are read, so that --help does not wait for TensorFlow.
     from pa_keras import backbones
 
     if name not in backbones.OF_TORCH:
         raise ValueError(
-            f"Expected a backbone with weights of PyTorch, {', '.join(backbones.OF_TORCH)}; "
-            f"received {name!r}. Give --backbone one of them."
+            f"Expected a backbone with PyTorch weights: {', '.join(backbones.OF_TORCH)}; "
+            f"received {name!r}. Give one of them as --backbone."
         )
     if not source.endswith(".pth"):
         raise ValueError(
-            f"Expected a state dict of PyTorch in a .pth file; received {source}. If it is one, "
-            "give it that ending."
+            f"Expected a PyTorch state dict in a .pth file; received {source}. If it is one, "
+            "rename it to end in .pth."
         )
-    backbone = backbones.build(name, (224, 224), source)  # weights know no image size
+    backbone = backbones.build(name, (224, 224), source)  # weights do not depend on the image size
 
     def save(partial: str) -> None:
-        # Where the disk is full, HDF5 crashes the process. Each tensor has a header of its own.
+        # On a full disk, HDF5 would crash the process. Each tensor has its own header.
         size = sum(weight.numpy().nbytes + 4096 for weight in backbone.weights)
         files.expect_space(Path(partial), size)
         backbone.save_weights(partial)

@@ -1,4 +1,4 @@
-"""`python -m pa_keras.embed`: image files to an .npz of embeddings."""
+"""`python -m pa_keras.embed`: embeds image files and writes an .npz."""
 
 import sys
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments,
         EmbedConfig,
         PROGRAM,
-        "Writes embeddings, labels and paths of every image of a folder or manifest to an .npz.",
+        "Writes the embeddings, labels and paths of all images of a folder or manifest to an .npz.",
         _run,
     )
 
 
 def _run(config: EmbedConfig) -> None:
-    # TensorFlow is imported from here on, so that --help need not wait.
+    # TensorFlow is imported only here, so that --help does not wait for it.
     import numpy as np
 
     from pa_keras import datasets, files
@@ -44,14 +44,14 @@ def _run(config: EmbedConfig) -> None:
     out = Path(config.out)
     unfinished = out.with_name(f"{out.name}.unfinished")
     trained, settings = load_trained(config.source.run, config.source.model)
-    model = in_float32(trained)  # as exports compute: a gallery is searched by their embeddings
+    model = in_float32(trained)  # like exports, whose embeddings search this gallery
     crop_fraction = crop_fraction_of(settings, config.source.crop_fraction)
     images = datasets.images_at(config.images)
     on_bad_image = config.source.on_bad_image or "error"
     key = f"{checksum(model)} {crop_fraction} {on_bad_image}"
     unfinished.mkdir(exist_ok=True)
     with files.locked(unfinished / "lock", f"writes {out}", "Wait until it has ended."):
-        cli.expect_new(config.out)  # another process may just have written it
+        cli.expect_new(config.out)  # another process may have written it meanwhile
         chunks = Chunks(unfinished, images.paths, key)
         good = chunks.checked(lambda paths: check_images(paths, on_bad_image).good)
         embed = embedding(model, crop_fraction, config.batch_size)
@@ -59,7 +59,7 @@ def _run(config: EmbedConfig) -> None:
         arrays: dict[str, Any] = {
             "embeddings": embeddings,
             **_described(images.take(good)),
-            # An export refuses a gallery of another model, or preprocessed in another way.
+            # An export rejects a gallery with another model or another preprocessing.
             "checksum": checksum(model),
             "crop_fraction": crop_fraction,
         }

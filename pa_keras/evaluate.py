@@ -1,4 +1,4 @@
-"""`python -m pa_keras.evaluate`: a trained model's metrics again, from disk."""
+"""`python -m pa_keras.evaluate`: measures a trained model from disk."""
 
 import csv
 import dataclasses
@@ -25,14 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments,
         EvaluateConfig,
         PROGRAM,
-        "Recall@K, Precision@K, R-precision, MAP@R and the mean rank of the first hit of a trained "
-        "model on test classes, each with a 95 % bootstrap interval.",
+        "Measures Recall@K, Precision@K, R-precision, MAP@R and the mean rank of the first hit of "
+        "a trained model on test classes, each with a 95 % bootstrap interval.",
         _run,
     )
 
 
 def _run(config: EvaluateConfig) -> None:
-    # TensorFlow is imported from here on, so that --help need not wait.
+    # TensorFlow is imported only here, so that --help does not wait for it.
     from pa_keras.evaluation.duplicates import find_duplicates
     from pa_keras.evaluation.evaluate import embed_images, evaluate
     from pa_keras.retrieval.metrics import as_ks
@@ -91,7 +91,7 @@ def _run(config: EvaluateConfig) -> None:
 def _clustering(
     found: "Evaluation", queries: "Images", gallery: "Images | None"
 ) -> tuple[dict, str]:
-    """NMI and AMI over all the images, queries and gallery."""
+    """Computes NMI and AMI over all images of the queries and the gallery."""
     import numpy as np
 
     from pa_keras.retrieval import clustering_metrics
@@ -117,7 +117,7 @@ def _compression(
 
 
 def _write_classes(found: "Evaluation", class_names: Sequence[str], path: Path) -> None:
-    """A line a class, the least Recall@K first: what to look at first."""
+    """Writes a row for each class, sorted by Recall@K, the worst class first."""
     from pa_keras.retrieval import per_class_metrics
 
     columns = per_class_metrics(found.per_query, found.labels)

@@ -1,4 +1,4 @@
-"""`python -m pa_keras.export`: a trained model for servers and phones, proved to agree."""
+"""`python -m pa_keras.export`: exports a trained model and checks the agreement."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pa_keras.exporters.publishing import ExportPlace
     from pa_keras.pipelines.image_checks import OnBadImage
 
-# Not by __name__, which is __main__ under python -m: its lines would go nowhere.
+# Not __name__, which is __main__ under python -m and has no handler.
 logger = logging.getLogger("pa_keras.export")
 
 PROGRAM = "python -m pa_keras.export"
@@ -31,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments,
         ExportConfig,
         PROGRAM,
-        "Exports a trained embedding model: SavedModel for TensorFlow Serving, TFLite, ONNX. Every "
-        "export is compared with the Keras model on real images and fails if it does not agree.",
+        "Exports a trained embedding model to SavedModel for TensorFlow Serving, TFLite or ONNX. "
+        "Each export is compared with the Keras model on real images and fails if it disagrees.",
         _run,
     )
 
 
 def _run(config: ExportConfig) -> None:
-    # TensorFlow is imported from here on, so that --help need not wait.
+    # TensorFlow is imported only here, so that --help does not wait for it.
     from pa_keras.exporters.formats import calibration_images
     from pa_keras.exporters.publishing import ExportPlace, publish, staging
     from pa_keras.models import in_float32
@@ -82,13 +82,13 @@ def _run(config: ExportConfig) -> None:
 
 
 def _expect_settings(config: ExportConfig) -> None:
-    """Raises, before any work, where settings are out of their range or do not go together."""
+    """Raises, before any work, if settings are out of range or do not fit together."""
     from pa_keras.exporters.formats import expect_installed
     from pa_keras.exporters.serving_files import expect_batch_sizes
 
     if not config.formats or len(set(config.formats)) < len(config.formats):
         raise ValueError(
-            f"Expected one format or more, each once; received {', '.join(config.formats)}."
+            f"Expected one or more different formats; received {', '.join(config.formats)}."
         )
     if config.gallery and "saved_model" not in config.formats:
         raise ValueError(
@@ -110,7 +110,7 @@ def _name_of(source: ModelSource) -> str:
 def _load_gallery(
     config: ExportConfig, model: "keras.Model", crop_fraction: float, on_bad_image: "OnBadImage"
 ) -> "Gallery | None":
-    """The gallery of an .npz, or of images that are embedded now."""
+    """Reads the gallery from an .npz, or embeds its images."""
     from pa_keras.datasets import images_at
     from pa_keras.evaluation.embeddings_file import ids_of
     from pa_keras.evaluation.evaluate import embed_images
@@ -140,7 +140,7 @@ def _write(
     crop_fraction: float,
     calibration: "list[np.ndarray] | None",
 ) -> None:
-    """Writes every format."""
+    """Writes all formats."""
     from pa_keras.exporters.formats import write_file, write_served
 
     for kind in config.formats:
@@ -175,7 +175,7 @@ def _prove(
     dataset: "Dataset",
     metrics: dict[str, float],
 ) -> None:
-    """Compares every format with Keras, writes the model card, and raises where they disagree."""
+    """Compares every format with Keras, writes the model card, and raises if one disagrees."""
     from pa_keras import exporters
     from pa_keras.datasets import sample_classes
     from pa_keras.exporters.formats import path_of
@@ -199,10 +199,10 @@ def _prove(
     except ValueError as error:
         if not config.allow_disagreement:
             raise ValueError(
-                f"{error} Nothing was written. Leave that format out, or export it all the same "
-                "with --allow-disagreement."
+                f"{error} Nothing was written. Leave that format out, or export it anyway with "
+                "--allow-disagreement."
             ) from error
-        logger.warning("Exported all the same: %s", error)
+        logger.warning("Exported anyway: %s", error)
     card = exporters.model_card(
         model,
         name=staged.name,
@@ -218,7 +218,7 @@ def _prove(
 
 
 def _metrics_of(run: str | None) -> dict[str, float]:
-    """Of the run's last evaluation, none if it had none."""
+    """Returns the metrics of the run's last evaluation; {} if there was none."""
     from pa_keras.runs.folder import RunFolder
 
     path = RunFolder(Path(run or "")).result
@@ -227,7 +227,7 @@ def _metrics_of(run: str | None) -> dict[str, float]:
     try:
         metrics = json.loads(path.read_text())["metrics"]
         return {name: float(value) for name, value in metrics.items()}
-    # A ValueError is what broken JSON and broken UTF-8 raise.
+    # Broken JSON and broken UTF-8 raise a ValueError.
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"Expected the metrics of the run in {path}; received {error!r}. Delete the file, or "

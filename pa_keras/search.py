@@ -1,4 +1,4 @@
-"""`python -m pa_keras.search`: an index of images on disk, and queries of it by image files."""
+"""`python -m pa_keras.search`: builds an index of images on disk, and searches it."""
 
 import difflib
 import logging
@@ -20,17 +20,17 @@ from pa_keras.config import (
 if TYPE_CHECKING:
     from pa_keras.index import Index
 
-# Not by __name__, which is __main__ under python -m: its lines would go nowhere.
+# Not __name__, which is __main__ under python -m and has no handler.
 logger = logging.getLogger("pa_keras.search")
 
 PROGRAM = "python -m pa_keras.search"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads the sub-command and its settings, and runs it."""
+    """Reads the subcommand and its settings, and runs it."""
     parser = cli.Parser(
         prog=PROGRAM,
-        description="Builds an index of image embeddings on disk, and searches it by image files.",
+        description="Builds an index of image embeddings on disk, and searches it for image files.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (config_class, _, description) in _COMMANDS.items():
@@ -49,14 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _build(config: SearchBuildConfig) -> None:
-    # TensorFlow is imported from here on, so that --help need not wait.
+    # TensorFlow is imported only here, so that --help does not wait for it.
     from pa_keras.index import write_index, writer_lock
     from pa_keras.index.sources import expect_room, source_to_build
 
     folder = Path(config.index)
     expect_room(folder, config.force)
     with writer_lock(folder):
-        expect_room(folder, config.force)  # another build may just have ended
+        expect_room(folder, config.force)  # another build may have ended meanwhile
         trained = config.source
         source = source_to_build(
             config.gallery, trained.run, trained.model, trained.crop_fraction, config.prefix
@@ -85,7 +85,7 @@ def _query(config: SearchQueryConfig) -> None:
     for path in images:
         if Path(path).is_dir():
             raise ValueError(
-                f"Expected image files to search with; received the folder {path}. Name files in "
+                f"Expected image files to search for; received the folder {path}. Give files in "
                 f"it, such as {path}/*.jpg."
             )
     index = open_index(config.index)
@@ -94,7 +94,7 @@ def _query(config: SearchQueryConfig) -> None:
     on_bad_image = trained.on_bad_image or "error"
     images = [images[i] for i in check_images(images, on_bad_image, progress=False).good]
     if config.k > len(index):
-        logger.warning("The index has %d items: they are shown, not %d.", len(index), config.k)
+        logger.warning("The index has only %d items, fewer than k=%d.", len(index), config.k)
     model = model_of(index.model, trained.run, trained.model)
     queries = embedding(model, index.model.crop_fraction, config.batch_size)(images)
     rows, similarities = index.search(queries, min(config.k, len(index)))
@@ -153,7 +153,7 @@ def _remove(config: SearchRemoveConfig) -> None:
         kept = np.flatnonzero([name not in removed for name in index.items.ids])
         if not len(kept):
             raise ValueError(
-                f"Expected items to remain; all {len(index)} would go. Delete {folder} instead."
+                f"Expected items to remain; received all {len(index)} ids. Delete {folder} instead."
             )
         write_index(folder, index.items.take(kept), index.model)
     sys.stdout.write(f"{len(removed)} removed. ")
@@ -189,7 +189,7 @@ def _export(config: SearchExportConfig) -> None:
 
 
 def _expect_crop_fraction(index: "Index", given: float | None) -> None:
-    """Raises a ValueError if images would be cropped in another way than those of the index."""
+    """Raises a ValueError if queries would be cropped differently from the index."""
     expected = index.model.crop_fraction
     if given not in (None, expected):
         raise ValueError(
@@ -213,11 +213,11 @@ def _write_summary(folder: str) -> None:
 
 
 _COMMANDS: dict[str, tuple[type, Callable, str]] = {
-    "build": (SearchBuildConfig, _build, "Builds an index of a gallery, or of its embeddings."),
-    "query": (SearchQueryConfig, _query, "Finds the nearest items of image files."),
+    "build": (SearchBuildConfig, _build, "Builds an index of a gallery or its embeddings."),
+    "query": (SearchQueryConfig, _query, "Finds the items that are nearest to image files."),
     "add": (SearchAddConfig, _add, "Adds the items of another gallery."),
-    "remove": (SearchRemoveConfig, _remove, "Removes items by their ids."),
-    "info": (SearchInfoConfig, _info, "Shows what an index holds, and verifies its files."),
+    "remove": (SearchRemoveConfig, _remove, "Removes items by their IDs."),
+    "info": (SearchInfoConfig, _info, "Shows the contents of an index, and verifies its files."),
     "export": (SearchExportConfig, _export, "Writes an index as Parquet, for other programs."),
 }
 

@@ -1,4 +1,4 @@
-"""The benchmarks' table and file; and what a loss step costs, as ratios of the same minute."""
+"""The table and file of the benchmarks, and the cost of a loss step as a ratio."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def benchmarks(monkeypatch):
-    """The benchmarks are no part of the package: they are found from the root alone."""
+    """The benchmarks are not part of the package: they are found only from the root."""
     monkeypatch.syspath_prepend(str(ROOT))
     before = set(sys.modules)
     import benchmarks.parts.loss
@@ -78,7 +78,7 @@ def test_a_loss_step_takes_less_than_twice_its_three_products(benchmarks):
         "bare": rows.here(loss.bare_products(11_318)),
     }
     seconds = rows.in_turns(sides, turns=15)
-    # The best turn of each: other work on the machine only adds.
+    # The best turn of each, because other work on the machine only adds time.
     assert seconds["ours"].min() < 2.0 * seconds["bare"].min()
 
 

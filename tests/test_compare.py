@@ -1,4 +1,4 @@
-"""`compare`: which runs there are, which are trained, and what is made of them."""
+"""`compare`: the planned runs, the trained runs, and the report."""
 
 import contextlib
 import csv
@@ -56,7 +56,7 @@ def main(settings, tmp_path, *more):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Stands for training: writes what a run leaves, and notes which were trained."""
+    """Replaces training: writes the files of a run, and lists the trained runs."""
     names = []
 
     def fake(config, folder, lock):
@@ -73,7 +73,7 @@ def trained(monkeypatch):
     return names
 
 
-def test_the_whole_command_on_real_runs(comparison, tmp_path, capsys):
+def test_the_complete_command_on_real_runs(comparison, tmp_path, capsys):
     main(comparison, tmp_path)
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
@@ -142,12 +142,12 @@ def test_a_run_that_another_process_trains_is_left_to_it(comparison, tmp_path, t
     with (cache / "unfinished" / f"{run_cache.run_name(config)}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert run_cache.train(config, cache, wait=False) is None
-    assert "Another process trains it" in caplog.text and not trained
+    assert "Another process is training it" in caplog.text and not trained
     assert run_cache.train(config, cache) == cache / run_cache.run_name(config)
 
 
 def started(comparison, tmp_path, program):
-    """A process of compare, in a session of its own, with this program in the place of fit."""
+    """Starts a process of compare in a new session, with this program instead of fit."""
     (tmp_path / "comparison.yaml").write_text(yaml.safe_dump(comparison))
     fit = tmp_path / "fit"
     fit.write_text(f"#!{sys.executable}\n{program}")
@@ -167,7 +167,7 @@ def started(comparison, tmp_path, program):
 
 
 def test_a_run_goes_on_under_its_lock_when_compare_is_killed(comparison, tmp_path):
-    """The process of `fit` holds the lock too: a new compare must not delete what it writes."""
+    """The process of `fit` also holds the lock: a new compare must not delete its files."""
     program = (
         "import os, pathlib, time\n"
         f"folder = pathlib.Path(r'{tmp_path}')\n"
@@ -188,7 +188,7 @@ def test_a_run_goes_on_under_its_lock_when_compare_is_killed(comparison, tmp_pat
 
 @pytest.mark.parametrize("to_group", [True, False])
 def test_a_run_that_is_interrupted_may_save_first(comparison, tmp_path, to_group):
-    """Ctrl-C goes to both processes, `kill -INT` to one; compare ends once the run is saved."""
+    """Ctrl-C reaches both processes, `kill -INT` one; compare ends after the run is saved."""
     program = (
         "import pathlib, time; from pa_keras.training.callbacks.preemption import StopRequests\n"
         f"folder = pathlib.Path(r'{tmp_path}')\n"
@@ -208,7 +208,7 @@ def test_a_run_that_is_interrupted_may_save_first(comparison, tmp_path, to_group
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_run_that_lost_its_result_is_ended_anew(comparison, tmp_path, trained):
+def test_a_run_that_lost_its_result_is_completed_again(comparison, tmp_path, trained):
     config, cache = plan(comparison)[0].config, tmp_path / "cache"
     kept = run_cache.train(config, cache)
     (kept / "result.json").unlink()
@@ -217,7 +217,7 @@ def test_a_run_that_lost_its_result_is_ended_anew(comparison, tmp_path, trained)
     assert len(trained) == 2 and (kept / "mine.txt").exists()
 
 
-@pytest.mark.parametrize("state", ["no config", "other config", "trained anew"])
+@pytest.mark.parametrize("state", ["no config", "other config", "trained again"])
 def test_what_is_no_run_is_not_replaced(comparison, tmp_path, trained, state):
     config, cache = plan(comparison)[0].config, tmp_path / "cache"
     kept = run_cache.train(config, cache)
@@ -227,7 +227,7 @@ def test_what_is_no_run_is_not_replaced(comparison, tmp_path, trained, state):
         (kept / "result.json").unlink()
     if state == "no config":
         (kept / "config.yaml").unlink()
-    if state == "trained anew":  # as by a version that could not put it back
+    if state == "trained again":  # as by a version that could not put it back
         (cache / "unfinished" / kept.name).mkdir(parents=True)
     before = {path: path.read_bytes() for path in kept.iterdir()}
     with pytest.raises(FileExistsError, match="Move it away"):
@@ -246,11 +246,11 @@ def test_what_is_no_unfinished_run_is_not_deleted(comparison, tmp_path):
 
 
 def test_results_are_written_into_no_folder_of_others(comparison, tmp_path, trained):
-    """A file that is called comparison.yaml, with these settings, is not by compare."""
+    """A file named comparison.yaml with these settings may not be from compare."""
     out = tmp_path / "out"
     main(comparison, tmp_path)
     assert (out / "table.md").exists()
-    main(comparison, tmp_path)  # in its own folder they are written again
+    main(comparison, tmp_path)  # in its own folder, results are replaced
     kept = out / "comparison.yaml"
     kept.write_text(kept.read_text().partition("\n")[2])
     (out / "table.md").write_text("mine")
@@ -259,7 +259,7 @@ def test_results_are_written_into_no_folder_of_others(comparison, tmp_path, trai
     assert (out / "table.md").read_text() == "mine"
 
 
-def test_a_whole_run_that_was_not_moved_is_kept(comparison, tmp_path, trained):
+def test_a_complete_run_that_was_not_moved_is_kept(comparison, tmp_path, trained):
     config, cache = plan(comparison)[0].config, tmp_path / "cache"
     folder = cache / "unfinished" / run_cache.run_name(config)
     folder.parent.mkdir(parents=True)
@@ -269,7 +269,7 @@ def test_a_whole_run_that_was_not_moved_is_kept(comparison, tmp_path, trained):
 
 
 def test_images_that_changed_between_the_runs(comparison, tmp_path, trained, photos):
-    """The settings are the same, and so are the names: what was measured is not."""
+    """Settings and names are the same, but the measured images are not."""
     main(comparison, tmp_path)
     folders = sorted((tmp_path / "cache").glob("*-seed0-*"))
     train = datasets.load("folder", str(photos)).train
@@ -277,7 +277,7 @@ def test_images_that_changed_between_the_runs(comparison, tmp_path, trained, pho
     for folder in folders:
         write_fingerprint(folder / "images.csv", before)
     held_out = {(f"other {part}", name): rest for (part, name), rest in before.items()}
-    write_fingerprint(folders[0] / "images.csv", held_out)  # as of another seed
+    write_fingerprint(folders[0] / "images.csv", held_out)  # as with another seed
     main(comparison, tmp_path)
     (photos / "class 0" / "0.png").write_bytes(b"other")
     write_fingerprint(folders[1] / "images.csv", fingerprint({"train": train}))
@@ -347,7 +347,7 @@ def test_the_folder_of_another_comparison(comparison, tmp_path, trained):
 
 
 def test_a_base_leaves_other_losses_their_defaults(comparison, tmp_path):
-    """Such as a run's own config.yaml, in which the defaults of its loss are written out."""
+    """Such as the config.yaml of a run, which contains the defaults of its loss."""
     base = cli.as_yaml(plan(comparison)[0].config)
     (tmp_path / "of_a_run.yaml").write_text(base)
     comparison["base"] = str(tmp_path / "of_a_run.yaml")
@@ -393,7 +393,7 @@ def test_every_loss_starts_from_the_same_weights(comparison, float32_policy):
         ({"vary": {"seed": [1, 2]}}, "Expected the seeds in seeds"),
         ({"vary": {"a": [1], "b": [1], "c": [1]}}, "at most two"),
         ({"vary": {"seed": []}}, "at most two settings in vary, each with values"),
-        ({"seeds": []}, "a seed or more"),
+        ({"seeds": []}, "one seed or more"),
         ({"settings": {"training": {"selection": "last"}}}, "measures each epoch"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`convert_weights` on the one PyTorch file that pip brings, and on files that it must refuse."""
+"""`convert_weights` on the PyTorch file of a package, and on files that it must reject."""
 
 import importlib.util
 import os
@@ -78,7 +78,7 @@ def test_names_that_do_not_fit(tmp_path):
 @needs_package
 @pytest.mark.parametrize("limit", [1_000, 5_000_000])
 def test_a_full_disk(published, tmp_path, limit):
-    """In a process of its own, which HDF5 could take down."""
+    """In a separate process, which HDF5 could crash."""
     target = tmp_path / "lite0.weights.h5"
     program = (
         "import resource, sys; from pa_keras import backbones, convert_weights; "
@@ -95,6 +95,6 @@ def test_a_full_disk(published, tmp_path, limit):
 def test_nothing_is_overwritten(tmp_path):
     target = tmp_path / "there.weights.h5"
     target.write_text("mine")
-    with pytest.raises(SystemExit, match="is there already"):
+    with pytest.raises(SystemExit, match="exists already"):
         convert("bn_inception", "a.pth", target)
     assert target.read_text() == "mine"

@@ -1,4 +1,4 @@
-"""`evaluate` and `embed` on a model of random weights: metrics and vectors against a plain path."""
+"""`evaluate` and `embed` with a random model, compared with a plain implementation."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def run_folder(model, photos, tmp_path):
 
 
 def vectors(model, paths):
-    """The centre 20 x 20 of images that are 20 high, without any of our pipelines."""
+    """Returns the central 20 x 20 of images that are 20 high, without our pipelines."""
     pixels = [np.asarray(Image.open(path))[:, 2:22] for path in paths]
     return model(np.asarray(pixels, "float32"), training=False).numpy()
 
@@ -280,7 +280,7 @@ def test_two_processes_that_write_one_file(run_folder, photos, tmp_path):
 
 
 def test_embeddings_that_are_not_of_unit_length(model, photos, tmp_path):
-    """Refused as in every search: normalised, they would be those of another model."""
+    """Rejected as in every search: normalized, they would be those of another model."""
     longer = keras.Sequential([model, keras.layers.Rescaling(3.0)])
     longer.build((None, 20, 20, 3))
     longer.save(tmp_path / "longer.keras")

@@ -1,4 +1,4 @@
-"""`export` as a user types it, on a model of random weights and a folder of small images."""
+"""`export` as a user types it, with a random model and a folder of small images."""
 
 import hashlib
 import importlib.util
@@ -106,7 +106,7 @@ def test_a_model_file_and_a_gallery_of_embed(run_folder, photos, tmp_path):
     )
     assert "gallery's size, 60; received 61" in message
     message = failure("--run", run_folder, "--out", out, "--gallery", npz)
-    assert "crop_fraction 1.0" in message and "was with 0.875" in message
+    assert "crop_fraction 1.0" in message and "has 0.875" in message
     other = tmp_path / "other.keras"
     embedding_model("conv4", 8, (20, 20), weights=None).save(other)
     message = failure("--model", other, *data, "--out", out, "--gallery", npz)
@@ -153,7 +153,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(run_folder, tmp_pat
     assert not list(out.iterdir())
 
 
-def test_the_report_takes_whole_classes(run_folder, tmp_path):
+def test_the_report_takes_complete_classes(run_folder, tmp_path):
     run("--run", run_folder, "--out", tmp_path, "--report-images", 13)
     assert card(tmp_path)["agreement"]["images"] == 18  # three classes of six
 
@@ -161,7 +161,7 @@ def test_the_report_takes_whole_classes(run_folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--formats", "onnx", "onnx"], "each once; received onnx, onnx"),
+        (["--formats", "onnx", "onnx"], "different formats; received onnx, onnx"),
         (["--formats", "onnx", "--gallery", "photos"], "Expected saved_model among the formats"),
         (["--calibration-images", "0"], "calibration_images of 1 or more; received 0"),
         (["--version", "0"], "version of 1 or more; received 0"),

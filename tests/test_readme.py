@@ -1,4 +1,4 @@
-"""The README's quick start, run as it stands, on fewer letters."""
+"""The quick start of the README, run unchanged on fewer letters."""
 
 import re
 from pathlib import Path

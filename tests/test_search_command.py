@@ -1,4 +1,4 @@
-"""`search`: an index built, asked, changed and exported, against a plain path to its vectors."""
+"""`search`: building, querying, changing and exporting an index, against plain vectors."""
 
 import fcntl
 import json
@@ -57,7 +57,7 @@ def failure(*arguments):
 
 
 def vectors(model, paths):
-    """The centre 20 x 20 of images that are 20 high, without any of our pipelines."""
+    """Returns the central 20 x 20 of images that are 20 high, without our pipelines."""
     pixels = [np.asarray(Image.open(path))[:, 2:22] for path in paths]
     return model(np.asarray(pixels, "float32"), training=False).numpy()
 
@@ -94,7 +94,7 @@ def test_query_as_a_table_and_a_picture(index, photos, tmp_path, capsys):
     assert f"{query}\n  rank  similarity  label" in out
     assert "     1      1.0000  class 3  class 3/2.png\n" in out
     with Image.open(picture) as image:
-        assert image.size == (957, 249)  # a query and four answers
+        assert image.size == (957, 249)  # a query and four results
 
 
 @pytest.mark.parametrize("k", [["-k", "2"], ["-k2"], ["-k=2"], ["--k=2"], ["--k", "2"]])
@@ -153,7 +153,7 @@ def test_another_model_is_refused(index, run_folder, other_model, photos):
         message = failure(*command, "--index", index, "--crop-fraction", 0.5)
         assert "Expected crop_fraction 1.0, as in the index; received 0.5" in message
     shutil.move(run_folder, run_folder.with_name("moved"))
-    assert "Say where it is now" in failure("query", "--index", index, query)
+    assert "Give its current place" in failure("query", "--index", index, query)
     do("query", "--index", index, query, "--run", run_folder.with_name("moved"))
 
 
@@ -180,7 +180,7 @@ def test_add_another_gallery(index, photos, tmp_path, capsys):
     other = tmp_path / "other"
     shutil.copytree(photos / "class 4", other / "class 4")
     message = failure("add", "--index", index, "--gallery", other)
-    assert "6 of them of other files" in message and "--prefix" in message
+    assert "6 of them for other files" in message and "--prefix" in message
     do("add", "--index", index, "--gallery", other, "--prefix", "other/")
     assert "66 items of 10 classes" in capsys.readouterr().out
     found = answers(capsys, "--index", index, photos / "class 4" / "0.png", "-k", 2)
@@ -208,7 +208,7 @@ def test_info_and_a_changed_file(index, capsys):
     contents = bytearray(data.read_bytes())
     contents[-1] ^= 1
     data.write_bytes(contents)
-    do("info", "--index", index)  # the size alone is looked at
+    do("info", "--index", index)  # only sizes are compared
     assert "embeddings.npy changed" in failure("info", "--index", index, "--verify")
 
 
@@ -225,7 +225,7 @@ def test_a_second_writer_is_told_who_holds_the_index(index, photos):
 def test_nothing_is_overwritten(index, run_folder, photos, tmp_path):
     arguments = ["build", "--run", run_folder, "--gallery", photos, "--index"]
     assert "is one already" in failure(*arguments, index)
-    assert "for the index alone" in failure(*arguments, photos)
+    assert "holds only an index" in failure(*arguments, photos)
     do(*arguments, index, "--force")
     assert len(list(index.glob("data-*"))) == 1 and not (index / "unfinished").exists()
 
@@ -246,11 +246,11 @@ def test_folders_of_others_are_never_deleted(index, run_folder, photos, tmp_path
     assert not (index / "data-7").exists()
     photos.rename(tmp_path / "data-1")
     arguments = ["--run", run_folder, "--gallery", tmp_path / "data-1", "--index"]
-    assert "for the index alone" in failure("build", *arguments, index, "--force")
+    assert "holds only an index" in failure("build", *arguments, index, "--force")
     (tmp_path / "new").mkdir()
     (tmp_path / "data-1").rename(tmp_path / "new" / "data-1")
     arguments = ["--run", run_folder, "--gallery", tmp_path / "new" / "data-1", "--index"]
-    assert "for the index alone; " in failure("build", *arguments, tmp_path / "new")
+    assert "holds only an index; " in failure("build", *arguments, tmp_path / "new")
     assert len(list((tmp_path / "new" / "data-1").rglob("*.png"))) == 60
 
 
@@ -282,7 +282,7 @@ def test_a_damaged_index_can_be_replaced(index, run_folder, photos):
 
 def test_a_query_by_a_folder(index, photos):
     message = failure("query", "--index", index, photos / "class 1")
-    assert "Expected image files to search with" in message and "Repair" not in message
+    assert "Expected image files to search for" in message and "Repair" not in message
     assert f"the folder {photos / 'class 1'}" in message
 
 
@@ -337,15 +337,15 @@ def test_embeddings_of_embed(run_folder, other_model, photos, tmp_path, capsys):
     message = failure(*arguments, tmp_path / "c", "--run", run_folder, "--crop-fraction", "0.5")
     assert "that model with 1.0" in message
     npz.write_text("none")
-    assert "is none" in failure(*arguments, tmp_path / "c")
+    assert "cannot read" in failure(*arguments, tmp_path / "c")
 
 
 def test_parquet_there_and_back(index, run_folder, other_model, photos, tmp_path, capsys):
     shards = tmp_path / "shards"
     do("export", "--index", index, "--to", shards, "--rows-per-shard", 25)
     assert len(list(shards.iterdir())) == 3
-    assert "has something in it" in failure("export", "--index", index, "--to", shards)
-    do("build", "--gallery", shards, "--index", tmp_path / "again")  # they say whose they are
+    assert "is not empty" in failure("export", "--index", index, "--to", shards)
+    do("build", "--gallery", shards, "--index", tmp_path / "again")  # they record their model
     query = photos / "class 5" / "1.png"
     first = answers(capsys, "--index", index, query, "-k", 60)
     assert answers(capsys, "--index", tmp_path / "again", query, "-k", 60) == first
@@ -358,7 +358,7 @@ def test_parquet_there_and_back(index, run_folder, other_model, photos, tmp_path
     )
     assert "with crop_fraction 0.5" in message and "that model with 1.0" in message
     capsys.readouterr()
-    do("add", "--gallery", shards, "--index", index)  # where their files are is not known
+    do("add", "--gallery", shards, "--index", index)  # the places of their files are unknown
     assert capsys.readouterr().out.startswith("0 added")
     do("add", "--gallery", shards, "--index", index, "--prefix", "more/")
     assert answers(capsys, "--index", index, query, "-k", 2)[1]["id"] == "more/class 5/1.png"

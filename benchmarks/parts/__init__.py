@@ -1,1 +1,1 @@
-"""One module a part of `benchmarks.run`, each with `measure(turns) -> Part`."""
+"""The parts of `benchmarks.run`, one module each, with `measure(turns) -> Part`."""

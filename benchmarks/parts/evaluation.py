@@ -1,4 +1,4 @@
-"""Evaluation, from files to metrics, against the forward pass alone."""
+"""Evaluation, from files to metrics, compared with the forward pass alone."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from pa_keras.evaluation.embedder import Embedder
 from pa_keras.training import RecallAtK
 
 SIZE, BATCH = (128, 128), 256
-TURNS = 5  # at most: each takes minutes
+TURNS = 5  # at most, because each takes minutes
 
 INCLUDES = f"""\
 All test images of Cars-196 (160 px, JPEG) at {SIZE[0]} px, EfficientNet-Lite0 with random
@@ -52,7 +52,7 @@ def measure(turns: int) -> Part:
         "kept": evaluated(keep=True),
     }
     for side in sides.values():
-        side()  # traces; that of the kept pixels decodes
+        side()  # traces; with kept pixels, also decodes
     seconds = in_turns(sides, min(turns, TURNS))
     number = f"{len(images):,}"
     rows = [
@@ -63,7 +63,7 @@ def measure(turns: int) -> Part:
 
 
 def once(work: Callable[[], object]) -> Side:
-    """The side that works once a turn."""
+    """Makes a side that does its work once per turn."""
 
     def side() -> float:
         started = time.perf_counter()

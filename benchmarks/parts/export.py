@@ -1,4 +1,4 @@
-"""The exported SavedModel against Keras."""
+"""The exported SavedModel, compared with Keras."""
 
 from benchmarks.export import BATCH, SIZE, signature_calls
 from benchmarks.rows import Part, faster, here, in_turns, no_slower

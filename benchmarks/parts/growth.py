@@ -1,4 +1,4 @@
-"""Cost as the work grows: the loss step against classes, search against the gallery."""
+"""Growth of cost: the loss step by number of classes, search by size of the gallery."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pa_keras.retrieval import search
 
 CLASSES = (100, 1_000, 10_000, 100_000, 1_000_000)
 GALLERIES = (1_000, 10_000, 100_000, 1_000_000)
-# So that the step with a million proxies fits into 8 GB.
+# The step with a million proxies fits into 8 GB.
 SIZE = 128
 QUERIES, PER_CLUSTER = 1_000, 50
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "growth.png"
@@ -49,7 +49,7 @@ def measure(turns: int) -> Part:
 
 
 def _search(method: str, number: int, turns: int) -> tuple[float, float, dict]:
-    """Seconds of searching, MiB added at the peak, and the report."""
+    """Returns seconds of searching, added peak MiB, and the report."""
     rng = np.random.default_rng(0)
     centres = random_units(rng, number // PER_CLUSTER, SIZE)
     vectors = centres[rng.integers(len(centres), size=number + QUERIES)]
@@ -57,7 +57,7 @@ def _search(method: str, number: int, turns: int) -> tuple[float, float, dict]:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     gallery, queries = vectors[:number], vectors[number:]
     taken, held = [], []
-    # ScaNN builds anew at each search, for minutes.
+    # ScaNN builds its index again at each search, for minutes.
     for _ in range(turns if method == "exact" else 1):
         before = forget_peak()
         seconds, found = timed(search, queries, gallery, 10, False, method)

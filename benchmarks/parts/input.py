@@ -1,4 +1,4 @@
-"""The input pipeline: JPEG files to batches of random crops, against torchvision's loader."""
+"""The input pipeline, JPEG files to random crops, compared with torchvision's loader."""
 
 import tempfile
 import time
@@ -15,7 +15,7 @@ from pa_keras import pipelines
 from pa_keras.pipelines.decoding import decode_jpeg_window
 
 BATCH, BATCHES = 90, 8
-FIRST = 4  # batches of an iterator that do not count: fit makes one a phase
+FIRST = 4  # first batches of an iterator do not count: fit makes one per phase
 PHOTOGRAPH, CROP, CAR_CROP = (500, 400), 224, 128
 LOADER = "torchvision's DataLoader"
 WHAT = f"JPEG of {PHOTOGRAPH[0]} x {PHOTOGRAPH[1]} to batches of {CROP} px"
@@ -57,7 +57,7 @@ def measure(turns: int) -> Part:
 
 
 def photographs(folder: Path, paths: list[str]) -> list[str]:
-    """Enlarged copies; their paths."""
+    """Writes enlarged copies and returns their paths."""
     for i, path in enumerate(paths):
         image = Image.open(path).convert("RGB").resize(PHOTOGRAPH, Image.Resampling.BICUBIC)
         image.save(folder / f"{i:05d}.jpg", quality=90)
@@ -65,7 +65,7 @@ def photographs(folder: Path, paths: list[str]) -> list[str]:
 
 
 def ours(paths: list[str], pixels: int, cache: str = "none") -> tf.data.Dataset:
-    """Our training batches, endless."""
+    """Returns our training batches, endless."""
     labels = np.zeros(len(paths), int)
     return pipelines.training_batches(
         paths,
@@ -79,7 +79,7 @@ def ours(paths: list[str], pixels: int, cache: str = "none") -> tf.data.Dataset:
 
 
 def decoded(paths: list[str]) -> tf.data.Dataset:
-    """Nothing but windows, decoded in a parallel map."""
+    """Returns batches that only decode windows in a parallel map."""
     windows = [_window(path, np.random.default_rng([0, i])) for i, path in enumerate(paths)]
 
     def first_value(path, window):
@@ -90,7 +90,7 @@ def decoded(paths: list[str]) -> tf.data.Dataset:
 
 
 def batches(data: tf.data.Dataset) -> Side:
-    """The side that takes so many batches of a new iterator, once its threads are busy."""
+    """Makes a side that takes batches from a new iterator after its threads are busy."""
 
     def side() -> float:
         iterator = iter(data)

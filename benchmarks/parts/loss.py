@@ -1,4 +1,4 @@
-"""The loss step: Proxy-Anchor's value and its gradient for embeddings and proxies."""
+"""The loss step: the value of Proxy-Anchor and its gradients for embeddings and proxies."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from benchmarks.rows import Part, Row, faster, here, in_turns, missing, no_slowe
 from pa_keras import Proxies, ProxyAnchorLoss
 
 BATCH, EMBEDDING_SIZE = 180, 512
-# Classes: of Cars-196, In-Shop and SOP to train on, and many.
+# Training classes of Cars-196, In-Shop and SOP, and many more.
 CLASSES = (98, 3_997, 11_318, 100_000)
 AT_MOST = {98: 1.8, 11_318: 1.3}
 AT_LEAST = {98: 5.0, 11_318: 4.0}
@@ -29,7 +29,7 @@ memory is what a step at embedding size 16 adds to the process at its peak, agai
 
 
 def batch(classes: int, size: int = BATCH, embedding_size: int = EMBEDDING_SIZE):
-    """Embeddings, proxies and labels; as in `benchmarks/peers/serve_torch.py`."""
+    """Returns embeddings, proxies and labels, as in `benchmarks/peers/serve_torch.py`."""
     rng = np.random.default_rng(0)
     embeddings = tf.constant(rng.normal(size=(size, embedding_size)), tf.float32)
     proxies = rng.normal(size=(classes, embedding_size)).astype(np.float32)
@@ -37,7 +37,7 @@ def batch(classes: int, size: int = BATCH, embedding_size: int = EMBEDDING_SIZE)
 
 
 def our_step(classes: int, embedding_size: int = EMBEDDING_SIZE) -> Callable:
-    """The call that returns the value and the gradients."""
+    """Makes the call that returns the value and the gradients."""
     embeddings, proxies, labels = batch(classes, embedding_size=embedding_size)
     layer = Proxies(classes)
     layer.build(embeddings.shape)
@@ -55,7 +55,7 @@ def our_step(classes: int, embedding_size: int = EMBEDDING_SIZE) -> Callable:
 
 
 def bare_products(classes: int, embedding_size: int = EMBEDDING_SIZE) -> Callable:
-    """The three products that no step can do without."""
+    """Makes the call of the three matrix products that every step needs."""
     embeddings, proxies, _ = batch(classes, embedding_size=embedding_size)
     proxies = tf.Variable(proxies)
 
@@ -90,7 +90,7 @@ def measure(turns: int) -> Part:
 def _of_classes(
     classes: int, turns: int, peer: Peer | None
 ) -> tuple[list[Row], dict[str, np.ndarray]]:
-    """Its rows, and the seconds of each side."""
+    """Returns the rows for a number of classes, and the seconds of each side."""
     step = our_step(classes)
     sides = {"ours": here(step), "bare": here(bare_products(classes))}
     sizes = {"size": BATCH, "embedding_size": EMBEDDING_SIZE, "classes": classes}
@@ -98,7 +98,7 @@ def _of_classes(
         sides[name], value = peer.side(name, **sizes)
         if not np.isclose(value, float(step()[0]), rtol=1e-4):
             raise RuntimeError(f"{name} computes {value}, not {float(step()[0])}.")
-    # What is short varies more.
+    # Short steps vary more.
     seconds = in_turns(sides, turns if classes > 50_000 else 3 * turns)
     ours, what = seconds["ours"], f"loss step, C = {classes:,}"
     rows = [no_slower(what, ours, seconds["bare"], "bare products", AT_MOST.get(classes))]

@@ -1,4 +1,4 @@
-"""Exact search against faiss's flat index and the bare product."""
+"""Exact search, compared with faiss's flat index and the bare product."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from benchmarks.rows import Part, faster, in_turns, missing, no_slower
 from benchmarks.search import random_units, timed
 from pa_keras.retrieval.exact import exact_neighbours
 
-# As many images as SOP has to test on, and as many neighbours as its Recall@1000 needs.
+# The number of test images of SOP, and the neighbours that its Recall@1000 needs.
 NUMBER, SIZE, K = 60_502, 512, 1_000
 QUERIES = 8_192
 
@@ -46,7 +46,7 @@ def measure(turns: int) -> Part:
     sides = {"ours": ours, "product": product}
     what = f"exact search, {NUMBER:,} x {SIZE}, k = {K:,}"
     for side in sides.values():
-        side()  # BLAS takes its own memory at the first call
+        side()  # BLAS allocates its memory at the first call
     try:
         with Peer("torch") as peer:
             versions = peer.versions

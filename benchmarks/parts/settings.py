@@ -1,4 +1,4 @@
-"""Threads and oneDNN: the training step under other settings than TensorFlow's defaults."""
+"""Threads and oneDNN: the training step with settings other than TensorFlow's defaults."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def measure(turns: int) -> Part:
 
 
 def process(variables: dict[str, str]) -> Side:
-    """The side that measures in a process with these variables."""
+    """Makes a side that measures in a process with these environment variables."""
 
     def side() -> float:
         command = [sys.executable, "-m", __name__]
@@ -52,7 +52,7 @@ def process(variables: dict[str, str]) -> Side:
 
 
 def main() -> None:
-    """Measures a step in this process, and prints its seconds."""
+    """Measures a step in this process and prints its seconds."""
     from benchmarks.parts.step import bare_step, one_batch, trained
 
     step = here(bare_step(trained(NETWORK), one_batch(NETWORK)), seconds=2)

@@ -1,4 +1,4 @@
-"""Start-up: the help, an import, and the first training step, each in a process of its own."""
+"""Start-up: the help, an import, and the first training step, each in a separate process."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def measure(turns: int) -> Part:
         "import keras": process("-c", "import keras"),
     }
     for side in sides.values():
-        side()  # files come into memory
+        side()  # loads the files into memory
     seconds = in_turns(sides, turns)
     rows = [_against_a_limit(name, seconds[name], limit) for name, limit in AT_MOST.items()]
     ours = seconds["import keras, pa_keras"]
@@ -47,7 +47,7 @@ def measure(turns: int) -> Part:
 
 
 def process(*arguments: str) -> Side:
-    """The side that runs Python."""
+    """Makes a side that runs Python with these arguments."""
 
     def side() -> float:
         with tempfile.TemporaryDirectory() as folder:

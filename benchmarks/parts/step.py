@@ -1,4 +1,4 @@
-"""The training step: against PyTorch's, and `fit` with its callbacks against the bare step."""
+"""The training step, compared with PyTorch; and `fit`, compared with the bare step."""
 
 from collections.abc import Callable
 
@@ -17,14 +17,14 @@ from pa_keras.training.callbacks.stop_at_nan import StopAtNaN
 from pa_keras.training.training_model import TrainingModel
 
 CLASSES = 98
-# By the same name in timm: pixels, images in a batch.
+# Names, which are the same in timm: pixels, images in a batch.
 NETWORKS = {"efficientnet_lite0": (128, 90), "resnet50": (160, 32)}
 TORCH = {
     "PyTorch": {"channels_last": False, "compiled": False},
     "PyTorch, channels_last": {"channels_last": True, "compiled": False},
     "PyTorch, compiled": {"channels_last": True, "compiled": True},
 }
-STEPS = 10  # of `fit` in a turn
+STEPS = 10  # of `fit` in each turn
 
 INCLUDES = f"""\
 Seconds per step. The comparison with PyTorch has one batch in memory, random weights, frozen
@@ -59,7 +59,7 @@ def measure(turns: int) -> Part:
 
 
 def trained(network: str, kind: type[keras.Model] = TrainingModel) -> keras.Model:
-    """A compiled model to train, as that of `fit`."""
+    """Returns a compiled model to train, as in `fit`."""
     keras.utils.set_random_seed(0)
     size = (NETWORKS[network][0],) * 2
     embedder = embedding_model(network, image_size=size, weights=None, batch_norm="frozen")
@@ -71,14 +71,14 @@ def trained(network: str, kind: type[keras.Model] = TrainingModel) -> keras.Mode
 
 
 def one_batch(network: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Its images and labels."""
+    """Returns the images and labels of a batch for a network."""
     pixels, number = NETWORKS[network]
     images = np.random.default_rng(0).uniform(0, 255, (number, pixels, pixels, 3))
     return tf.constant(images, tf.float32), tf.range(number) % CLASSES
 
 
 def bare_step(model: keras.Model, batch: tuple) -> Callable[[], float]:
-    """The call that takes one step on the batch."""
+    """Makes the call that takes one step on the batch."""
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     model.make_train_function()
     return lambda: float(model.train_function(batches)["loss"])
@@ -91,7 +91,7 @@ def _against_torch(network: str, turns: int, peer: Peer) -> tuple[list[Row], str
     sizes = {"network": network, "pixels": pixels, "batch_size": number, "classes": CLASSES}
     seconds = {}
     for name, settings in TORCH.items():
-        # One at a time: a case that is prepared anew forgets the one before.
+        # One at a time, because preparing a case replaces the one before.
         sides["torch"], _ = peer.side("training_step", **sizes, **settings)
         seconds[name] = in_turns(sides, turns)
     best = min(TORCH, key=lambda name: np.median(seconds[name]["torch"]))
@@ -120,7 +120,7 @@ def _folding(network: str, turns: int) -> Row:
 
 
 def _operations(model: keras.Model, images: tf.Tensor) -> int:
-    """Floating point operations of a forward pass, as TensorFlow counts them."""
+    """Returns the floating point operations of a forward pass, counted by TensorFlow."""
     graph = tf.function(lambda: model(images, training=True)).get_concrete_function().graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     found = tf.compat.v1.profiler.profile(graph, options={**options, "output": "none"})
@@ -128,7 +128,7 @@ def _operations(model: keras.Model, images: tf.Tensor) -> int:
 
 
 def _product_rate(turns: int) -> float:
-    """Floating point operations a second of a product of large matrices."""
+    """Measures floating point operations per second of a product of large matrices."""
     side = 2_048
     matrix = tf.random.stateless_normal((side, side), (0, 0))
     product = tf.function(lambda: tf.matmul(matrix, matrix))

@@ -21,7 +21,7 @@ def measured(loss, embeddings: np.ndarray, labels: np.ndarray = LABELS) -> dict:
 
 
 def n_pair(labels: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """The first and the second embedding of each class, as anchors and positives."""
+    """Takes the first and second embedding of each class as anchors and positives."""
     order = [np.flatnonzero(labels.numpy() == c)[:2] for c in np.unique(labels)]
     anchors, positives = (tf.gather(x, [pair[i] for pair in order]) for i in (0, 1))
     return tfa.losses.npairs_loss(

@@ -13,7 +13,7 @@ BATCH, SIZE, CLASSES, CENTERS = 16, 8, 6, 3
 
 
 def inputs() -> dict[str, np.ndarray]:
-    """Clusters that overlap, of lengths other than 1; one class is not in the batch."""
+    """Makes overlapping clusters, not of unit length; one class is not in the batch."""
     rng = np.random.default_rng(0)
     proxies = rng.normal(size=(CLASSES, SIZE))
     labels = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 0, 1, 2, 3, 4, 0])
@@ -28,7 +28,7 @@ def inputs() -> dict[str, np.ndarray]:
 
 
 def measured(loss, given: dict, weight: str | None, *, miner=None) -> dict:
-    """The loss, its gradient for the embeddings and, where it has proxies, for these."""
+    """Returns the loss and its gradients for the embeddings and, if it has them, the proxies."""
     embeddings = torch.tensor(given["embeddings"], dtype=torch.float64, requires_grad=True)
     labels = torch.tensor(given["labels"])
     parameter = None

@@ -1,6 +1,6 @@
-"""The cases of torch's environment, run as `benchmarks/peer.py` asks: JSON lines in and out.
+"""The cases of the torch environment, run on request of `benchmarks/peer.py`, by lines of JSON.
 
-A case is a function of its settings that makes a call; what a call returns is compared.
+A case is a function of settings that makes a call. The results of the calls are compared.
 """
 
 import itertools
@@ -19,7 +19,7 @@ VERSIONS = ("torch", "pytorch-metric-learning", "faiss-cpu", "torchvision", "tim
 
 
 def pytorch_metric_learning(**sizes) -> Callable[[], float]:
-    """Its Proxy-Anchor, forward and backward for embeddings and proxies."""
+    """Runs its Proxy-Anchor loss forward and backward, for embeddings and proxies."""
     from pytorch_metric_learning.losses import ProxyAnchorLoss
 
     embeddings, proxies, labels = batch(**sizes)
@@ -29,7 +29,7 @@ def pytorch_metric_learning(**sizes) -> Callable[[], float]:
 
 
 def plain(**sizes) -> Callable[[], float]:
-    """The loss as the authors' code has it: masks of B x C, exponentials, their chosen sums."""
+    """Runs the loss like the authors' code: masks of B x C, exponentials, masked sums."""
     embeddings, proxies, labels = batch(**sizes)
     proxies = torch.nn.Parameter(proxies)
     number = len(proxies)
@@ -48,7 +48,7 @@ def plain(**sizes) -> Callable[[], float]:
 
 
 def faiss_flat(number: int, size: int, queries: int, k: int) -> Callable[[], float]:
-    """Exact inner products by `IndexFlatIP`, of the next so many of the vectors at each call."""
+    """Searches exactly with `IndexFlatIP`; each call takes the next vectors as queries."""
     import faiss
 
     faiss.omp_set_num_threads(THREADS)
@@ -66,14 +66,14 @@ def faiss_flat(number: int, size: int, queries: int, k: int) -> Callable[[], flo
 
 
 def loader(**settings) -> Callable[[], int]:
-    """Batches by torchvision's loader."""
+    """Loads batches with torchvision's loader."""
     from torch_loader import epoch
 
     return epoch(**settings)
 
 
 def training_step(**settings) -> Callable[[], float]:
-    """A step of a whole network."""
+    """Takes a step with a complete network."""
     from torch_network import step
 
     return step(**settings)
@@ -86,7 +86,7 @@ CASES = {
 
 
 def batch(size: int, embedding_size: int, classes: int) -> tuple[torch.Tensor, ...]:
-    """As `benchmarks.parts.loss.batch`."""
+    """Returns the batch of `benchmarks.parts.loss.batch`."""
     rng = np.random.default_rng(0)
     embeddings = torch.tensor(rng.normal(size=(size, embedding_size)), dtype=torch.float32)
     proxies = torch.tensor(rng.normal(size=(classes, embedding_size)), dtype=torch.float32)
@@ -114,7 +114,7 @@ def seconds_of(call: Callable, times: int) -> float:
 
 def main() -> None:
     torch.set_num_threads(THREADS)
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # libraries must not print into the responses
     calls = {}
     for line in sys.stdin:
         request = json.loads(line)
@@ -128,7 +128,7 @@ def main() -> None:
                 calls[name] = call, times
             elif "run" in request:
                 call, times = calls[request["run"]]
-                call()  # the side before has left its own data in the cache
+                call()  # the previous side has left its data in the cache
                 found = seconds_of(call, times)
             else:
                 found = {name: metadata.version(name) for name in VERSIONS}

@@ -1,4 +1,4 @@
-"""Batches by torchvision's loader, as its ImageFolder reads and augments them."""
+"""Batches from torchvision's loader, read and augmented as in its ImageFolder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ class Photographs(torch.utils.data.Dataset):
 
 
 def epoch(folder: str, pixels: int, batch_size: int) -> Callable[[], int]:
-    """The call that takes all photographs once."""
+    """Makes the call that loads all photographs once."""
     loader = torch.utils.data.DataLoader(
         Photographs(folder, pixels),
         batch_size,

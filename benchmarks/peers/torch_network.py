@@ -27,7 +27,7 @@ class Embedder(nn.Module):
 def step(
     network: str, pixels: int, batch_size: int, classes: int, channels_last: bool, compiled: bool
 ) -> Callable[[], float]:
-    """The call that trains on one batch in memory, batch norm frozen."""
+    """Makes the call that trains on one batch in memory, with frozen batch normalization."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = Embedder(network).to(memory_format=layout).train()
     for module in model.modules():

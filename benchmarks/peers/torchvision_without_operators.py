@@ -1,4 +1,4 @@
-"""Torchvision beside a build of PyTorch for which its compiled operators were not made."""
+"""Imports torchvision even if its compiled operators do not fit the build of PyTorch."""
 
 import torch
 

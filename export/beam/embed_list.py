@@ -1,10 +1,10 @@
-"""Embeds the images of a list by an exported SavedModel, on any Apache Beam runner.
+"""Embeds a list of images with an exported SavedModel, on any Apache Beam runner.
 
     python embed_list.py LIST SAVED_MODEL OUT [--batch-size 32] [--on-bad-image skip] [BEAM OPTIONS]
 
-LIST has a path a line, or is a CSV whose first line is `path,label`; a path that is not absolute
-is relative to the list's folder. OUT/embeddings-*.parquet have the columns id (the path as listed),
-label and vector, a fixed-size list of float32.
+LIST has one path per line, or is a CSV whose first line is `path,label`. Relative paths are
+relative to the folder of the list. OUT/embeddings-*.parquet have the columns id (the path as
+listed), label and vector, a fixed-size list of float32.
 """
 
 import argparse
@@ -33,7 +33,7 @@ class Photo(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """A photo's embedding, None if it cannot be read."""
+    """The embedding of a photo; None if the photo cannot be read."""
 
     id: str
     label: str | None
@@ -41,13 +41,13 @@ class Embedded(NamedTuple):
 
 
 class SavedModelHandler(ModelHandler[Photo, Embedded, tf.Module]):
-    """Photos to embeddings by the signature `serving_default`, image_bytes -> embedding.
+    """Embeds photos with the signature `serving_default`, image_bytes -> embedding.
 
-    Beam's own handler loads a SavedModel by Keras, and Keras 3 loads none.
+    Beam's own handler loads a SavedModel with Keras, but Keras 3 cannot load it.
 
     Args:
-        saved_model: folder of one version, the one with `saved_model.pb`.
-        batch_size: photos embedded at once, at most.
+        saved_model: Folder of one version, with `saved_model.pb`.
+        batch_size: Maximum number of photos embedded at once.
         on_bad_image: "error" or "skip".
     """
 
@@ -70,13 +70,13 @@ class SavedModelHandler(ModelHandler[Photo, Embedded, tf.Module]):
         return sum(len(photo.contents) for photo in batch)
 
     def _alone(self, photo: Photo, model: tf.Module) -> Embedded:
-        """A photo of a batch that failed; it may not be the one that made it fail."""
+        """Embeds one photo of a batch that failed, perhaps because of another photo."""
         try:
             return _embedded([photo], model)[0]
         except tf.errors.InvalidArgumentError as error:
             if self._on_bad_image == "error":
                 raise ValueError(
-                    f"Expected images; cannot read {photo.id}; remove it, or give "
+                    f"Expected images; cannot read {photo.id}. Remove it, or give "
                     "--on-bad-image skip."
                 ) from error
             return Embedded(photo.id, photo.label, None)
@@ -92,8 +92,8 @@ def _embedded(batch: Sequence[Photo], model: tf.Module) -> list[Embedded]:
 
 
 def listed(line: str, has_labels: bool) -> Iterator[Photo]:
-    """The photo of a line; none of the header or of an empty line."""
-    line = line.removeprefix("\ufeff")  # as Excel begins a CSV
+    """Yields the photo of a line; nothing for the header or an empty line."""
+    line = line.removeprefix("\ufeff")  # Excel writes it at the start of a CSV
     cells = next(csv.reader([line]), []) if has_labels else [line.strip()]
     if cells in ([], [""], HEADER):
         return
@@ -103,7 +103,7 @@ def listed(line: str, has_labels: bool) -> Iterator[Photo]:
 
 
 def read(photo: Photo, folder: str) -> Photo:
-    """The photo with the bytes of its file, which may be on any file system that Beam knows."""
+    """Returns the photo with the contents of its file, on any file system that Beam supports."""
     is_absolute = photo.id.startswith("/") or re.match(r"\w+://", photo.id)
     path = photo.id if is_absolute else FileSystems.join(folder, photo.id)
     with FileSystems.open(path, compression_type="uncompressed") as file:
@@ -111,7 +111,7 @@ def read(photo: Photo, folder: str) -> Photo:
 
 
 def run(options: argparse.Namespace, beam_arguments: Sequence[str]) -> None:
-    """Builds the pipeline and waits until it has run."""
+    """Builds the pipeline and runs it to its end."""
     signature = tf.saved_model.load(options.saved_model).signatures["serving_default"]
     size = signature.structured_outputs["embedding"].shape[-1]
     with FileSystems.open(options.list) as file:
@@ -126,7 +126,7 @@ def run(options: argparse.Namespace, beam_arguments: Sequence[str]) -> None:
             pipeline
             | "list" >> beam.io.ReadFromText(options.list)
             | "photos" >> beam.FlatMap(listed, has_labels)
-            # Or all the photos of one list would be read by one worker.
+            # Otherwise one worker would read all photos of the list.
             | "spread" >> beam.Reshuffle()
             | "read" >> beam.Map(read, folder)
             | "embed" >> RunInference(handler)
@@ -153,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog="Other options go to Beam, such as --runner."
     )
-    parser.add_argument("list", help="a path a line, or a CSV with the first line path,label")
+    parser.add_argument("list", help="one path per line, or a CSV with the first line path,label")
     parser.add_argument("saved_model", help="folder with saved_model.pb")
     parser.add_argument("out", help="folder for the Parquet files")
     parser.add_argument("--batch-size", type=int, default=32)

@@ -1,8 +1,8 @@
-"""Embeds a folder of images by an exported SavedModel, with TensorFlow and NumPy alone.
+"""Embeds a folder of images with an exported SavedModel; needs only TensorFlow and NumPy.
 
     python embed_folder.py SAVED_MODEL FOLDER OUT.npz [--batch-size 32]
 
-The .npz has `embeddings`, float32 (N, D) of unit length, and `paths` within the folder, (N,).
+The .npz holds `embeddings`, float32 (N, D) of unit length, and `paths` in the folder, (N,).
 """
 
 import argparse
@@ -16,15 +16,15 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
 def embed(saved_model: Path, files: list[Path], batch_size: int = 32) -> np.ndarray:
-    """Embeddings of image files, float32 (N, D), in their order.
+    """Returns embeddings float32 (N, D) of image files, in their order.
 
     Args:
-        saved_model: folder of one version, the one with `saved_model.pb`.
+        saved_model: Folder of one version, with `saved_model.pb`.
         files: N image files, 1 or more.
-        batch_size: images embedded at once.
+        batch_size: Images embedded at once. Default 32.
 
     Raises:
-        ValueError: a file is no image that TensorFlow reads; the message names it.
+        ValueError: If TensorFlow cannot read a file as an image; the message names it.
     """
     model = tf.saved_model.load(str(saved_model))
     signature = model.signatures["serving_default"]
@@ -45,7 +45,7 @@ def embed(saved_model: Path, files: list[Path], batch_size: int = 32) -> np.ndar
 
 
 def _name_bad_files(embed_batch, batch: list[Path]) -> None:
-    """Raises a ValueError with the files of a failed batch that fail alone."""
+    """Raises a ValueError that names the bad files of a failed batch."""
     bad = []
     for file in batch:
         try:
@@ -53,14 +53,14 @@ def _name_bad_files(embed_batch, batch: list[Path]) -> None:
         except tf.errors.InvalidArgumentError:
             bad.append(str(file))
     if bad:
-        raise ValueError(f"Expected images; cannot read {', '.join(bad)}; remove them.")
+        raise ValueError(f"Expected images; cannot read {', '.join(bad)}. Remove them.")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("saved_model", type=Path, help="folder with saved_model.pb")
-    parser.add_argument("folder", type=Path, help="images, searched through all subfolders")
-    parser.add_argument("out", type=Path, help="the .npz to write")
+    parser.add_argument("folder", type=Path, help="folder of images, including subfolders")
+    parser.add_argument("out", type=Path, help=".npz file to write")
     parser.add_argument("--batch-size", type=int, default=32)
     options = parser.parse_args()
     if options.out.suffix != ".npz":
@@ -73,7 +73,7 @@ def main() -> None:
     try:
         embeddings = embed(options.saved_model, files, options.batch_size)
         paths = np.array([file.relative_to(options.folder).as_posix() for file in files])
-        # Renamed when it is complete, so that a full disk leaves no half of a file.
+        # Renamed when complete, so that a full disk leaves no incomplete file.
         partial = options.out.with_name(f"partial-{options.out.name}")
         np.savez(partial, embeddings=embeddings, paths=paths)
         partial.replace(options.out)

@@ -1,8 +1,8 @@
-"""Asks a TensorFlow Serving server over gRPC; needs `pip install tensorflow-serving-api`.
+"""Queries a TensorFlow Serving server over gRPC; needs `pip install tensorflow-serving-api`.
 
     python grpc_client.py localhost:8500 NAME IMAGE... [--neighbours] [--version N]
 
-Prints a line of JSON an image: its embedding, or the ids, labels and similarities of its
+Prints one line of JSON per image: its embedding, or the IDs, labels and similarities of its
 neighbours, the nearest first.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-# The default of 4 MB is less than a batch of photographs.
+# The default limit of 4 MB is too small for a batch of photographs.
 CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -31,26 +31,24 @@ def predict(
     version: int | None = None,
     timeout: float = 60.0,
 ) -> dict[str, np.ndarray]:
-    """Sends a batch and returns the outputs by name, the batch first.
+    """Sends a batch and returns the outputs by name, with the batch as their first dimension.
 
     Args:
-        stub: of a channel to the server; keep it open for many requests.
-        model: name of the model.
-        inputs: of the signature: {"image_bytes": list of bytes}, {"pixels": (B, H, W, 3)} in the
-            signature's dtype, or {"embedding": float32 (B, D)}.
-        signature: "serving_default", "pixels_uint8", "pixels_float32", "neighbours_of_images"
-            or "neighbours_of_embeddings".
-        version: of the model; None is the newest that is served.
-        timeout: seconds.
+        stub: Stub of a channel to the server; keep it open for many requests.
+        model: Name of the model.
+        inputs: Inputs of the signature: {"image_bytes": list of bytes}, {"pixels": (B, H, W, 3)} in
+            the dtype of the signature, or {"embedding": float32 (B, D)}.
+        signature: "serving_default" (default), "pixels_uint8", "pixels_float32",
+            "neighbours_of_images" or "neighbours_of_embeddings".
+        version: Version of the model. Default None: the newest that is served.
+        timeout: Seconds to wait. Default 60.
 
     Raises:
-        ValueError: an empty batch.
-        grpc.RpcError: the server refuses the request; `details()` says why.
+        ValueError: If the batch is empty.
+        grpc.RpcError: If the server rejects the request; `details()` says why.
     """
     if not all(len(values) for values in inputs.values()):
-        raise ValueError(
-            "Expected a batch of 1 or more; a server may not live through an empty one."
-        )
+        raise ValueError("Expected a batch of 1 or more; an empty one may crash the server.")
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = signature
@@ -64,12 +62,12 @@ def predict(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("server", help="such as localhost:8500")
+    parser.add_argument("server", help="address, such as localhost:8500")
     parser.add_argument("model", help="name of the model")
     parser.add_argument("images", nargs="+", type=Path)
-    parser.add_argument("--neighbours", action="store_true", help="search, instead of embedding")
-    parser.add_argument("--version", type=int, help="of the model; default: the newest")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds")
+    parser.add_argument("--neighbours", action="store_true", help="search instead of embedding")
+    parser.add_argument("--version", type=int, help="version of the model; default: the newest")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds to wait")
     options = parser.parse_args()
     signature = "neighbours_of_images" if options.neighbours else "serving_default"
     try:
@@ -89,7 +87,7 @@ def main() -> None:
 
 
 def _plain(values: np.ndarray) -> list:
-    """Strings come as bytes, which JSON does not know."""
+    """Converts values for JSON, which has no bytes."""
     return [each.decode() if isinstance(each, bytes) else each for each in values.tolist()]
 
 

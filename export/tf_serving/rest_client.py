@@ -1,8 +1,8 @@
-"""Asks a TensorFlow Serving server over REST; needs nothing but Python.
+"""Queries a TensorFlow Serving server over REST; needs only Python.
 
     python rest_client.py http://localhost:8501 NAME IMAGE... [--neighbours] [--version N]
 
-Prints a line of JSON an image: its embedding, or the ids, labels and similarities of its
+Prints one line of JSON per image: its embedding, or the IDs, labels and similarities of its
 neighbours, the nearest first.
 """
 
@@ -23,25 +23,23 @@ def predict(
     version: int | None = None,
     timeout: float = 60.0,
 ) -> list:
-    """Sends image files as one batch and returns a prediction an image.
+    """Sends image files as one batch and returns a prediction for each image.
 
     Args:
-        server: such as "http://localhost:8501".
-        model: name of the model.
-        images: contents of the files, JPEG, PNG, WebP, GIF or BMP.
-        signature: "serving_default" gives a list of numbers an image, "neighbours_of_images"
-            gives {"ids": [...], "labels": [...], "similarities": [...]}.
-        version: of the model; None is the newest that is served.
-        timeout: seconds.
+        server: Address, such as "http://localhost:8501".
+        model: Name of the model.
+        images: Contents of image files: JPEG, PNG, WebP, GIF or BMP.
+        signature: "serving_default" (default) gives a list of numbers for each image,
+            "neighbours_of_images" gives {"ids": [...], "labels": [...], "similarities": [...]}.
+        version: Version of the model. Default None: the newest that is served.
+        timeout: Seconds to wait. Default 60.
 
     Raises:
-        ValueError: no images.
-        RuntimeError: the server refuses the request; the message is the server's.
+        ValueError: If there are no images.
+        RuntimeError: If the server rejects the request, with the server's message.
     """
     if not images:
-        raise ValueError(
-            "Expected one image or more; a server may not live through an empty batch."
-        )
+        raise ValueError("Expected one image or more; an empty batch may crash the server.")
     server = server if "://" in server else f"http://{server}"
     instances = [{"image_bytes": {"b64": base64.b64encode(each).decode()}} for each in images]
     path = f"/v1/models/{model}" + (f"/versions/{version}" if version else "") + ":predict"
@@ -60,12 +58,12 @@ def predict(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("server", help="such as http://localhost:8501")
+    parser.add_argument("server", help="address, such as http://localhost:8501")
     parser.add_argument("model", help="name of the model")
     parser.add_argument("images", nargs="+", type=Path)
-    parser.add_argument("--neighbours", action="store_true", help="search, instead of embedding")
-    parser.add_argument("--version", type=int, help="of the model; default: the newest")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds")
+    parser.add_argument("--neighbours", action="store_true", help="search instead of embedding")
+    parser.add_argument("--version", type=int, help="version of the model; default: the newest")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds to wait")
     options = parser.parse_args()
     signature = "neighbours_of_images" if options.neighbours else "serving_default"
     try:

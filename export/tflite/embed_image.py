@@ -1,8 +1,9 @@
-"""Embeds images by an exported TFLite file, with NumPy, Pillow and LiteRT alone.
+"""Embeds images with an exported TFLite file; needs only NumPy, Pillow and LiteRT.
 
     python embed_image.py MODEL.tflite IMAGE... [--threads 2]
 
-Prints a line of JSON an image. MODEL.tflite.json, which came with the file, says how to prepare it.
+Prints one line of JSON per image. MODEL.tflite.json, which belongs to the file, says how to prepare
+images.
 """
 
 import argparse
@@ -16,10 +17,10 @@ from PIL import Image
 
 
 def prepare(image: Image.Image, sidecar: dict) -> np.ndarray:
-    """The pixels that the model takes, (height, width, 3) in the dtype of the sidecar.
+    """Returns the pixels for the model, (height, width, 3), in the dtype of the .json file.
 
-    The image is resized, bilinear and antialiased, until it covers the size / crop_fraction, and
-    the centre is cut out; both in one step.
+    In one step, it resizes the image, bilinear and antialiased, to cover the size / crop_fraction,
+    and crops the centre.
     """
     wanted = sidecar["input"]
     _, height, width, _ = wanted["shape"]
@@ -32,14 +33,14 @@ def prepare(image: Image.Image, sidecar: dict) -> np.ndarray:
     left, top = (resized[0] - width) // 2, (resized[1] - height) // 2
     across, down = image.width / resized[0], image.height / resized[1]
     box = (left * across, top * down, (left + width) * across, (top + height) * down)
-    if image.mode.startswith("I"):  # 16 bits: their high byte, where Pillow would cut off at 255
+    if image.mode.startswith("I"):  # 16 bits: take the high byte, as Pillow would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
     pixels = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, box)
     return np.asarray(pixels, wanted["dtype"])
 
 
 def embed(model: Path, pixels: np.ndarray, threads: int = 2) -> np.ndarray:
-    """Embeddings float32 (N, D), of unit length, of prepared images (N, height, width, 3)."""
+    """Returns embeddings float32 (N, D) of unit length of images (N, height, width, 3)."""
     interpreter = Interpreter(str(model), num_threads=threads)
     (entry,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
     fixed = int(entry["shape_signature"][0])  # -1: any number of images

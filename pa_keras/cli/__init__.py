@@ -1,7 +1,7 @@
 """The command line: options generated from config dataclasses, config files, logging, errors.
 
 `settings` lists the settings of a config, `parser` reads the command line with argparse,
-`shipped_configs` reads files and recipes, `checks` makes the config with the types of jsonargparse.
+`shipped_configs` reads files and recipes, and `checks` builds the config with jsonargparse's types.
 """
 
 from pa_keras.cli.command import expect_new, log_to, run_command, run_from

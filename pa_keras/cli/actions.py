@@ -1,11 +1,11 @@
-"""How argparse stores lists and switches."""
+"""Actions of argparse for lists and switches."""
 
 import argparse
 from typing import Any
 
 
 class ListAction(argparse.Action):
-    """Keeps the words of `--name a b` as a list, and `--name "[a, b]"` as YAML text."""
+    """Stores `--name a b` as a list of words, and `--name "[a, b]"` as YAML text."""
 
     def __call__(
         self,
@@ -19,9 +19,9 @@ class ListAction(argparse.Action):
 
 
 class SwitchBeforeValues(argparse.Action):
-    """A switch of a command with positional values: leaves them a word that is not a boolean.
+    """A switch of a command with positional values, which takes only booleans as its value.
 
-    Without it, argparse takes the file of `query --json new.jpg` for the value of --json.
+    Without it, argparse reads the file in `query --json new.jpg` as the value of --json.
     """
 
     def __init__(self, positional: str, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""The border at which settings from files and from the command line become a config."""
+"""Checks settings from files and from the command line, and makes a config of them."""
 
 import argparse
 import difflib
@@ -13,14 +13,14 @@ def make_config(config_class: type[Config], layers: Sequence[dict[str, Any]]) ->
 
     Args:
         config_class: The dataclass to make.
-        layers: Settings, nested or by dotted names; a later layer overrides the earlier ones.
-            Values may be texts, which are read as YAML.
+        layers: Settings, nested or by dotted names. A later layer overrides the earlier ones.
+            Text values are read as YAML.
 
     Returns:
-        The config; settings in none of the layers have their defaults.
+        The config. Settings that no layer gives have their defaults.
 
     Raises:
-        ValueError: An unknown or missing setting, or a value of a wrong type.
+        ValueError: If a setting is unknown or missing, or a value has a wrong type.
 
     Example:
         >>> from pa_keras.config import ModelConfig
@@ -48,7 +48,7 @@ def make_config(config_class: type[Config], layers: Sequence[dict[str, Any]]) ->
 
 
 def unknown_settings(names: Iterable[str], known: Iterable[str]) -> str:
-    """Returns a sentence for each unknown name, with the nearest known one; "" if there is none."""
+    """Describes each unknown name and suggests the nearest known one; "" if all are known."""
     known = list(known)
     sentences = []
     for name in names:
@@ -63,10 +63,11 @@ def unknown_settings(names: Iterable[str], known: Iterable[str]) -> str:
 
 
 def _converted(setting: Setting, value: Any) -> Any:
-    """The value in the type of its setting."""
+    """Returns the value, converted to the type of its setting."""
     import jsonargparse  # here, so that --help does not wait for it
 
-    # One parser for each setting: to a common one `settings.seed` would be a part of `settings`.
+    # Each setting has its own parser: a common one would read `settings.seed` as part of
+    # `settings`.
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=setting.type)
     try:

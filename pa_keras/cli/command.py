@@ -1,4 +1,4 @@
-"""What every command does around its work: logging, and errors that a user can act on."""
+"""The frame of every command: logging, and error messages that a user can act on."""
 
 import logging
 import os
@@ -20,10 +20,10 @@ def run_from(
     run: Callable[[Config], None],
     shipped: bool = False,
 ) -> None:
-    """Runs a command that needs nothing but its config.
+    """Runs a command that needs only its config.
 
     Args:
-        arguments: The command line. None: that of the process.
+        arguments: The command line. None: the one of this process.
         config_class: As in `make_parser`.
         program: As in `make_parser`.
         description: As in `make_parser`.
@@ -38,7 +38,7 @@ def run_from(
 
 
 def run_command(command: Callable[[], None]) -> None:
-    """Runs a command; an error that the user can fix ends it with a message, not a traceback."""
+    """Runs a command; errors that the user can fix end it with a message, not a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before anything imports TensorFlow
     try:
         command()
@@ -50,18 +50,18 @@ def run_command(command: Callable[[], None]) -> None:
 
 
 def expect_new(path: str | None) -> None:
-    """Raises FileExistsError if there is a file already, before any work is done for it."""
+    """Raises an error, before any work is done, if a new file cannot be written to this path."""
     if path is not None and Path(path).exists():
         raise FileExistsError(
-            f"Expected a new file; {path} is there already, and nothing is overwritten. Give "
+            f"Expected a new file; {path} exists already, and nothing is overwritten. Give "
             "another name, or delete it."
         )
     if path is not None and not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(f"Expected a folder to write {path} to; make it first.")
+        raise FileNotFoundError(f"Expected an existing folder for {path}; create it first.")
 
 
 def log_to(path: Path | None = None) -> None:
-    """Shows the package's log on stderr and, once its folder is known, in a file too."""
+    """Writes the package's log to stderr, or to a file if a path is given."""
     package = logging.getLogger("pa_keras")
     package.setLevel(logging.DEBUG)
     if path is None:
@@ -69,7 +69,7 @@ def log_to(path: Path | None = None) -> None:
         handler.setLevel(logging.INFO)
         handler.setFormatter(logging.Formatter("%(message)s"))
         # Without a handler at the root, the first package that logs there installs one, which
-        # would show our lines again, the debugging ones too.
+        # would repeat our lines, including those for debugging.
         others = logging.StreamHandler()
         others.setLevel(logging.WARNING)
         others.addFilter(lambda record: not record.name.startswith("pa_keras."))

@@ -1,6 +1,6 @@
-"""The command line of a config: argparse reads the words, `checks` makes settings of them.
+"""The command line of a config: argparse reads the words, `checks` converts them to settings.
 
-The options are generated from the config dataclass: `--data.image_size` and `--data.image-size`,
+The options are generated from the config dataclass: `--data.image_size` or `--data.image-size`,
 `--name a b` for a list, `--name` or `--name=false` for a switch.
 """
 
@@ -25,11 +25,11 @@ class Parser(argparse.ArgumentParser):
     """A parser that reports an error in one line and exits with code 2."""
 
     def __init__(self, **options: Any) -> None:
-        # Without abbreviations: `--recip` is a misspelt `--recipe`, not a short one.
+        # Abbreviations are off, so that `--recip` is reported as a misspelt `--recipe`.
         super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Writes the message and exits, as argparse calls it."""
+        """Writes the message and exits; argparse calls this."""
         found = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
         if found:
             close = difflib.get_close_matches(found[1], re.findall(r"\w+", found[2]), n=1)
@@ -47,7 +47,7 @@ def make_parser(config_class: type, program: str, description: str) -> Parser:
         description: First paragraph of --help.
 
     Returns:
-        The parser, to which more options may be added.
+        The parser. More options can be added to it.
     """
     parser = Parser(prog=program, description=description.replace("%", "%%"))
     add_settings(parser, config_class)
@@ -58,7 +58,7 @@ def add_settings(parser: argparse.ArgumentParser, config_class: type) -> None:
     """Adds the options of a config to a parser.
 
     Args:
-        parser: Parser of a command or of a sub-command.
+        parser: Parser of a command or of a subcommand.
         config_class: As in `make_parser`.
     """
     from docstring_parser import parse_from_object
@@ -86,10 +86,10 @@ def add_settings(parser: argparse.ArgumentParser, config_class: type) -> None:
 
 
 def add_option(section: Any, name: str, help: str, **options: Any) -> None:
-    """Adds an option that may be spelt with dashes in place of underscores.
+    """Adds an option that may be spelt with dashes instead of underscores.
 
     Args:
-        section: A parser, or a group of its options.
+        section: A parser or a group of its options.
         name: Name with underscores, without the leading dashes.
         help: Explanation in --help, which shows the first spelling only.
         **options: As in `argparse.ArgumentParser.add_argument`.
@@ -104,7 +104,7 @@ def add_option(section: Any, name: str, help: str, **options: Any) -> None:
 def parse(
     parser: Parser, config_class: type[Config], arguments: Sequence[str], shipped: bool = False
 ) -> tuple[Config, argparse.Namespace]:
-    """Reads the command line; its settings override those of --config.
+    """Reads the command line. Its settings override those of --config.
 
     Args:
         parser: Made by `make_parser`.
@@ -113,10 +113,10 @@ def parse(
         shipped: As in `config_of`. Default False.
 
     Returns:
-        The config, and a namespace with the parser's other options.
+        The config, and a namespace with the other options of the parser.
 
     Raises:
-        SystemExit: With code 2 and a message, if a setting is unknown or has a wrong type.
+        SystemExit: With code 2 and a message if a setting is unknown or has a wrong type.
     """
     flags, rest = parser.parse_known_args(arguments)
     return config_of(parser, config_class, flags, rest, shipped), flags
@@ -129,14 +129,14 @@ def config_of(
     rest: Sequence[str],
     shipped: bool = False,
 ) -> Config:
-    """Makes the config of a command line that argparse has read.
+    """Makes the config from a command line that argparse has read.
 
     Args:
         parser: Parser with the options of the config, which reports errors.
         config_class: The dataclass to make.
         flags: Result of `parse_known_args`.
         rest: Arguments that it did not recognize.
-        shipped: Whether to start from the experiment with the dataset's name if there is no
+        shipped: Whether to start from the shipped experiment for the data set if there is no
             --config. Default False.
 
     Raises:
@@ -153,7 +153,7 @@ def config_of(
             raise ValueError(unknown)
         if rest and not positional:
             raise ValueError(f"Expected options; received {' '.join(rest)}.")
-        if rest and positional:  # values after other values and options
+        if rest and positional:  # positional values after options
             given[positional] = [*given.get(positional, []), *rest]
         files = flags.config
         if shipped and not files and "dataset" in settings:
@@ -177,7 +177,7 @@ def config_from(config_class: type[Config], files: Sequence[str], settings: dict
         settings: Nested settings, as in a YAML file; dotted names are allowed.
 
     Raises:
-        ValueError: An unknown setting, a wrong type, or a missing file.
+        ValueError: If a setting is unknown, a value has a wrong type, or a file is missing.
 
     Example:
         >>> from pa_keras.config import FitConfig
@@ -188,18 +188,18 @@ def config_from(config_class: type[Config], files: Sequence[str], settings: dict
 
 
 def as_yaml(config: Config) -> str:
-    """Returns a config as YAML that --config reads."""
+    """Returns a config as YAML that --config can read."""
     plain = json.loads(json.dumps(nested(config)))  # YAML knows lists, not tuples
     return yaml.safe_dump(plain, sort_keys=False)
 
 
 def _positional(config_class: type) -> str | None:
-    """The setting whose values may be given without an option, if there is one."""
+    """Returns the setting whose values may be given without an option, if there is one."""
     return next((each.name for each in settings_of(config_class) if each.is_positional), None)
 
 
 def _add_setting(section: Any, setting: Setting, text: str, positional: str | None) -> None:
-    """Adds the option of a setting, which leaves no value in the namespace if it is not given."""
+    """Adds the option of a setting; without the option, the namespace has no value for it."""
     leaf = setting.name.rpartition(".")[2].upper()
     words = [] if setting.is_list else setting.words
     metavar = "{" + ",".join(words) + "}" if words else leaf
@@ -221,7 +221,7 @@ def _add_setting(section: Any, setting: Setting, text: str, positional: str | No
 
 
 def _help(setting: Setting, text: str | None) -> str:
-    """The explanation of a setting, with its other name, type and default."""
+    """Returns the explanation of a setting, with its short name, type and default."""
     short = setting.field.metadata.get("short")
     default = setting.default
     if isinstance(default, tuple):

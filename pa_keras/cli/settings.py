@@ -1,4 +1,4 @@
-"""The settings of a config dataclass by their dotted names."""
+"""The settings of a config dataclass, by their dotted names."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ class Setting:
 
     Args:
         name: Dotted name, such as "data.image_size".
-        field: Field of the dataclass that holds it.
-        group: That dataclass.
+        field: Field of the dataclass for this setting.
+        group: The dataclass of the field.
     """
 
     name: str
@@ -28,12 +28,12 @@ class Setting:
 
     @property
     def type(self) -> Any:
-        """The annotation of the field."""
+        """Annotation of the field."""
         return self.field.type
 
     @property
     def type_text(self) -> str:
-        """The type as users read it, such as "int | null"."""
+        """Type in the words of the help, such as "int | null"."""
         return _type_text(self.type)
 
     @property
@@ -48,7 +48,7 @@ class Setting:
 
     @property
     def default(self) -> Any:
-        """The default; None for a required setting."""
+        """Default value; None for a required setting."""
         if self.field.default_factory is not dataclasses.MISSING:
             return self.field.default_factory()
         return None if self.is_required else self.field.default
@@ -65,7 +65,7 @@ class Setting:
 
     @property
     def words(self) -> list[str]:
-        """The words that the setting, or each of its values, can be; empty if it is free text."""
+        """Allowed words for the setting, or for each of its values; empty for free text."""
         kinds = [self.type, *get_args(self.type)]
         if str in kinds:
             return []
@@ -74,7 +74,7 @@ class Setting:
 
 
 def settings_of(config_class: type, prefix: str = "") -> Iterator[Setting]:
-    """Yields every setting of a config dataclass, also those of nested dataclasses.
+    """Yields every setting of a config dataclass, including those of nested dataclasses.
 
     Example:
         >>> from pa_keras.config import ModelConfig
@@ -89,7 +89,7 @@ def settings_of(config_class: type, prefix: str = "") -> Iterator[Setting]:
 
 
 def entries_of(config_class: type) -> Iterator[Setting]:
-    """Yields the settings that may be entries of a dictionary, such as `settings.seed`."""
+    """Yields the settings that are entries of a dictionary, such as `settings.seed`."""
     for setting in settings_of(config_class):
         inner = setting.field.metadata.get("settings_of")
         if inner is not None:
@@ -100,9 +100,9 @@ def dotted(settings: dict[str, Any], prefix: str = "", keep: frozenset[str] = fr
     """Flattens nested settings to dotted names.
 
     Args:
-        settings: Nested dictionaries; names may also have dots already.
-        prefix: Text before each name. Default "".
-        keep: Names of settings that are dictionaries themselves. Default none.
+        settings: Nested dictionaries, whose names may contain dots.
+        prefix: Prefix of each name. Default "".
+        keep: Names of settings that are dictionaries themselves. Default: no names.
 
     Example:
         >>> dotted({"data": {"image_size": 224}, "seed": 1})
@@ -116,7 +116,7 @@ def dotted(settings: dict[str, Any], prefix: str = "", keep: frozenset[str] = fr
 
 
 def build(config_class: type[Config], values: dict[str, Any], prefix: str = "") -> Config:
-    """Makes a config from values by dotted names; what is missing has its default."""
+    """Makes a config from values by dotted names; missing settings have their defaults."""
     arguments = {}
     for field in dataclasses.fields(config_class):
         if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
@@ -127,7 +127,7 @@ def build(config_class: type[Config], values: dict[str, Any], prefix: str = "") 
 
 
 def nested(config: Any) -> dict[str, Any]:
-    """Returns the settings of a config as a YAML file has them: nested, without flat groups."""
+    """Returns the settings of a config as in a YAML file: nested, without flat groups."""
     settings: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -150,5 +150,5 @@ def _type_text(kind: Any) -> str:
 
 
 def _prefix_of(field: dataclasses.Field, prefix: str) -> str:
-    """The prefix of the names in a nested dataclass."""
+    """Returns the prefix of the names in a nested dataclass."""
     return prefix if field.metadata.get("flat") else f"{prefix}{field.name}."

@@ -1,4 +1,4 @@
-"""Config files: those that ship with the package, and how recipes combine with them."""
+"""Reads config files, including those that ship with the package, and their recipes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ def folder() -> Path:
 
 
 def files_of(dataset: str) -> list[str]:
-    """Returns the config file of a data set, or no file if none ships with the package."""
+    """Returns the config file of a data set; an empty list if none ships with the package."""
     file = folder() / f"{dataset}.yaml"
     return [str(file)] if file.exists() else []
 
@@ -21,15 +21,15 @@ def files_of(dataset: str) -> list[str]:
 def layers(files: Sequence[str], given: dict[str, Any]) -> list[dict[str, Any]]:
     """Returns the settings of config files and of their recipes, lowest priority first.
 
-    The recipe of a file is below that file. A recipe on the command line is above the files and
-    below the other arguments, unless the files have that recipe anyway: then they keep priority.
+    A file overrides its own recipe. A recipe on the command line overrides the files, unless they
+    use the same recipe already. The other arguments override everything.
 
     Args:
         files: Paths, names of experiments that ship with the package, or YAML mappings.
-        given: Settings of the command line, which are the last layer.
+        given: Settings of the command line, which become the last layer.
 
     Raises:
-        ValueError: A file that is missing or has no settings.
+        ValueError: If a file is missing or has no settings.
 
     Example:
         >>> layers(["{seed: 1}"], {"seed": 2})
@@ -49,10 +49,10 @@ def layers(files: Sequence[str], given: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def read(file: str) -> dict[str, Any]:
-    """Returns the settings of a config file, as `layers` takes it.
+    """Returns the settings of a config file, which is given as in `layers`.
 
     Raises:
-        ValueError: A file that is missing or has no settings.
+        ValueError: If the file is missing or has no settings.
     """
     import jsonargparse  # here, so that --help does not wait for it
     import yaml
@@ -73,7 +73,7 @@ def read(file: str) -> dict[str, Any]:
 
 
 def _text_of(file: str) -> str:
-    """The text of a file, of a shipped experiment, or YAML in place of a file."""
+    """Returns the text of a file or of a shipped experiment; other text is YAML itself."""
     path, shipped = Path(file).expanduser(), folder() / f"{file}.yaml"
     if path.is_file():
         return path.read_text()
@@ -81,6 +81,6 @@ def _text_of(file: str) -> str:
 
 
 def _recipe(name: str | None) -> dict[str, Any]:
-    """The settings of a recipe; none for a misspelt one, which is refused later."""
+    """Returns the settings of a recipe; {} for an unknown one, which is reported later."""
     file = folder() / "recipes" / f"{name}.yaml"
     return read(str(file)) if file.exists() else {}

@@ -1,4 +1,4 @@
-"""A comparison's numbers: from the curves of its runs to a table."""
+"""Summary of a comparison: from the learning curves of its runs to a table."""
 
 from pa_keras.comparison.summary import Curve, Row, finals, lines, recalls, seconds, summarize
 from pa_keras.comparison.table import as_markdown, write_csv

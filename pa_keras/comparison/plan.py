@@ -1,4 +1,4 @@
-"""The runs of a comparison: from its settings to the settings of each."""
+"""The plan of a comparison: the settings of each of its runs."""
 
 import dataclasses
 import itertools
@@ -11,18 +11,18 @@ from pa_keras.cli.settings import dotted
 from pa_keras.config import CompareConfig, FitConfig
 from pa_keras.runs.loss import LossOptions, resolved
 
-# A comparison shows the test classes at each epoch, as the papers' curves do, unless its settings
-# ask for training.selection=held_out, to tune by.
+# A comparison measures on the test classes at each epoch, like the curves in the papers, unless its
+# settings have training.selection=held_out, which is meant for tuning.
 _MEASURED = {"training.selection": "reference_protocol", "evaluation.map_at_r": True}
 
-# What a base chose for its own loss, back to the defaults of another.
+# Settings that a base chose for its own loss are reset to their defaults for another loss.
 _OF_THE_LOSS = {
     "batches.sampling": "auto",
     "batches.classes_per_batch": None,
     "batches.images_per_class": None,
 } | {f"loss_options.{field.name}": None for field in dataclasses.fields(LossOptions)}
 
-# Where these differ, one run would be trained longer than another, or measured on other classes.
+# If these differ, runs would be trained for different times or measured on different classes.
 _EQUAL = (
     "batches.batch_size",
     "training.epochs",
@@ -39,9 +39,9 @@ class Run:
     """One training of a comparison.
 
     Args:
-        name: of its line in the table.
-        values: of the settings that vary, in their order.
-        config: every setting.
+        name: Name of its row in the table.
+        values: Values of the settings that vary, in the order of these settings.
+        config: All settings of the run.
     """
 
     name: str
@@ -53,25 +53,25 @@ class Run:
 
 
 def plan(config: CompareConfig) -> list[Run]:
-    """Every run, seed after seed, so that an interrupted comparison has whole seeds.
+    """Lists all runs, seed by seed, so that an interrupted comparison has complete seeds.
 
     Raises:
-        ValueError: no runs, two of one name, one without a name, a seed or a value twice, a
-            setting that `fit` does not have, or runs that cannot be compared: trained on different
-            numbers of batches, or measured on different classes.
+        ValueError: If there are no runs, a name is missing, a name, seed or value is repeated,
+            `fit` does not have a setting, or the runs cannot be compared, because they are trained
+            on different numbers of batches or measured on different classes.
     """
     names = [str(run.get("name", "")) for run in config.runs]
     if not names or "" in names:
         raise ValueError("Expected runs, each with a name; give runs: [{name: ..., loss: ...}].")
-    _expect_different("a name of its own for each run", names)
+    _expect_different("different names of runs", names)
     _expect_different("different seeds", config.seeds)
     if len(config.vary) > 2 or not all(config.vary.values()) or not config.seeds:
         raise ValueError(
-            "Expected at most two settings in vary, each with values, and a seed or more; received "
-            f"{config.vary} and seeds {config.seeds}."
+            "Expected at most two settings in vary, each with values, and one seed or more; "
+            f"received {config.vary} and seeds {config.seeds}."
         )
     for setting, values in config.vary.items():
-        # 0 and 0.0 are one value.
+        # 0 and 0.0 are the same value.
         _expect_different(f"different values of {setting}", values)
     base = cli.config_from(FitConfig, [config.base], {})
     points = itertools.product(*(map(_frozen, values) for values in config.vary.values()))
@@ -98,14 +98,14 @@ def _fit_config(
     for layer in (_MEASURED, config.settings, data_dir, own, varied):
         merged |= dotted(layer)
     if "seed" in merged:
-        raise ValueError("Expected the seeds in seeds; received seed among other settings.")
+        raise ValueError("Expected the seeds in seeds; received a seed among other settings.")
     if merged.get("loss", base.loss) != base.loss:
         merged = {**_OF_THE_LOSS, **merged}
     try:
         fit = cli.config_from(FitConfig, [config.base], {**merged, "seed": seed})
         if fit.training.selection == "last":
             raise ValueError(
-                "Expected training.selection that measures each epoch; received last. Take "
+                "Expected a training.selection that measures each epoch; received last. Use "
                 "held_out or reference_protocol."
             )
         return dataclasses.replace(resolved(fit), run_dir=None)
@@ -124,7 +124,7 @@ def _expect_comparable(runs: list[Run]) -> None:
             if len(set(map(str, values.values()))) > 1:
                 each = "; ".join(f"{name}: {value}" for name, value in values.items())
                 raise ValueError(
-                    f"Expected the same {setting} for all runs, or they could not be compared; "
+                    f"Expected the same {setting} for all runs, to make them comparable; "
                     f"received {each}. Set it under settings, or vary it."
                 )
 
@@ -136,5 +136,5 @@ def _expect_different(what: str, values: Sequence[Any]) -> None:
 
 
 def _frozen(value: Any) -> Any:
-    """A list as a tuple, so that the values of a point can be looked up."""
+    """Returns a list as a tuple, which is hashable."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value

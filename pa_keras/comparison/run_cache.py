@@ -1,4 +1,4 @@
-"""The trained runs of comparisons: each found by its settings, and trained by one process alone."""
+"""The trained runs of comparisons: each is found by its settings and trained by one process."""
 
 import dataclasses
 import fcntl
@@ -24,27 +24,27 @@ logger = logging.getLogger(__name__)
 
 
 def train(config: FitConfig, cache: Path, wait: bool = True) -> Path | None:
-    """The folder of a run's results, trained now by `python -m pa_keras.fit` or earlier.
+    """Returns the folder of a trained run; trains it with `python -m pa_keras.fit` if necessary.
 
     Args:
-        config: every setting of the run.
-        cache: folder of the runs. In it a run is under its final name only once it is whole.
-        wait: whether to wait while another process trains this run.
+        config: All settings of the run.
+        cache: Folder of the runs. A run has its final name there only when it is complete.
+        wait: Whether to wait while another process trains this run. Default True.
 
     Returns:
-        The folder; None if another process trains this run and it was not to be waited for.
+        The folder; None if another process trains this run and `wait` is False.
 
     Raises:
-        ChildProcessError: `fit` has failed.
-        FileExistsError: what has the run's name in the cache is not a whole run of these settings,
-            or what has it in unfinished/ is not a run at all.
+        ChildProcessError: If `fit` failed.
+        FileExistsError: If the folder with the name of the run is not a complete run of these
+            settings, or the one in unfinished/ is not a run at all.
     """
     name = run_name(config)
     folder = cache / "unfinished" / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.with_suffix(".lock"), wait) as lock:
         if lock is None:
-            logger.info("Another process trains it.")
+            logger.info("Another process is training it.")
             return None
         found = trained(config, cache)
         if found is not None:
@@ -60,16 +60,16 @@ def train(config: FitConfig, cache: Path, wait: bool = True) -> Path | None:
 
 
 def trained(config: FitConfig, cache: Path) -> Path | None:
-    """The folder of a whole run with these settings, whatever comparison it was trained for."""
+    """Returns the folder of a complete run with these settings, from any comparison."""
     wanted, own = _of_the_result(config), cache / run_name(config)
-    # Runs of an earlier version, whose settings were fewer, have other names.
+    # Runs of an earlier version, which had fewer settings, have other names.
     for folder in sorted(cache.glob(f"{_kind(config)}-*"), key=lambda path: (path != own, path)):
         if not _is_whole(folder):
             continue
         try:
             kept = cli.config_from(FitConfig, [str(RunFolder(folder).config)], {})
         except ValueError as error:
-            logger.warning("%s is left out, as its settings cannot be read: %s", folder, error)
+            logger.warning("%s is ignored, because its settings cannot be read: %s", folder, error)
             continue
         if _of_the_result(kept) == wanted:
             return folder
@@ -79,13 +79,13 @@ def trained(config: FitConfig, cache: Path) -> Path | None:
 def expect_same_images(runs: Sequence[tuple[FitConfig, Path]]) -> None:
     """Raises a ValueError unless runs of the same data were trained on the same images.
 
-    Settings alone do not tell: between the first run and the last, images may have changed.
+    Equal settings are not enough: images may have changed between the first run and the last.
     """
     first: dict[str, tuple[Path, set]] = {}
     for config, folder in runs:
         if config.data.outliers or not RunFolder(folder).images.exists():
-            continue  # which images are replaced depends on the seed
-        # So do their parts, where classes are held out, and wrong labels.
+            continue  # the seed determines which images are replaced
+        # The seed also determines the split into held-out classes, and wrong labels.
         images = read_fingerprint(RunFolder(folder).images)
         noisy = config.data.label_noise > 0
         found = {(name, checksum, "" if noisy else label)
@@ -97,68 +97,68 @@ def expect_same_images(runs: Sequence[tuple[FitConfig, Path]]) -> None:
             raise ValueError(
                 f"Expected runs on the same images; those of {other} and {folder} differ in "
                 f"{len(names)}, such as {names[0]}. Delete the folder of the run whose images are "
-                "gone, and start the same command again: it is trained anew."
+                "gone, and start the same command again, which trains it again."
             )
 
 
 def run_name(config: FitConfig) -> str:
-    """The name of a run's folder: loss, seed, and a checksum of the settings it depends on."""
+    """Returns the name of a run folder: loss, seed, and a checksum of its settings."""
     text = json.dumps(_of_the_result(config), sort_keys=True)
     return f"{_kind(config)}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _take_back(kept: Path, folder: Path) -> None:
-    """Moves a run that has no result any more to where runs are trained, to be ended anew."""
+    """Moves a run that lost its result back to the unfinished runs, to complete it again."""
     if _is_whole(kept) or not RunFolder(kept).config.exists() or folder.exists():
         raise FileExistsError(
-            f"Expected a whole run of these settings in {kept}, or nothing; its result.json is "
-            "missing, or its config.yaml is, or is another's. Move it away, and start the same "
+            f"Expected a complete run of these settings in {kept}, or nothing; its result.json or "
+            "its config.yaml is missing, or has other settings. Move it away, and start the same "
             "command again."
         )
-    logger.info("%s has no result any more, which is made again.", kept)
+    logger.info("%s has lost its result, which is made again.", kept)
     os.rename(kept, folder)
 
 
 def _fit(config: FitConfig, folder: Path, lock: int) -> None:
     settings = folder.with_suffix(".yaml")
     settings.write_text(cli.as_yaml(config))
-    # A process of its own: no run inherits another's memory, threads or random state. It holds the
-    # lock too, and keeps it if this process is killed and that one goes on.
+    # In a separate process, so that no run inherits another's memory, threads or random state. That
+    # process holds the lock too, and keeps it if it outlives this one.
     command = [sys.executable, "-m", "pa_keras.fit", f"--run-dir={folder}"]
     if RunFolder(folder).config.exists():
-        logger.info("It was interrupted, and continues.")
+        logger.info("The run was interrupted and continues.")
         command.append("--resume")
     else:
-        expect_new_run(str(folder))  # now, not after the imports of another process
+        expect_new_run(str(folder))  # now, not after another process has imported everything
         command.append(f"--config={settings}")
     code = _ended(subprocess.Popen(command, pass_fds=(lock,)))
     if code:
         raise ChildProcessError(
-            f"Expected the run to be trained; fit ended with code {code}, and the "
-            "message above. The runs before it are kept: mend it, and start the same command again."
+            f"Expected the run to be trained; fit ended with code {code} and the message "
+            "above. Earlier runs are kept. Fix the cause, and start the same command again."
         )
     if not _is_whole(folder):
         raise ChildProcessError(
-            f"Expected a whole run; {folder} is unfinished, as its training.max_hours are over. "
-            "Start the same command again: it goes on."
+            f"Expected a complete run; {folder} is unfinished, because its training.max_hours are "
+            "over. Start the same command again to continue it."
         )
     settings.unlink()
 
 
 def _ended(process: subprocess.Popen) -> int:
-    """The exit code of `fit`, which may save what it has first where Ctrl-C stops it.
+    """Waits for `fit` and returns its exit code; after Ctrl-C, `fit` may save its state first.
 
     Raises:
-        KeyboardInterrupt: after its end, if there was one before it.
+        KeyboardInterrupt: After `fit` has ended, if Ctrl-C was pressed before.
     """
     interrupt = None
-    # Not by `wait`, which would let a quarter of a second pass before it tells of Ctrl-C.
+    # Not with `wait`, which reports Ctrl-C only after a quarter of a second.
     while (code := process.poll()) is None:
         try:
             time.sleep(0.1)
         except KeyboardInterrupt as error:
             interrupt = error
-            # Ctrl-C goes to both, `kill -INT` to one: twice at once is once to fit.
+            # Ctrl-C reaches both processes, `kill -INT` only one; fit counts two at once as one.
             process.send_signal(signal.SIGINT)
     if interrupt is not None:
         raise interrupt
@@ -166,7 +166,7 @@ def _ended(process: subprocess.Popen) -> int:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the run has ended: its result is the last that it writes."""
+    """Returns whether the run is complete: its result is the last file that it writes."""
     return RunFolder(folder).result.exists()
 
 
@@ -175,7 +175,7 @@ def _kind(config: FitConfig) -> str:
 
 
 def _of_the_result(config: FitConfig) -> dict[str, Any]:
-    """The settings that the result depends on."""
+    """Returns the settings that the result depends on."""
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     del settings["run_dir"], settings["logging"]
     for name in ("cluster", "max_hours", "profile", "save_minutes", "strategy"):
@@ -185,9 +185,9 @@ def _of_the_result(config: FitConfig) -> dict[str, Any]:
 
 @contextmanager
 def _lock(path: Path, wait: bool) -> Iterator[int | None]:
-    """Holds a lock, by its file descriptor; None if another process does and `wait` is false.
+    """Holds a lock and yields its file descriptor; None if another process has it and no `wait`.
 
-    While a run is trained, its unfinished folder is nobody else's to delete.
+    While a run is trained, no other process may delete its unfinished folder.
     """
     with path.open("a") as file:  # nothing is written, and nothing is overwritten
         try:

@@ -1,4 +1,4 @@
-"""What the runs of a comparison came to, over their seeds."""
+"""Summary of the runs of a comparison over their seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-# The metric by which the best epoch is chosen and speed is measured.
+# The metric that selects the best epoch and measures speed.
 MAIN = "recall_at_1"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The course of one training.
+    """The metrics of one run, epoch by epoch.
 
     Args:
-        name: of its line.
-        values: of the settings that vary.
-        seed: of the run.
-        rows: one an epoch, with `seconds` of training in it, `recall_at_K` and `map_at_r`.
-        cost: of an epoch, such as "O(MC)". Default: not known.
+        name: Name of its row in the table.
+        values: Values of the settings that vary.
+        seed: Seed of the run.
+        rows: One row for each epoch: `seconds` of training, `recall_at_K` and `map_at_r`.
+        cost: Cost of an epoch, such as "O(MC)". Default "": unknown.
     """
 
     name: str
@@ -29,33 +29,33 @@ class Curve:
     cost: str = ""
 
     def metric(self, name: str) -> np.ndarray:
-        """Float (epochs,)."""
+        """Returns a metric at each epoch, float (epochs,)."""
         return np.array([row[name] for row in self.rows])
 
 
-# The curves of each line, one a seed, by its name and the values that vary.
+# The curves of each row, one for each seed, by the name of the row and the values that vary.
 Lines = dict[tuple[str, tuple[Any, ...]], list[Curve]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: the same run with several seeds.
+    """One row of the table: the same run with several seeds.
 
     Args:
-        name: of the line.
-        values: of the settings that vary.
-        num_seeds: how many.
-        final: by metric, mean and sample standard deviation after the last epoch; the deviation of
-            a single seed is None.
-        best: the same at the epoch whose Recall@1 is highest, each seed's own.
-        seconds_per_epoch: mean over epochs and seeds, evaluation excluded.
-        seconds: of the whole training, mean over the seeds.
-        rival: the name of the best other line at the same values, None without any.
-        epochs_to_rival: first epoch at whose end the mean Recall@1 is that of the rival's last
-            epoch or more; None if it never is.
-        seconds_to_rival: mean training time until then.
-        rival_seconds: of the rival's whole training.
-        cost: of an epoch.
+        name: Name of the row.
+        values: Values of the settings that vary.
+        num_seeds: Number of seeds.
+        final: Mean and sample standard deviation of each metric after the last epoch; the deviation
+            is None for a single seed.
+        best: The same at the epoch with the highest Recall@1 of each seed.
+        seconds_per_epoch: Mean over epochs and seeds, without evaluation.
+        seconds: Time of the complete training, mean over the seeds.
+        rival: Name of the best other row with the same values; None if there is no other row.
+        epochs_to_rival: First epoch after which the mean Recall@1 is at least the rival's final
+            one; None if there is no such epoch.
+        seconds_to_rival: Mean training time up to that epoch.
+        rival_seconds: Time of the rival's complete training.
+        cost: Cost of an epoch.
     """
 
     name: str
@@ -73,10 +73,10 @@ class Row:
 
 
 def lines(curves: Sequence[Curve]) -> Lines:
-    """The curves of each line, by its name and values, in the order in which they come.
+    """Groups the curves by row of the table: by name and values, in the given order.
 
     Raises:
-        ValueError: seeds of one line with different numbers of epochs.
+        ValueError: If the seeds of a row have different numbers of epochs.
     """
     found: Lines = {}
     for curve in curves:
@@ -89,10 +89,10 @@ def lines(curves: Sequence[Curve]) -> Lines:
 
 
 def summarize(curves: Sequence[Curve]) -> list[Row]:
-    """One row a line.
+    """Summarizes the curves of each row of the table.
 
     Args:
-        curves: of all runs, at least one; all with the same metrics.
+        curves: Curves of all runs, at least one, with the same metrics.
 
     Example:
         >>> rows = [{"recall_at_1": r, "seconds": 2.0} for r in (0.3, 0.5)]
@@ -104,22 +104,22 @@ def summarize(curves: Sequence[Curve]) -> list[Row]:
 
 
 def seconds(group: Sequence[Curve]) -> np.ndarray:
-    """Training time until each epoch's end, float (seeds, epochs)."""
+    """Returns the training time up to the end of each epoch, float (seeds, epochs)."""
     return np.stack([np.cumsum(curve.metric("seconds")) for curve in group])
 
 
 def recalls(group: Sequence[Curve]) -> np.ndarray:
-    """Recall@1 after each epoch, float (seeds, epochs)."""
+    """Returns Recall@1 after each epoch, float (seeds, epochs)."""
     return np.stack([curve.metric(MAIN) for curve in group])
 
 
 def finals(lines: Lines, name: str, values: tuple[Any, ...]) -> np.ndarray:
-    """Recall@1 after the last epoch, float (seeds,), of one line; none if it is not trained.
+    """Returns Recall@1 after the last epoch of one row, float (seeds,); empty if not trained.
 
     Args:
-        lines: of `lines`.
-        name: of the line.
-        values: of the settings that vary.
+        lines: Result of `lines`.
+        name: Name of the row.
+        values: Values of the settings that vary.
     """
     return np.array([curve.metric(MAIN)[-1] for curve in lines.get((name, values), [])])
 

@@ -1,4 +1,4 @@
-"""A comparison's table, in Markdown to read and in CSV to go on with."""
+"""The table of a comparison, in Markdown to read and in CSV to process further."""
 
 import csv
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from pa_keras.comparison.summary import Row
 
 
 def as_markdown(rows: Sequence[Row], settings: Sequence[str]) -> str:
-    """The table as Markdown: percentages, with the sample deviation where there are seeds.
+    """Returns the table in Markdown: percentages, with the deviation if there are several seeds.
 
     Args:
-        rows: of `summarize`.
-        settings: names of the settings that vary, as many as each row has values.
+        rows: Result of `summarize`.
+        settings: Names of the settings that vary, as many as each row has values.
     """
     metrics = list(rows[0].final)
     recalls = [m for m in metrics if m.startswith("recall_at_")]
@@ -36,12 +36,12 @@ def as_markdown(rows: Sequence[Row], settings: Sequence[str]) -> str:
 
 
 def write_csv(rows: Sequence[Row], settings: Sequence[str], path: Path) -> None:
-    """Writes every number of the rows, unrounded, shares in [0, 1] and times in seconds.
+    """Writes all numbers of the rows without rounding: shares in [0, 1], times in seconds.
 
     Args:
-        rows: of `summarize`.
-        settings: names of the settings that vary.
-        path: of the file.
+        rows: Result of `summarize`.
+        settings: Names of the settings that vary.
+        path: File to write.
     """
     flat = []
     for row in rows:

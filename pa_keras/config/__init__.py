@@ -1,12 +1,12 @@
 """Every setting of the commands: what it means, its unit or range, and its default.
 
-One file for each command; `data`, `loss` and `model_source` hold what several of them share. Only
-the standard library is imported here, so that `--help` is fast. Only commands, `runs` and
-`comparison` see these classes, and unpack them into plain arguments.
+Each command has its own file; `data`, `loss` and `model_source` hold the settings that several
+commands share. This package imports only the standard library, so that `--help` is fast. Only the
+commands, `runs` and `comparison` use these classes; they unpack them into plain arguments.
 
-The metadata of a field say how it is given on the command line: `short`, one more option name;
-`positional`, values without an option; `flat`, a group whose settings have no prefix;
-`settings_of`, a dictionary of the settings of another config.
+The metadata of a field says how to give it on the command line: `short` is a second option name;
+`positional` allows values without an option; `flat` marks a group whose settings have no prefix;
+`settings_of` marks a dictionary of the settings of another config.
 """
 
 from pa_keras.config.compare import CompareConfig

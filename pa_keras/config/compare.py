@@ -8,32 +8,32 @@ from pa_keras.config.fit import FitConfig
 
 @dataclass
 class CompareConfig:
-    """A comparison: some runs of fit that differ in a few settings, each with several seeds."""
+    """A comparison: runs of fit that differ in a few settings, each with several seeds."""
 
     out: str
-    """Folder for the table and the pictures; a call with the same settings replaces them."""
+    """Folder for the table and the plots. A call with the same settings replaces them."""
 
     runs: list[dict[str, Any]]
-    """The lines of the table. Each has a name, and the settings of fit in which it differs."""
+    """The rows of the table. Each has a name and the settings of fit in which it differs."""
 
     base: str = "glyphs"
-    """Settings that all runs share: an experiment of fit by its name, or a YAML file."""
+    """Settings that all runs share: the name of a shipped experiment of fit, or a YAML file."""
 
     settings: dict[str, Any] = field(default_factory=dict, metadata={"settings_of": FitConfig})
-    """Settings of fit for all runs, which override those of base; also --settings.NAME VALUE."""
+    """Settings of fit for all runs; they override those of base. Also --settings.NAME VALUE."""
 
     vary: dict[str, list[Any]] = field(default_factory=dict)
-    """A study: one or two settings of fit by their dotted names, and the values of each."""
+    """Settings to vary: one or two dotted names of settings of fit, each with a list of values."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds; every run is trained with each."""
+    """Seeds. Every run is trained with each of them."""
 
     data_dir: str | None = None
-    """Folder of the images, or the manifest's path. Default: that of base."""
+    """Folder of the images, or path of the manifest. Default: the one in base."""
 
     train: bool = True
-    """false: report what is trained already, and leave the rest."""
+    """Train the missing runs. false: report only the runs that are already trained."""
 
     cache: str = "runs/compared"
-    """Folder of the trained runs. Comparisons share it: a run of the same settings is trained
-    once."""
+    """Folder of the trained runs. Comparisons share it, so each combination of settings is trained
+    only once."""

@@ -7,15 +7,16 @@ from pa_keras.config.model_source import FLAT, ModelSource
 
 @dataclass
 class EmbedConfig:
-    """Embeddings of image files."""
+    """Embedding of image files."""
 
     images: str
-    """Folder of images, with class folders or without, or a manifest (CSV); no class is needed."""
+    """Folder of images, with or without class folders, or a manifest (CSV). Classes are
+    optional."""
 
     out: str
     """New .npz file: embeddings float32 (N, D) of unit length, labels int32 (N,), class_names,
-    paths, and which model and crop_fraction they are of. After a stop, the same command continues
-    from what it keeps in OUT.unfinished."""
+    paths, the checksum of the model, and crop_fraction. If the command is stopped, the same command
+    continues from OUT.unfinished."""
 
     source: ModelSource = field(default_factory=ModelSource, metadata=FLAT)
 

@@ -8,10 +8,10 @@ from pa_keras.config.model_source import FLAT, EvaluationData, ModelSource
 
 @dataclass
 class ExportConfig:
-    """An export of a trained embedding model, with proof that it agrees."""
+    """An export of a trained embedding model, checked for agreement with the Keras model."""
 
     out: str
-    """Folder for everything that is exported; other models and versions may be in it."""
+    """Folder for all exported files. It may contain other models and versions."""
 
     source: ModelSource = field(default_factory=ModelSource, metadata=FLAT)
     data: EvaluationData = field(default_factory=EvaluationData, metadata=FLAT)
@@ -27,42 +27,43 @@ class ExportConfig:
         ],
         ...,
     ] = ("saved_model",)
-    """What to make: saved_model tflite tflite_float16 tflite_dynamic tflite_int8 onnx."""
+    """Formats to write: saved_model tflite tflite_float16 tflite_dynamic tflite_int8 onnx."""
 
     name: str | None = None
-    """The model's name to a server. Default: that of the run's folder, or of the model's file."""
+    """Name of the model on a server. Default: the name of the run folder or of the model file."""
 
     version: int = 1
-    """Version, 1 or more; a server takes the highest. One that is there is not overwritten."""
+    """Version, 1 or more. A server serves the highest one. Existing versions are not
+    overwritten."""
 
     force: bool = False
-    """Replace everything of this version if it is there already; a server that has it loaded
-    keeps the old one until it starts anew."""
+    """Replace this version completely if it exists. A server that has already loaded it keeps the
+    old one until it restarts."""
 
     gallery: str | None = None
-    """Add neighbour signatures to the SavedModel: what to search, as a folder, a manifest, or an
-    .npz of pa_keras.embed by the same model."""
+    """Gallery to search, which adds neighbour signatures to the SavedModel: a folder, a manifest,
+    or an .npz that pa_keras.embed wrote with the same model."""
 
     gallery_dtype: Literal["float32", "bfloat16", "int8"] = "float32"
-    """How the gallery is kept; the model card says what rounding loses."""
+    """Type in which the gallery is stored. The model card reports the loss by rounding."""
 
     k: int = 10
-    """Neighbours in each answer, fixed in the export, 1 to the gallery's size."""
+    """Neighbours in each response, fixed in the export: 1 to the size of the gallery."""
 
     tflite_batch_size: int | None = None
-    """Images a TFLite call takes: a number for delegates that need one, null for any."""
+    """Images in a TFLite call: a number if a delegate needs a fixed one, null for any number."""
 
     tflite_input: Literal["float32", "uint8"] = "float32"
-    """Type of the pixels that TFLite takes, 0..255 in both."""
+    """Type of the input pixels of TFLite, 0..255 in both cases."""
 
     calibration_images: int = 200
-    """Training images of the data set that int8 is calibrated on."""
+    """Number of training images for the calibration of int8."""
 
     batch_sizes: tuple[int, ...] = (1, 8, 32)
-    """Batch sizes that a server pads to, each of them warmed up."""
+    """Batch sizes that a server pads to. Each of them is warmed up."""
 
     report_images: int | None = 2000
-    """Test images that the agreement is measured on, whole classes; null: all of them."""
+    """Test images to measure the agreement on, in complete classes; null: all of them."""
 
     allow_disagreement: bool = False
-    """Export even what misses its bound in the report."""
+    """Export even formats that miss their bound in the report."""

@@ -1,4 +1,4 @@
-"""The losses by their names, and their settings."""
+"""The names of the losses, and their settings."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +20,7 @@ LossName = Literal[
 
 @dataclass
 class LossOptions:
-    """Settings of the loss; each loss has some of them. null: the loss's own default."""
+    """Settings of the loss. Each loss uses some of them; null: the default of the loss."""
 
     margin: float | None = None
     """proxy_anchor (delta 0.1), soft_triple (0.01), cosface (0.35): cosines; arcface (0.5):
@@ -36,40 +36,41 @@ class LossOptions:
     """multi_similarity: lambda, a cosine (0.5)."""
 
     epsilon: float | None = None
-    """multi_similarity: of its mining, a difference of cosines (0.1); 3 keeps every pair."""
+    """multi_similarity: margin of its mining, a difference of cosines (0.1); 3 keeps every pair."""
 
     scale: float | None = None
-    """proxy_nca: of squared distances (32); soft_triple (20), cosface (64), arcface (64)."""
+    """proxy_nca: scale of squared distances (32); soft_triple (20), cosface (64), arcface (64):
+    scale of cosines."""
 
     target_in_denominator: bool | None = None
-    """proxy_nca: whether the target proxy is in the denominator (false, as in the paper)."""
+    """proxy_nca: include the target proxy in the denominator (false, as in the paper)."""
 
     temperature: float | None = None
     """normalized_softmax: sigma (0.05)."""
 
     gamma: float | None = None
-    """soft_triple: temperature among the centers of a class (0.1)."""
+    """soft_triple: temperature of the weights of the centers of a class (0.1)."""
 
     centers_per_class: int | None = None
-    """soft_triple: K (10)."""
+    """soft_triple: K, the number of centers of each class (10)."""
 
     centers_strength: float | None = None
     """soft_triple: tau of the regularizer that merges the centers of a class (0.2)."""
 
     mining: Literal["semi_hard", "semi_hard_nearest", "hard", "all"] | None = None
-    """triplet: which triplets (semi_hard)."""
+    """triplet: which triplets count (semi_hard)."""
 
     negative_margin: float | None = None
-    """contrastive: distance beyond which a negative costs nothing (0.5)."""
+    """contrastive: distance above which a negative costs nothing (0.5)."""
 
     positive_margin: float | None = None
     """contrastive: distance below which a positive costs nothing (0)."""
 
     squared: bool | None = None
-    """contrastive: whether the hinges are squared (false)."""
+    """contrastive: square the hinges (false)."""
 
     average_nonzero: bool | None = None
-    """contrastive: whether the means are over the terms above 0 alone (true)."""
+    """contrastive: average over only the terms above 0 (true)."""
 
     normalize: bool | None = None
-    """lifted_structure: whether embeddings are divided by their lengths (true)."""
+    """lifted_structure: divide embeddings by their lengths (true)."""

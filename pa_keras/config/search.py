@@ -1,4 +1,4 @@
-"""Settings of the sub-commands of search."""
+"""Settings of the subcommands of search."""
 
 from dataclasses import dataclass, field
 
@@ -12,42 +12,42 @@ class SearchBuildConfig:
     """A new index."""
 
     gallery: str
-    """What to search in: a folder of images, with class folders or without, a manifest (CSV), an
-    .npz of pa_keras.embed, or a folder of Parquet files (columns id, label, vector)."""
+    """Gallery to search: a folder of images, with or without class folders, a manifest (CSV), an
+    .npz from pa_keras.embed, or a folder of Parquet files (columns id, label, vector)."""
 
     index: str
-    """Folder of the index. After a build that was killed, the same command goes on with it."""
+    """Folder of the index. If a build is killed, the same command continues it."""
 
     source: ModelSource = field(default_factory=ModelSource, metadata=FLAT)
 
     prefix: str = ""
-    """Text before each id; an id is the image's path below the gallery."""
+    """Prefix of each id. An id is the path of the image relative to the gallery."""
 
     batch_size: int = 256
     """Images embedded at once."""
 
     force: bool = False
-    """Replace the index if there is one; until the new one is whole, the old one answers."""
+    """Replace an existing index. Queries use the old one until the new one is complete."""
 
 
 @dataclass
 class SearchQueryConfig:
-    """Queries by image files."""
+    """A search for image files."""
 
     index: str
     """Folder of the index."""
 
     images: tuple[str, ...] = field(metadata=POSITIONAL)
-    """Image files to search with. The option --images itself may be left out."""
+    """Image files to search for. The option name --images may be omitted."""
 
     k: int = field(default=4, metadata={"short": "-k"})
-    """Neighbours of each query; if the index has fewer, all of them."""
+    """Neighbours of each query, at most as many as the index has items."""
 
     json: bool = False
-    """One JSON object a line, in place of the table: query, rank, similarity, id, label."""
+    """Print one JSON object per line instead of the table: query, rank, similarity, id, label."""
 
     picture: str | None = None
-    """New file for a picture of the queries and what was found, such as found.png."""
+    """New image file that shows the queries and their neighbours, such as found.png."""
 
     source: ModelSource = field(default_factory=ModelSource, metadata=FLAT)
 
@@ -63,12 +63,12 @@ class SearchAddConfig:
     """Folder of the index."""
 
     gallery: str
-    """What to add, as of build; what is in the index already is left as it is."""
+    """Items to add, in the formats of build. Items that are already in the index are skipped."""
 
     source: ModelSource = field(default_factory=ModelSource, metadata=FLAT)
 
     prefix: str = ""
-    """Text before each id, to tell apart two galleries with the same names."""
+    """Prefix of each id, to distinguish galleries with the same file names."""
 
     batch_size: int = 256
     """Images embedded at once."""
@@ -82,18 +82,18 @@ class SearchRemoveConfig:
     """Folder of the index."""
 
     ids: tuple[str, ...] = field(metadata=POSITIONAL)
-    """IDs, as query shows them. The option --ids itself may be left out."""
+    """IDs, as query shows them. The option name --ids may be omitted."""
 
 
 @dataclass
 class SearchInfoConfig:
-    """What an index holds."""
+    """The contents of an index."""
 
     index: str
     """Folder of the index."""
 
     verify: bool = False
-    """Compare every file with its checksum too: reads all of the index."""
+    """Also compare every file with its checksum, which reads the complete index."""
 
 
 @dataclass
@@ -107,4 +107,4 @@ class SearchExportConfig:
     """New folder for the Parquet files: columns id, label and vector."""
 
     rows_per_shard: int = 100_000
-    """Items in a file."""
+    """Items in each file."""

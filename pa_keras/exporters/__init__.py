@@ -1,4 +1,4 @@
-"""A trained model for those who do not train: servers, phones, and proof that they agree."""
+"""Exports of a trained model to servers and phones, checked for agreement with the Keras model."""
 
 from pa_keras.exporters.agreement import Agreement, as_table, expect_agreement
 from pa_keras.exporters.comparison import measure_agreement

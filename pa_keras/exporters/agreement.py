@@ -1,9 +1,9 @@
-"""What it means that an exported file agrees with the Keras model, and the report that says so."""
+"""Agreement of an exported file with the Keras model: the bounds and the report."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-# The least cosine with Keras, and the most points of Recall@1 that may be lost.
+# The minimum cosine with the Keras model, and the maximum loss of Recall@1 in percentage points.
 _LEAST_COSINE = {
     "saved_model": 1 - 1e-6,
     "onnx": 0.9999,
@@ -15,19 +15,19 @@ _MOST_LOST = {"tflite_dynamic": 0.5, "tflite_int8": 1.0}
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one artefact compares with the Keras model.
+    """The comparison of one artefact with the Keras model.
 
     Args:
-        kind: as of `Artefact`.
-        cosine_min: least cosine with Keras' embedding of the same image, [-1, 1].
-        cosine_mean: mean cosine.
-        recall_at_1: of its own embeddings, [0, 1].
-        recall_at_1_lost: of Keras' less its own, in points of a hundred.
-        size: bytes on the disk.
-        ms_at_1: milliseconds an image, one at a time; median of five.
-        ms_at_32: milliseconds an image, 32 at a time (or all, if there are fewer).
-        bound: what was asked of it, for people.
-        agrees: whether it keeps its bound.
+        kind: Kind, as in `Artefact`.
+        cosine_min: Minimum cosine with the Keras model's embedding of the same image, [-1, 1].
+        cosine_mean: Mean cosine.
+        recall_at_1: Recall@1 of the artefact's embeddings, [0, 1].
+        recall_at_1_lost: Recall@1 of the Keras model minus that, in percentage points.
+        size: Bytes on disk.
+        ms_at_1: Milliseconds per image, one at a time; median of five.
+        ms_at_32: Milliseconds per image, 32 at a time (or all, if there are fewer).
+        bound: The bound as text.
+        agrees: Whether the artefact meets its bound.
     """
 
     kind: str
@@ -42,12 +42,12 @@ class Agreement:
     agrees: bool
 
     def as_json(self) -> dict:
-        """All of it, ready for `json.dump`."""
+        """Returns all fields, ready for `json.dump`."""
         return asdict(self)
 
 
 def as_table(agreements: Sequence[Agreement]) -> str:
-    """The agreements as a Markdown table."""
+    """Returns the agreements as a Markdown table."""
     lines = [
         "| | cosine, least | mean | Recall@1 % | lost | MB | ms at 1 | ms at 32 | bound | |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -63,13 +63,13 @@ def as_table(agreements: Sequence[Agreement]) -> str:
 
 
 def keeps_bound(kind: str, cosine: float, lost: float, num_queries: int) -> tuple[str, bool]:
-    """What is asked of an artefact, for people, and whether it does so.
+    """Returns the bound of an artefact as text, and whether the artefact meets it.
 
     Args:
-        kind: as of `Artefact`.
-        cosine: its least cosine with Keras.
-        lost: its loss of Recall@1, in points of a hundred.
-        num_queries: that it was measured on; a single one is never too much to lose.
+        kind: Kind, as in `Artefact`.
+        cosine: Minimum cosine with the Keras model.
+        lost: Loss of Recall@1, in percentage points.
+        num_queries: Number of queries of the measurement. The loss of one query is always allowed.
     """
     if kind in _LEAST_COSINE:
         least = _LEAST_COSINE[kind]
@@ -81,7 +81,7 @@ def keeps_bound(kind: str, cosine: float, lost: float, num_queries: int) -> tupl
 
 
 def expect_agreement(agreements: Sequence[Agreement]) -> None:
-    """Raises a ValueError that names the artefacts which miss their bound, if any does."""
+    """Raises a ValueError that names the artefacts that miss their bound, if there are any."""
     apart = [each for each in agreements if not each.agrees]
     if apart:
         found = "; ".join(

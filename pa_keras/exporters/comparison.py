@@ -1,4 +1,4 @@
-"""Exported files beside the Keras model on real images: cosines, Recall@1, bytes, milliseconds."""
+"""Comparison of exported files with the Keras model on real images: accuracy, size and speed."""
 
 import time
 from collections.abc import Sequence
@@ -27,21 +27,21 @@ def measure_agreement(
     image_size: tuple[int, int],
     crop_fraction: float = 0.875,
 ) -> list[Agreement]:
-    """Embeds real images with each artefact and compares with Keras.
+    """Embeds real images with each artefact and compares the results with the Keras model.
 
     Args:
         reference: `keras_artefact` of the model.
-        artefacts: what was exported of it.
-        queries: images to search with.
-        gallery: images to search in. Default None: each query searches all the others.
-        image_size: (height, width) in pixels of the model.
-        crop_fraction: of the evaluation preprocessing.
+        artefacts: Exports of the model.
+        queries: Query images.
+        gallery: Gallery images. Default None: each query searches all other queries.
+        image_size: (height, width) of the model in pixels.
+        crop_fraction: Crop fraction of the evaluation preprocessing. Default 0.875.
 
     Returns:
-        One agreement for Keras itself, then one for each artefact, in order.
+        One agreement for the Keras model itself, then one for each artefact, in order.
 
     Raises:
-        FloatingPointError: an artefact gives embeddings that are not finite.
+        FloatingPointError: If an artefact gives embeddings that are not finite.
 
     Example:
         >>> found = measure_agreement(
@@ -77,7 +77,7 @@ def measure_agreement(
 def _embed_all(
     artefacts: Sequence[Artefact], images: Images, image_size: tuple[int, int], crop_fraction: float
 ) -> list[np.ndarray]:
-    """Embeddings by each artefact; every image is read once for all of them."""
+    """Returns the embeddings by each artefact. Every image is read once for all artefacts."""
     batches = evaluation_batches(
         images.paths, batch_size=_BATCH_SIZE, image_size=image_size, crop_fraction=crop_fraction
     )
@@ -107,7 +107,7 @@ def _contents(paths: Sequence[str]) -> np.ndarray:
 
 
 def _milliseconds(artefact: Artefact, sample: dict[str, np.ndarray], batch_size: int) -> float:
-    """Milliseconds an image: the median of some calls after one that warms up."""
+    """Returns milliseconds per image: the median of several calls after a warm-up call."""
     batch = sample[artefact.takes][:batch_size]
     artefact.embed(batch)
     times = []
@@ -119,7 +119,7 @@ def _milliseconds(artefact: Artefact, sample: dict[str, np.ndarray], batch_size:
 
 
 def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    # In float64, and of what may be a little off unit length: the bound is 1e-6.
+    # In float64, and divided by lengths, which may differ a little from 1: the bound is 1e-6.
     a, b = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return (a * b).sum(axis=1) / np.maximum(lengths, 1e-12)

@@ -1,4 +1,4 @@
-"""The formats by their names in `python -m pa_keras.export`, and where each file of one stands."""
+"""The formats of `python -m pa_keras.export` by name, and the paths of their files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,10 +27,10 @@ _QUANTIZATIONS: dict[str, Quantization] = {
 
 
 def expect_installed(kinds: Iterable[str]) -> None:
-    """Raises an ImportError, before any work, unless formats can be written and checked here.
+    """Raises an ImportError, before any work, if packages for the formats are missing.
 
     Args:
-        kinds: as of `path_of`.
+        kinds: Formats, as in `path_of`.
     """
     for kind in kinds:
         if kind == "onnx":
@@ -47,19 +47,19 @@ def calibration_images(
     crop_fraction: float = 0.875,
     on_bad_image: Literal["error", "skip"] = "error",
 ) -> list[np.ndarray]:
-    """Random training images as the evaluation sees them, for int8.
+    """Draws random training images for the calibration of int8, preprocessed as in evaluation.
 
     Args:
-        train: images to draw from.
-        number: how many, 1 or more; fewer where there are fewer.
+        train: Images to draw from.
+        number: Number of images, 1 or more; all images if there are fewer.
         image_size: (height, width) in pixels.
-        crop_fraction: of the evaluation preprocessing.
-        on_bad_image: "error" raises for one that does not decode; "skip" leaves it out.
+        crop_fraction: Crop fraction of the evaluation preprocessing. Default 0.875.
+        on_bad_image: "error" (default) raises if an image cannot be decoded; "skip" omits it.
 
     Returns:
-        float32 (height, width, 3) each, 0..255.
+        Images float32 (height, width, 3), 0..255.
     """
-    # In random order: the quantizer averages ranges as it goes, so that the last images count most.
+    # In random order, because the quantizer uses moving averages: the last images count most.
     drawn = train.take(np.random.default_rng(0).permutation(len(train))[:number])
     good = drawn.take(check_images(drawn.paths, on_bad_image).good)
     batches = evaluation_batches(
@@ -69,11 +69,12 @@ def calibration_images(
 
 
 def path_of(place: ExportPlace, kind: str) -> Path:
-    """Where a format stands.
+    """Returns the path of a format.
 
     Args:
-        place: of the export.
-        kind: "saved_model", "tflite", "tflite_float16", "tflite_dynamic", "tflite_int8" or "onnx".
+        place: Place of the export.
+        kind: Format: "saved_model", "tflite", "tflite_float16", "tflite_dynamic", "tflite_int8" or
+            "onnx".
     """
     if kind == "saved_model":
         return place.saved_model
@@ -90,15 +91,15 @@ def write_served(
     gallery: Gallery | None = None,
     k: int = 10,
 ) -> None:
-    """Writes the SavedModel, its warm-up records, and the files that a server starts from.
+    """Writes the SavedModel, its warm-up records, and the configuration files of a server.
 
     Args:
-        place: where to; its name is the model's name to the server.
-        model: embedding model.
-        crop_fraction: as of `to_saved_model`, as are gallery and k.
-        batch_sizes: that the server pads to, 1 or more each, increasing.
-        gallery: what to search.
-        k: neighbours in each answer.
+        place: Place of the export; its name is the name of the model on the server.
+        model: Embedding model.
+        crop_fraction: As in `to_saved_model`.
+        batch_sizes: Batch sizes that the server pads to, each 1 or more, increasing.
+        gallery: As in `to_saved_model`.
+        k: As in `to_saved_model`.
     """
     sizes = tuple(batch_sizes)
     write_batching_parameters(place.files / "batching_parameters.txt", sizes)
@@ -122,13 +123,13 @@ def write_file(
     """Writes a TFLite or ONNX file.
 
     Args:
-        place: where to.
-        model: embedding model.
-        kind: as of `path_of`, but for "saved_model".
-        crop_fraction: of the evaluation preprocessing.
-        calibration_images: for "tflite_int8", as of `to_tflite`.
-        input_dtype: of TFLite's pixels.
-        batch_size: images in a TFLite call. Default None: any number.
+        place: Place of the export.
+        model: Embedding model.
+        kind: As in `path_of`, except "saved_model".
+        crop_fraction: Crop fraction of the evaluation preprocessing.
+        calibration_images: Images for "tflite_int8", as in `to_tflite`.
+        input_dtype: Type of the pixels for TFLite. Default "float32".
+        batch_size: Images in a TFLite call. Default None: any number.
     """
     path = path_of(place, kind)
     if kind == "onnx":

@@ -1,4 +1,4 @@
-"""The gallery of an export: what a served model searches, and what it says of each item."""
+"""The gallery of an export: the embeddings that a served model searches, with IDs and labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ GalleryDtype = Literal["float32", "bfloat16", "int8"]
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Embeddings to search, with what an answer says of each.
+    """Embeddings to search, with an ID and a label for each.
 
     Args:
-        embeddings: float32 (N, D), rows of unit length.
-        ids: N names of the items, such as paths.
-        labels: int (N,), each an index of `class_names`.
-        class_names: C names; an answer's label is one of them.
-        dtype: how the embeddings are kept in the export. Default "float32".
+        embeddings: Embeddings float32 (N, D) of unit length.
+        ids: Names of the N items, such as paths.
+        labels: Class IDs int (N,), indices into `class_names`.
+        class_names: C class names; the label in a response is one of them.
+        dtype: Type in which the export stores the embeddings. Default "float32".
 
     Raises:
-        ValueError: nothing to search, lengths that differ, an embedding that is not finite, a label
-            without a class name, or an unknown dtype.
+        ValueError: If the gallery is empty, lengths differ, an embedding is not finite, a label has
+            no class name, or the dtype is unknown.
     """
 
     embeddings: np.ndarray
@@ -60,7 +60,7 @@ class Gallery:
 
 
 def expect_k(k: int, size: int) -> None:
-    """Raises a ValueError unless so many neighbours can be found in a gallery of that size."""
+    """Raises a ValueError unless k is between 1 and the size of the gallery."""
     if not 1 <= k <= size:
         raise ValueError(
             f"Expected k of 1 to the gallery's size, {size}; received {k}. Lower k, or give a "
@@ -71,28 +71,28 @@ def expect_k(k: int, size: int) -> None:
 def read_gallery(
     path: str | Path, checksum: str, crop_fraction: float, dtype: GalleryDtype = "float32"
 ) -> Gallery:
-    """The embeddings that `python -m pa_keras.embed` wrote, if this model made them.
+    """Reads embeddings that `python -m pa_keras.embed` wrote with the same model.
 
     Args:
-        path: the .npz.
-        checksum: `pa_keras.models.checksum` of the model that is exported.
-        crop_fraction: of the preprocessing that is exported.
-        dtype: see `Gallery`.
+        path: The .npz file.
+        checksum: `pa_keras.models.checksum` of the exported model.
+        crop_fraction: Crop fraction of the exported preprocessing.
+        dtype: As in `Gallery`. Default "float32".
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no such .npz; another model or another preprocessing made it.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not such an .npz, or has another model or preprocessing.
     """
     found = read_embeddings(path)
     if found.checksum != checksum:
         raise ValueError(
             f"Expected a gallery that the exported model embedded; another one made {path} (its "
-            "checksum differs), so that similarities would mean nothing. Run pa_keras.embed again."
+            "checksum differs), so similarities would mean nothing. Run pa_keras.embed again."
         )
     if found.crop_fraction != crop_fraction:
         raise ValueError(
-            f"Expected a gallery that was embedded with crop_fraction {crop_fraction}; {path} was "
-            f"with {found.crop_fraction}. Run pa_keras.embed again with --crop-fraction "
+            f"Expected a gallery that was embedded with crop_fraction {crop_fraction}; {path} has "
+            f"{found.crop_fraction}. Run pa_keras.embed again with --crop-fraction "
             f"{crop_fraction}."
         )
     return Gallery(found.embeddings, ids_of(found.paths), found.labels, found.class_names, dtype)

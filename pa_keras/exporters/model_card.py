@@ -1,4 +1,4 @@
-"""The model card: what an export is, where it comes from, and how it was proved."""
+"""The model card of an export: what it is, where it comes from, and how it was checked."""
 
 import contextlib
 import datetime
@@ -32,24 +32,24 @@ def model_card(
     num_images: int,
     gallery: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What whoever receives the export should know, ready for `json.dump`.
+    """Returns what a user of the export needs to know, ready for `json.dump`.
 
     Args:
-        model: the embedding model.
-        name: its name to a server.
-        version: its version.
-        crop_fraction: of the evaluation preprocessing.
-        run: name of the run's folder. None: the model came as a file.
-        metrics: of the run's last evaluation on its test classes, in [0, 1]; may be empty.
-        agreements: of `measure_agreement`.
-        num_images: test images that they were measured on.
-        gallery: of `measure_gallery`, and k. Default None: the SavedModel has none.
+        model: Embedding model.
+        name: Name of the model on a server.
+        version: Version of the export.
+        crop_fraction: Crop fraction of the evaluation preprocessing.
+        run: Name of the run folder. None: the model was given as a file.
+        metrics: Metrics of the run's last evaluation on test classes, in [0, 1]; may be empty.
+        agreements: Result of `measure_agreement`.
+        num_images: Number of test images of the agreements.
+        gallery: Result of `measure_gallery`, and k. Default None: the SavedModel has no gallery.
     """
     height, width = model.input_shape[1:3]
     return {
         "name": name,
         "version": version,
-        "what": "images to embeddings of unit length; the more alike, the larger the cosine",
+        "what": "images to embeddings of unit length; similar images have a large cosine",
         "run": run,
         "date": datetime.date.today().isoformat(),
         "input": {
@@ -68,7 +68,7 @@ def model_card(
 
 
 def _versions() -> dict[str, str]:
-    """Of what makes and checks exports, where it is installed."""
+    """Returns the versions of the installed packages that make and check exports."""
     versions = {"pa_keras": pa_keras.__version__}
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -80,23 +80,23 @@ def write_model_card(folder: Path, card: dict[str, Any], agreements: Sequence[Ag
     """Writes model_card.json and model_card.md into a folder.
 
     Args:
-        folder: where to.
-        card: of `model_card`.
-        agreements: for the table in the Markdown.
+        folder: Folder to write to.
+        card: Result of `model_card`.
+        agreements: Agreements for the table in Markdown.
     """
     (folder / "model_card.json").write_text(json.dumps(card, indent=2) + "\n")
     (folder / "model_card.md").write_text(_markdown(card, agreements), encoding="utf-8")
 
 
 def _cost(gallery: dict[str, Any]) -> str:
-    """What the rounding of a gallery does, for people."""
+    """Describes the effect of rounding the gallery."""
     if gallery["same_nearest"] is None:
-        return "With one vector nothing was measured."
+        return "Nothing was measured, since there is only one vector."
     lost = gallery["recall_at_1_lost"]
     recall = "not measured, no class has two items" if lost is None else f"{lost:+.2f} points"
     return (
-        f"Of {gallery['queries']} of them as queries {100 * gallery['same_nearest']:.2f} % find "
-        f"the nearest other that float32 finds; Recall@1 lost: {recall}."
+        f"Of {gallery['queries']} of them as queries, {100 * gallery['same_nearest']:.2f} % find "
+        f"the same nearest neighbour as in float32; Recall@1 lost: {recall}."
     )
 
 
@@ -117,8 +117,8 @@ def _markdown(card: dict[str, Any], agreements: Sequence[Agreement]) -> str:
     if card["gallery"]:
         kept = card["gallery"]
         lines.append(
-            f"- Gallery: {kept['size']} vectors in {kept['dtype']}, {kept['k']} neighbours an "
-            f"answer. {_cost(kept)}"
+            f"- Gallery: {kept['size']} vectors in {kept['dtype']}, {kept['k']} neighbours in a "
+            f"response. {_cost(kept)}"
         )
     versions = ", ".join(f"{package} {number}" for package, number in card["versions"].items())
     lines += [
@@ -128,8 +128,8 @@ def _markdown(card: dict[str, Any], agreements: Sequence[Agreement]) -> str:
         "",
         as_table(agreements),
         "",
-        "Milliseconds are an image's, here; those of saved_model include decoding and "
-        "preprocessing, the others do not. The MB of saved_model include the gallery.",
+        "Milliseconds are per image, on the exporting machine; those of saved_model include "
+        "decoding and preprocessing, the others do not. The MB of saved_model include the gallery.",
         "",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""An ONNX file of an embedding model, for onnxruntime and everything else that reads ONNX."""
+"""Export of an embedding model to ONNX, for onnxruntime and other programs that read ONNX."""
 
 from pathlib import Path
 
@@ -19,18 +19,19 @@ def to_onnx(
     """Exports an embedding model: "images" (B, H, W, 3), 0..255, to "embedding" (B, D).
 
     Args:
-        model: embedding model of float32 layers.
-        path: file to write; it is replaced. A sidecar .json beside it tells how to prepare images.
-        batch_size: images in a call. Default None: any number.
-        crop_fraction: of the evaluation preprocessing, for the sidecar, in (0, 1].
+        model: Embedding model with float32 layers.
+        path: File to write; it is replaced. A .json file beside it says how to prepare images.
+        batch_size: Images in a call. Default None: any number.
+        crop_fraction: Crop fraction of the evaluation preprocessing, (0, 1], for the .json file.
+            Default 0.875.
 
     Returns:
         The path.
 
     Raises:
-        ImportError: onnx or tf2onnx is not installed.
-        ValueError: not an embedding model, a batch_size below 1, or a network of operations that
-            ONNX does not have.
+        ImportError: If onnx or tf2onnx is not installed.
+        ValueError: If the model is not an embedding model, batch_size is below 1, or ONNX lacks an
+            operation of the network.
 
     Example:
         >>> to_onnx(model, "cars.onnx")  # doctest: +SKIP
@@ -44,8 +45,8 @@ def to_onnx(
     function = pixels_to_embedding(model, batch_size).get_concrete_function()
     (images,), (embedding,) = function.structured_input_signature[0], function.outputs
     names = [f"{images.name}:0"], [embedding.name]
-    # Frozen first: `tf2onnx.convert.from_function` takes constants that a function has captured,
-    # such as the means of a Normalization layer, for inputs.
+    # Frozen first, because `tf2onnx.convert.from_function` mistakes captured constants, such as the
+    # means of a Normalization layer, for inputs.
     frozen = tf2onnx.tf_loader.from_function(function, *names)
     graph, _ = tf2onnx.convert.from_graph_def(
         frozen,

@@ -1,4 +1,4 @@
-"""What TFLite and ONNX files share: pixels in, embeddings out, and a sidecar that says which."""
+"""Shared parts of TFLite and ONNX exports: pixels to embeddings, and a .json file beside them."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ InputDtype = Literal["float32", "uint8"]
 
 
 def expect_packages(extra: str, *modules: str) -> None:
-    """Raises an ImportError that names the extra to install, unless the modules are there."""
+    """Raises an ImportError that names the extra to install if a module is missing."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(
@@ -26,15 +26,15 @@ def expect_packages(extra: str, *modules: str) -> None:
 def pixels_to_embedding(
     model: keras.Model, batch_size: int | None = None, input_dtype: InputDtype = "float32"
 ) -> tf.types.experimental.PolymorphicFunction:
-    """The function {"embedding": (B, D)} of "images" (B, H, W, 3), to be converted.
+    """Returns the function to convert, from "images" (B, H, W, 3) to {"embedding": (B, D)}.
 
     Args:
-        model: embedding model.
-        batch_size: B, 1 or more. Default None: any.
-        input_dtype: "float32" (default) or "uint8"; 0..255 in both.
+        model: Embedding model.
+        batch_size: B, 1 or more. Default None: any number.
+        input_dtype: "float32" (default) or "uint8"; 0..255 in both cases.
 
     Raises:
-        ValueError: not an embedding model, or an argument out of its range.
+        ValueError: If the model is not an embedding model, or an argument is out of range.
     """
     expect_embedding_model(model)
     if batch_size is not None and batch_size < 1:
@@ -57,14 +57,14 @@ def write_sidecar(
     batch_size: int | None = None,
     input_dtype: InputDtype = "float32",
 ) -> None:
-    """Writes <path>.json: all that is needed to prepare an image.
+    """Writes <path>.json, with everything that is needed to prepare an image.
 
     Args:
-        path: of the exported file.
-        model: what was exported.
-        crop_fraction: of the evaluation preprocessing.
-        batch_size: images in a call; None is any.
-        input_dtype: of the pixels.
+        path: Path of the exported file.
+        model: Exported model.
+        crop_fraction: Crop fraction of the evaluation preprocessing.
+        batch_size: Images in a call. Default None: any number.
+        input_dtype: Type of the pixels. Default "float32".
     """
     height, width = model.input_shape[1:3]
     sidecar = {

@@ -1,4 +1,4 @@
-"""Where exports go: each version appears complete, and is replaced in one step."""
+"""Publishing exports: each version appears complete, and is replaced in one step."""
 
 import contextlib
 import ctypes
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pa_keras.exporters.serving_files import expect_name
 
-# Where a SavedModel holds the other files of its version: no server reads what it does not know in
+# The folder in a SavedModel for the other files of its version. Servers ignore unknown files in
 # `assets.extra`.
 _FILES_WITHIN = Path("assets.extra", "files")
-# A staging folder is proved to be ours by the contents of this file; who exports holds its lock.
+# The contents of this file identify our staging folders; the exporting process holds its lock.
 _MARK = "staging.txt"
 _MARK_TEXT = (
     "pa_keras.export writes here. If it is killed, the next export into the folder above deletes "
@@ -31,16 +31,16 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class ExportPlace:
     """The names of one version's files in an export folder.
 
-        <out>/<name>/<version>/         the SavedModel, as TF Serving wants it
+        <out>/<name>/<version>/         the SavedModel, as TF Serving expects it
         <out>/<name>.files/<version>/   everything else of this version
 
-    Beside a SavedModel, the second is a link to the folder `assets.extra/files` of the first, so
-    that one rename replaces both. A name has no dot, so that no two names share a folder.
+    If there is a SavedModel, the second is a link to the folder `assets.extra/files` of the first,
+    so that one rename replaces both. Names have no dots, so that no two names share a folder.
 
     Args:
-        out: the export folder.
-        name: the model's name.
-        version: its version, 1 or more.
+        out: Export folder.
+        name: Name of the model.
+        version: Version, 1 or more.
     """
 
     out: Path
@@ -59,7 +59,7 @@ class ExportPlace:
 
     @property
     def files_link(self) -> Path:
-        """Where `files` leads to if it is a link."""
+        """The target of `files` if it is a link."""
         return Path("..", self.name, str(self.version)) / _FILES_WITHIN
 
     @property
@@ -68,12 +68,15 @@ class ExportPlace:
         return self.files.is_symlink() and self.files.readlink() == self.files_link
 
     def expect_new(self, force: bool = False) -> None:
-        """Raises before any work is done.
+        """Checks, before any work is done, that this version can be written.
+
+        Args:
+            force: Whether the version may exist already. Default False.
 
         Raises:
-            ValueError: a version below 1, or a name that does not fit a server's URLs.
-            NotADirectoryError: there is a file where a folder should be.
-            FileExistsError: this version is there, and `force` is not set.
+            ValueError: If the version is below 1, or the name does not fit into a server's URLs.
+            NotADirectoryError: If there is a file in the place of a folder.
+            FileExistsError: If this version exists and `force` is not set.
         """
         if self.version < 1:
             raise ValueError(f"Expected a version of 1 or more; received {self.version}.")
@@ -83,12 +86,12 @@ class ExportPlace:
                 raise NotADirectoryError(
                     f"Expected a folder to export to; {folder} is a file. Give another --out."
                 )
-        # The link alone is no version: the SavedModel that it led to was deleted.
+        # A link alone is not a version: its SavedModel was deleted.
         places = (self.saved_model,) if self.is_linked else (self.saved_model, self.files)
         there = [path for path in places if os.path.lexists(path)]
         if there and not force:
             raise FileExistsError(
-                f"Expected a new version; {there[0]} is there already, and nothing is overwritten. "
+                f"Expected a new version; {there[0]} exists already, and nothing is overwritten. "
                 f"Give --version {self._next_version()}, or --force to replace it."
             )
 
@@ -100,15 +103,15 @@ class ExportPlace:
 
 @contextlib.contextmanager
 def staging(place: ExportPlace) -> Iterator[ExportPlace]:
-    """A hidden place on the same disk to export to; it is gone at the end, whatever happened.
+    """Yields a hidden place on the same disk to export to, which is always deleted at the end.
 
-    What a killed export left in such a place is deleted first.
+    It first deletes what killed exports left in such places.
 
     Args:
-        place: where the export shall be published.
+        place: Place where the export will be published.
 
     Raises:
-        OSError: the disk is full; nothing of the export is left.
+        OSError: If the disk is full. Nothing of the export is left.
     """
     with _told_of_a_full_disk(place.out):
         place.out.mkdir(parents=True, exist_ok=True)
@@ -125,41 +128,41 @@ def staging(place: ExportPlace) -> Iterator[ExportPlace]:
 
 
 def publish(staged: ExportPlace, place: ExportPlace, force: bool = False) -> None:
-    """Moves what was staged to its place; nobody who watches sees half a version.
+    """Moves a staged export to its place, so that no reader sees an incomplete version.
 
-    One version with a SavedModel replaces another by one rename, and so does one without another
-    without. If only one of the two has a SavedModel, or the old one is of an earlier release, the
-    version is missing for an instant. Should a move fail, everything is put back as it was.
+    One rename replaces an old version if both versions, or neither, have a SavedModel. If only one
+    of them has, or the old one is from an earlier release, the version is missing for an instant.
+    If a move fails, everything is put back.
 
     Args:
-        staged: of `staging`.
-        place: where it goes.
-        force: whether this version may be replaced, all of it.
+        staged: Place from `staging`.
+        place: Final place.
+        force: Whether to replace this version if it exists. Default False.
 
     Raises:
-        FileExistsError: another export has published this version meanwhile.
+        FileExistsError: If another export has published this version meanwhile.
     """
     place.expect_new(force)
     if staged.saved_model.exists():
         _link_files(staged)
     try:
         _replace(staged, place)
-    except BaseException:  # Ctrl-C too
+    except BaseException:  # also at Ctrl-C
         _put_back(staged.out.parent)
         raise
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Swaps two paths on one disk in a single step, where the kernel and the file system can.
+    """Swaps two paths on one disk in one step, if the kernel and the file system support it.
 
     Returns:
         Whether they were swapped.
 
     Raises:
-        OSError: they can, but one of the paths is not there or may not be moved.
+        OSError: If it is supported, but a path does not exist or may not be moved.
     """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is None:  # another system than Linux, or an old C library
+    if rename is None:  # not Linux, or an old C library
         return False
     if not rename(_AT_FDCWD, bytes(one), _AT_FDCWD, bytes(other), _RENAME_EXCHANGE):
         return True
@@ -170,12 +173,12 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def _link_files(staged: ExportPlace) -> None:
-    """Moves the other files of a version into its SavedModel, and a link to where they were."""
+    """Moves the other files of a version into its SavedModel, and leaves a link in their place."""
     link = staged.out / "link"
     try:
         link.symlink_to(staged.files_link)
     except OSError:
-        return  # a file system without links: the files stay a folder of their own
+        return  # a file system without links: the files stay in a separate folder
     within = staged.saved_model / _FILES_WITHIN
     within.parent.mkdir(exist_ok=True)
     staged.files.rename(within)
@@ -183,11 +186,11 @@ def _link_files(staged: ExportPlace) -> None:
 
 
 def _replace(staged: ExportPlace, place: ExportPlace) -> None:
-    """Moves what is staged to its place, and what is there to the staging folder."""
+    """Moves the staged files to their place, and the old ones to the staging folder."""
     for folder in (place.saved_model.parent, place.files.parent):
         folder.mkdir(exist_ok=True)
     if staged.is_linked and place.is_linked:
-        staged.files.unlink()  # the one that is there leads to the new model as well
+        staged.files.unlink()  # the existing link leads to the new model as well
         moves = [(staged.saved_model, place.saved_model)]
     else:
         moves = [(staged.files, place.files), (staged.saved_model, place.saved_model)]
@@ -195,7 +198,7 @@ def _replace(staged: ExportPlace, place: ExportPlace) -> None:
     old = [target for _, target in moves if os.path.lexists(target)]
     if len(old) == 1 and [target for _, target in new] == old and exchange(*new[0]):
         return
-    # The model goes first and comes last: it never stands beside the files of another.
+    # The model leaves first and arrives last, so that it is never beside the files of another.
     for target in reversed(old):
         target.rename(_aside(staged.out.parent, place, target))
     for source, target in new:
@@ -203,28 +206,28 @@ def _replace(staged: ExportPlace, place: ExportPlace) -> None:
 
 
 def _aside(folder: Path, place: ExportPlace, target: Path) -> Path:
-    """Where a staging folder keeps what is replaced."""
+    """Returns the place in the staging folder for what is replaced."""
     aside = folder / "old" / target.relative_to(place.out)
     aside.parent.mkdir(parents=True, exist_ok=True)
     return aside
 
 
 def _put_back(folder: Path) -> None:
-    """Undoes a publication that did not come to its end; what was replaced is in its place again.
+    """Undoes an incomplete publication: puts everything that was replaced back into its place.
 
     Args:
-        folder: the staging folder, in the export folder.
+        folder: Staging folder in the export folder.
     """
     waiting = [path.relative_to(folder / "new") for path in (folder / "new").glob("*/*")]
     if not waiting:
-        return  # all that was staged is in its place
+        return  # everything staged is in its place
     for old in (folder / "old").glob("*/*"):
         target = folder.parent / old.relative_to(folder / "old")
-        if os.path.lexists(target):  # the new one came
+        if os.path.lexists(target):  # the new one had arrived
             target.rename(folder / "new" / target.relative_to(folder.parent))
         old.rename(target)
     for path in waiting:
-        # A link that came without the model that it leads to.
+        # A link that arrived without its model.
         place = ExportPlace(folder.parent, path.parts[0], int(path.name))
         if place.is_linked and not place.files.exists():
             place.files.unlink()
@@ -235,7 +238,8 @@ def _marked(folder: Path) -> Iterator[None]:
     """Marks a staging folder as ours and as in use, by a file and its lock."""
     hidden = folder / f"{_MARK}.new"
     with hidden.open("w", encoding="utf-8") as mark:
-        # Under its name it is locked already: nobody takes the folder for a killed export's.
+        # Locked before it has its name, so that no process mistakes the folder for a killed
+        # export's.
         fcntl.flock(mark, fcntl.LOCK_EX)
         mark.write(_MARK_TEXT)
         mark.flush()
@@ -244,10 +248,10 @@ def _marked(folder: Path) -> Iterator[None]:
 
 
 def _delete_leftovers(out: Path) -> None:
-    """Deletes the staging folders of killed exports, once what they had moved away is back.
+    """Deletes the staging folders of killed exports, after putting back what they had moved away.
 
-    Ours is a folder with the mark of `_marked`, contents and all; one whose mark is locked is in
-    use. Everything else is left alone.
+    Our folders have the mark of `_marked` with its exact contents. If the mark is locked, the
+    folder is in use. Everything else is left alone.
     """
     for mark in out.glob(f".export-*/{_MARK}"):
         with contextlib.suppress(OSError, UnicodeDecodeError), mark.open(encoding="utf-8") as file:
@@ -258,29 +262,29 @@ def _delete_leftovers(out: Path) -> None:
 
 
 def _delete(folder: Path) -> None:
-    """Deletes a staging folder, its mark last: killed meanwhile, it still bears it."""
+    """Deletes a staging folder, its mark last, so that an interrupted deletion stays marked."""
     for name in ("new", "old"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for path in (folder / f"{_MARK}.new", folder / _MARK):
         path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # something that is not ours came in
+    with contextlib.suppress(OSError):  # it holds something that is not ours
         folder.rmdir()
 
 
 @contextlib.contextmanager
 def _told_of_a_full_disk(out: Path) -> Iterator[None]:
-    """Turns the errors of a full disk, TensorFlow's too, into one that says what to do."""
+    """Turns errors of a full disk, including TensorFlow's, into one that says what to do."""
     try:
         yield
     except Exception as error:
-        # TensorFlow's error has no number, and another type for each of these.
+        # TensorFlow's errors have no number, and a different type for each of these.
         number = error.errno if isinstance(error, OSError) else None
         texts = [os.strerror(each) for each in _FULL if each == number]
         texts += [text for text in map(os.strerror, _FULL) if text in str(error)]
         if not texts:
             raise
         raise OSError(
-            f"Expected to write an export to {out}; {texts[0]}. Nothing of it was left, and what "
+            f"Expected to write an export to {out}; {texts[0]}. Nothing of it is left, and what "
             f"was there before is kept. Free some space there and in {tempfile.gettempdir()}, "
             "where the converters write, then export again."
         ) from error

@@ -1,4 +1,4 @@
-"""Exported files as functions to embeddings, each run by what its users run it with."""
+"""Exported files as functions to embeddings, each run by the runtime that its users have."""
 
 import os
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from pa_keras.exporters.pixels import expect_packages
 
 @dataclass(frozen=True)
 class Artefact:
-    """Something exported, ready to embed.
+    """An exported model, ready to embed.
 
     Args:
-        kind: "keras", "saved_model", "tflite", "tflite_float16", "tflite_dynamic", "tflite_int8"
-            or "onnx".
-        size: bytes on the disk.
-        takes: "image_bytes", a bytes array (B,); or "pixels", float32 (B, H, W, 3) in 0..255 after
-            the evaluation preprocessing.
-        embed: the function from one batch of these to embeddings, float32 (B, D).
+        kind: Format: "keras", "saved_model", "tflite", "tflite_float16", "tflite_dynamic",
+            "tflite_int8" or "onnx".
+        size: Bytes on disk.
+        takes: "image_bytes", an array of bytes (B,); or "pixels", float32 (B, H, W, 3), 0..255,
+            after the evaluation preprocessing.
+        embed: Function from a batch of these to embeddings float32 (B, D).
     """
 
     kind: str
@@ -33,13 +33,13 @@ class Artefact:
 
 
 def keras_artefact(model: keras.Model, size: int = 0) -> Artefact:
-    """The Keras model itself, what the others are compared with.
+    """Wraps the Keras model itself, the reference of the comparison.
 
     Args:
-        model: embedding model.
-        size: bytes of its file. Default 0: it has none.
+        model: Embedding model.
+        size: Bytes of its file. Default 0: no file.
     """
-    # No XLA: on a CPU it makes backbones several times slower.
+    # Without XLA, which makes backbones several times slower on a CPU.
     step = tf.function(
         lambda pixels: model(pixels, training=False),
         input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)],
@@ -51,15 +51,15 @@ def load_artefact(path: Path, kind: str) -> Artefact:
     """Opens an exported file.
 
     Args:
-        path: a SavedModel's folder, a .tflite or an .onnx file.
-        kind: see `Artefact`.
+        path: Folder of a SavedModel, or a .tflite or .onnx file.
+        kind: As in `Artefact`.
 
     Raises:
-        ImportError: the interpreter of that format is not installed.
+        ImportError: If the interpreter of the format is not installed.
     """
     if kind == "saved_model":
         files = [file for file in path.rglob("*") if file.is_file()]
-        # Without the warm-up records, which a server reads once.
+        # Without the warm-up records, which a server reads only once.
         size = sum(file.stat().st_size for file in files if file.parent.name != "assets.extra")
         return Artefact(kind, size, "image_bytes", _saved_model(path))
     embed = _onnx(path) if kind == "onnx" else _tflite(path)
@@ -70,7 +70,7 @@ def _saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     loaded = tf.saved_model.load(path)
 
     def embed(image_bytes: np.ndarray) -> np.ndarray:
-        # A signature alone would not keep the variables alive: they belong to `loaded`.
+        # `loaded` keeps the variables alive; a signature alone would not.
         signature = loaded.signatures["serving_default"]
         return signature(image_bytes=tf.constant(image_bytes))["embedding"].numpy()
 

@@ -1,4 +1,4 @@
-"""A SavedModel for a stock TensorFlow Serving: image files or pixels in, embeddings out."""
+"""Export to a SavedModel for a stock TensorFlow Serving: image files or pixels to embeddings."""
 
 import tempfile
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def to_saved_model(
 ) -> Path:
     """Exports an embedding model with its decoding and preprocessing, in plain TensorFlow ops.
 
-    Signatures, each with a dict of outputs and an open batch size:
+    Signatures, each with a dict of outputs and any batch size:
 
         serving_default            image_bytes string (B,)           -> embedding float32 (B, D)
         pixels_uint8               pixels uint8 (B, H, W, 3)         -> embedding
@@ -37,23 +37,23 @@ def to_saved_model(
                                                                         float32 (B, k)
 
     The last two need a gallery. Pixels are RGB, 0..255. Pixels of the model's own size go to the
-    network as they are, as to the Keras model; those of any other size are preprocessed first, as
-    image files always are. Batch norms are folded into the convolutions before them.
+    network unchanged, as in the Keras model; pixels of other sizes are preprocessed first, like
+    image files. Batch normalizations are folded into the convolutions before them.
 
     Args:
-        model: embedding model, (B, height, width, 3) to (B, D).
-        path: new folder; for a server its name is a number, the version.
-        crop_fraction: of the evaluation preprocessing, as the model was trained for, in (0, 1].
-        gallery: what to search. Default None: no search.
-        k: neighbours in each answer, 1 to the gallery's size. Default 10.
+        model: Embedding model, (B, height, width, 3) to (B, D).
+        path: New folder. For a server, its name is the version number.
+        crop_fraction: Crop fraction of the evaluation preprocessing, (0, 1]. Default 0.875.
+        gallery: Gallery to search. Default None: no search.
+        k: Neighbours in each response, 1 to the size of the gallery. Default 10.
 
     Returns:
         The path.
 
     Raises:
-        FileExistsError: there is something at the path.
-        ValueError: not an embedding model, a gallery of another embedding size, or a k or
-            crop_fraction out of its range.
+        FileExistsError: If the path exists.
+        ValueError: If the model is not an embedding model, the gallery has another embedding size,
+            or k or crop_fraction is out of range.
 
     Example:
         >>> path = to_saved_model(model, "exports/cars/1")  # doctest: +SKIP
@@ -63,8 +63,8 @@ def to_saved_model(
     path = Path(path)
     expect_embedding_model(model)
     if path.exists():
-        raise FileExistsError(f"Expected a new folder; {path} is there already. Give another.")
-    # Variables are found by the endpoints: `track` would save those of Keras a second time.
+        raise FileExistsError(f"Expected a new folder; {path} exists already. Give another.")
+    # The endpoints find the variables; `track` would save those of Keras a second time.
     archive = keras.export.ExportArchive()
     network, image_shape = folded_for_good(model), model.input_shape[1:]
     embed_bytes = _embedding_of_bytes(network, image_shape, crop_fraction)
@@ -80,7 +80,8 @@ def to_saved_model(
     if gallery is not None:
         _add_search(archive, embed_bytes, gallery, k, model.output_shape[-1])
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed: a server that watches the folder never loads half a model.
+    # Written elsewhere and renamed, so that a server that watches the folder never loads half a
+    # model.
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=path.parent) as aside:
         archive.write_out(f"{aside}/model", verbose=False)
         Path(aside, "model").rename(path)
@@ -94,9 +95,9 @@ def _embedding_of_bytes(
         image = evaluation_image(decode_image(contents), image_shape[:2], crop_fraction)
         return tf.ensure_shape(image, image_shape)
 
-    @tf.function(input_signature=[_IMAGE_BYTES])  # one graph for both signatures that read files
+    @tf.function(input_signature=[_IMAGE_BYTES])  # one graph for both signatures that take files
     def embed(image_bytes: tf.Tensor) -> tf.Tensor:
-        # Files are of unlike sizes, so each is read by itself; map_fn reads several at a time.
+        # Image sizes differ, so each file is read separately; map_fn reads several in parallel.
         pixels = tf.map_fn(read, expect_rows(image_bytes), fn_output_signature=tf.float32)
         return network(pixels)
 
@@ -132,7 +133,7 @@ def _add_search(
     if gallery.embeddings.shape[1] != size:
         raise ValueError(
             f"Expected a gallery of embeddings of the model's {size} numbers; received "
-            f"{gallery.embeddings.shape[1]}; embed the gallery with this model."
+            f"{gallery.embeddings.shape[1]}. Embed the gallery with this model."
         )
     expect_k(k, len(gallery))
     index = GalleryIndex(gallery)

@@ -1,4 +1,4 @@
-"""Nearest neighbours inside a SavedModel, in plain TensorFlow ops that a stock server runs."""
+"""Nearest-neighbour search inside a SavedModel, in TensorFlow ops that a stock server runs."""
 
 from typing import Any
 
@@ -9,21 +9,21 @@ from pa_keras.exporters.gallery import Gallery
 from pa_keras.retrieval import matches, num_relevant, recall_at_k, search
 from pa_keras.retrieval.exact import without_own
 
-_LEAST_BLOCK = 8192  # gallery rows at a time: their float32 copy stays in the processor's cache
-_SAMPLE = 2000  # queries that the cost of a dtype is measured on
+_LEAST_BLOCK = 8192  # gallery rows at a time; their float32 copy fits into the processor's cache
+_SAMPLE = 2000  # queries to measure the cost of a dtype on
 
 
 class GalleryIndex(tf.Module):
-    """Exact search over a gallery that is kept in few bytes, a block of rows at a time.
+    """Exact search, block by block, over a gallery that is stored in few bytes.
 
         s_i = <q, v_i> / |v_i|,   v_i = embedding i, rounded to the gallery's dtype
 
-    A block is made float32 again before its product, so that queries are never rounded; equal
-    similarities come in the gallery's order. int8 rows are rounded to 127 steps of their largest
-    component.
+    Each block is converted to float32 before its product, so that queries are never rounded. Equal
+    similarities are in the order of the gallery. int8 rows are rounded to 127 steps of their
+    largest component.
 
     Args:
-        gallery: what to search.
+        gallery: Gallery to search.
 
     Example:
         >>> gallery = Gallery(np.eye(2, dtype="float32"), ["a", "b"], np.array([0, 1]), ["x", "y"])
@@ -35,7 +35,7 @@ class GalleryIndex(tf.Module):
         super().__init__(name="gallery")
         self._size = len(gallery)
         rows = _rounded(gallery.embeddings, gallery.dtype)
-        # Variables, not constants: a graph of more than 2 GB cannot be written.
+        # Variables, not constants, because a graph of more than 2 GB cannot be written.
         self._rows = tf.Variable(rows, trainable=False, name="rows")
         lengths = np.linalg.norm(rows.astype(np.float32), axis=1)
         self._scales = tf.Variable(1 / np.maximum(lengths, 1e-12), trainable=False, name="scales")
@@ -45,14 +45,14 @@ class GalleryIndex(tf.Module):
         self._class_names = tf.Variable(list(gallery.class_names), trainable=False, name="classes")
 
     def __call__(self, embeddings: tf.Tensor, k: int) -> dict[str, tf.Tensor]:
-        """The neighbours of each embedding, best first.
+        """Finds the neighbours of each embedding, best first.
 
         Args:
-            embeddings: float32 (B, D).
-            k: how many, 1 to the gallery's size.
+            embeddings: Embeddings float32 (B, D).
+            k: Number of neighbours, 1 to the size of the gallery.
 
         Returns:
-            ids string (B, k), labels string (B, k), similarities float32 (B, k).
+            A dict of ids string (B, k), labels string (B, k), similarities float32 (B, k).
         """
         similarities, rows = self.nearest(embeddings, k)
         return {
@@ -62,13 +62,14 @@ class GalleryIndex(tf.Module):
         }
 
     def nearest(self, embeddings: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Similarities float32 (B, k) and gallery rows int32 (B, k); arguments as of a call."""
+        """Returns similarities float32 (B, k) and gallery rows int32 (B, k) of the nearest."""
         blocks = max(1, self._size // max(_LEAST_BLOCK, k))
         block_size = -(-self._size // blocks)
         queries = _unit_length(embeddings)
 
         def of_block(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            # The last block begins early enough to be whole; what it repeats does not count.
+            # The last block starts early enough to be complete; the rows that it repeats do not
+            # count.
             start = tf.minimum(number * block_size, self._size - block_size)
             block = slice(start, start + block_size)
             products = tf.matmul(queries, tf.cast(self._rows[block], tf.float32), transpose_b=True)
@@ -89,9 +90,9 @@ class GalleryIndex(tf.Module):
 
 
 def expect_rows(batch: tf.Tensor) -> tf.Tensor:
-    """The batch itself; in a graph, what follows waits for the check that it is not empty.
+    """Returns the batch; in a graph, later ops wait for the check that it is not empty.
 
-    Some ops give a batch of none a wrong shape, and the error is then far from its cause.
+    Some ops give an empty batch a wrong shape, and the error then appears far from its cause.
     """
     check = tf.debugging.assert_positive(
         tf.shape(batch)[0], "Expected a batch of 1 or more; received 0."
@@ -101,16 +102,16 @@ def expect_rows(batch: tf.Tensor) -> tf.Tensor:
 
 
 def measure_gallery(gallery: Gallery, seed: int = 0) -> dict[str, Any]:
-    """What the gallery's dtype costs: each of a sample of its items searches all the others.
+    """Measures the cost of the gallery's dtype: a sample of its items searches all others.
 
     Args:
-        gallery: what is to be searched.
-        seed: of the sample, of 2,000 items at the most.
+        gallery: Gallery to measure.
+        seed: Seed of the sample of at most 2,000 items. Default 0.
 
     Returns:
-        size, dtype, queries; same_nearest: share of the queries whose nearest item is that of
-        exact search in float32, [0, 1], None for a single item; recall_at_1_lost: in points of a
-        hundred, None where no query's class has another item.
+        size, dtype, queries; same_nearest: share of the queries with the same nearest item as in
+        float32, [0, 1], None for a single item; recall_at_1_lost: in percentage points, None if no
+        query's class has another item.
     """
     size = len(gallery)
     found = {"size": size, "dtype": gallery.dtype, "queries": min(size, _SAMPLE)}
@@ -119,7 +120,8 @@ def measure_gallery(gallery: Gallery, seed: int = 0) -> dict[str, Any]:
     drawn = np.random.default_rng(seed).permutation(size)[:_SAMPLE].astype(np.int32)
     queries = np.ascontiguousarray(gallery.embeddings[drawn], np.float32)
     labels = np.asarray(gallery.labels)
-    nearest = tf.function(GalleryIndex(gallery).nearest)  # eager, a block would wait for another
+    # In eager mode, the blocks would not run in parallel.
+    nearest = tf.function(GalleryIndex(gallery).nearest)
     similarities, rows = nearest(tf.constant(queries), 2)
     own, _ = without_own(rows.numpy(), similarities.numpy(), drawn)
     truth = search(queries, gallery.embeddings, 2, method="exact")
@@ -137,9 +139,9 @@ def measure_gallery(gallery: Gallery, seed: int = 0) -> dict[str, Any]:
 
 
 def _unit_length(embeddings: tf.Tensor) -> tf.Tensor:
-    """The embeddings divided by their lengths, whatever these are, but not 0."""
+    """Divides the embeddings by their lengths, which must not be 0."""
     finite = tf.debugging.check_numerics(expect_rows(embeddings), "Expected finite embeddings")
-    # By the largest component first: the square of a small or a large one is 0 or infinite.
+    # First by the largest component, because the square of a tiny or huge one is 0 or infinite.
     largest = tf.reduce_max(tf.abs(finite), axis=1, keepdims=True)
     check = tf.debugging.assert_positive(largest, "Expected embeddings that are not all zeros.")
     with tf.control_dependencies([check]):
@@ -154,6 +156,6 @@ def _rounded(embeddings: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _side_by_side(of_blocks: tf.Tensor) -> tf.Tensor:
-    """(blocks, B, k) to (B, blocks x k)."""
+    """Reshapes (blocks, B, k) to (B, blocks x k)."""
     blocks, _, k = of_blocks.shape
     return tf.reshape(tf.transpose(of_blocks, (1, 0, 2)), (-1, blocks * k))

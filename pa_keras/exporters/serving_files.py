@@ -1,4 +1,4 @@
-"""The text files that a TensorFlow Serving server starts from: its models and its batching."""
+"""The configuration files of a TensorFlow Serving server: its models and its batching."""
 
 import posixpath
 import re
@@ -14,23 +14,24 @@ def write_batching_parameters(
     max_enqueued_batches: int = 100,
     num_batch_threads: int | None = None,
 ) -> Path:
-    """Writes the file of `tensorflow_model_server --batching_parameters_file`.
+    """Writes the file for `tensorflow_model_server --batching_parameters_file`.
 
-    The server waits for the requests of a batch and fills it up to the next allowed size.
+    The server collects requests into a batch and pads it to the next allowed size.
 
     Args:
-        path: file to write; it is replaced.
-        batch_sizes: allowed sizes of a batch, 1 or more each, increasing. The last is the
-            largest request that the server takes.
-        batch_timeout_micros: microseconds that a request waits for others, 0 or more.
-        max_enqueued_batches: batches that may wait; beyond them requests are refused.
-        num_batch_threads: batches computed at once. None: the server's own, one per CPU.
+        path: File to write; it is replaced.
+        batch_sizes: Allowed batch sizes, each 1 or more, increasing. The last one is the size of
+            the largest request that the server accepts.
+        batch_timeout_micros: Microseconds that a request waits for others, 0 or more. Default 2000.
+        max_enqueued_batches: Batches that may wait; further requests are rejected. Default 100.
+        num_batch_threads: Batches computed at once. Default None: the server's default, one per
+            CPU.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> write_batching_parameters("batching_parameters.txt", (1, 8, 32))  # doctest: +SKIP
@@ -46,8 +47,8 @@ def write_batching_parameters(
     for name, value in wrapped.items():
         least = 0 if name == "batch_timeout_micros" else 1
         if value is not None and value < least:
-            raise ValueError(f"Expected {name} of {least} or more; received {value}; raise it.")
-    # The message, BatchingParameters, is not in the Python package: its text is written by hand.
+            raise ValueError(f"Expected {name} of {least} or more; received {value}.")
+    # The Python package lacks the message BatchingParameters, so its text is written by hand.
     lines = [f"{name} {{ value: {value} }}" for name, value in wrapped.items() if value is not None]
     lines += [f"allowed_batch_sizes: {size}" for size in batch_sizes]
     return _write(path, "\n".join(lines) + "\n")
@@ -56,19 +57,19 @@ def write_batching_parameters(
 def write_models_config(
     path: str | Path, name: str, base_path: str, *, versions: Sequence[int] = ()
 ) -> Path:
-    """Writes the file of `tensorflow_model_server --model_config_file`, for one model.
+    """Writes the file for `tensorflow_model_server --model_config_file`, for one model.
 
     Args:
-        path: file to write; it is replaced.
-        name: what clients call the model.
-        base_path: folder of the numbered versions as the server sees it: absolute, or a URI.
-        versions: versions to serve, 1 or more each. Empty: always the highest in the folder.
+        path: File to write; it is replaced.
+        name: Name of the model for clients.
+        base_path: Folder of the numbered versions as the server sees it: absolute, or a URI.
+        versions: Versions to serve, each 1 or more. Default (): always the highest in the folder.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: the name has other characters than letters, digits, _ and -, the folder is
+        ValueError: If the name has characters other than letters, digits, _ and -, the folder is
             relative, or a version is below 1.
 
     Example:
@@ -81,13 +82,13 @@ def write_models_config(
     expect_name(name)
     if not posixpath.isabs(base_path) and "://" not in base_path:
         raise ValueError(
-            f"Expected base_path as the server sees it, absolute or a URI; received {base_path!r}; "
-            "in a container write the place of the mount, such as /models/cars."
+            f"Expected base_path as the server sees it, absolute or a URI; received {base_path!r}. "
+            "In a container, give the path of the mount, such as /models/cars."
         )
     if any(version < 1 for version in versions):
         raise ValueError(
-            f"Expected versions of 1 or more; received {tuple(versions)}; "
-            "give the numbers of folders of the model."
+            f"Expected versions of 1 or more; received {tuple(versions)}. "
+            "Give the numbers of folders of the model."
         )
     config = model_server_config_pb2.ModelServerConfig()
     model = config.model_config_list.config.add(
@@ -99,21 +100,21 @@ def write_models_config(
 
 
 def expect_name(name: str) -> None:
-    """Raises a ValueError unless a model's name has letters, digits, _ and - alone."""
+    """Raises a ValueError unless a model's name has only letters, digits, _ and -."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise ValueError(
-            f"Expected a model's name of letters, digits, _ and -, since it is a part of the "
+            f"Expected a model name of letters, digits, _ and -, since it is part of the "
             f"server's URLs; received {name!r}. Give another --name."
         )
 
 
 def expect_batch_sizes(batch_sizes: Sequence[int]) -> None:
-    """Raises a ValueError unless there are batch sizes, 1 or more each and increasing."""
+    """Raises a ValueError unless there are batch sizes, each 1 or more, increasing."""
     sizes = list(batch_sizes)
     if not sizes or sizes[0] < 1 or sizes != sorted(set(sizes)):
         raise ValueError(
-            f"Expected batch_sizes of 1 or more, increasing; received {tuple(sizes)}; "
-            "write them as (1, 8, 32)."
+            f"Expected batch_sizes of 1 or more, increasing, such as (1, 8, 32); received "
+            f"{tuple(sizes)}."
         )
 
 

@@ -1,4 +1,4 @@
-"""TFLite files of an embedding model, for phones: float32, float16, dynamic range, int8."""
+"""Export of an embedding model to TFLite, in float32, float16, dynamic range or int8."""
 
 import contextlib
 import io
@@ -36,29 +36,30 @@ def to_tflite(
 ) -> Path:
     """Exports an embedding model: "images" (B, H, W, 3), 0..255, to "embedding" float32 (B, D).
 
-    Builtin operations alone, so that a plain LiteRT interpreter runs it. In every quantization the
-    pixels go in as they are and the embedding comes out in float32 and of unit length: int8 steps
-    of 1/128 would be coarse beside the components of a unit vector.
+    It uses only builtin operations, so that a plain LiteRT interpreter can run it. With every
+    quantization, pixels are not quantized, and the embedding is float32 of unit length: int8 steps
+    of 1/128 would be coarse compared with the components of a unit vector.
 
     Args:
-        model: embedding model of float32 layers.
-        path: .tflite to write; it is replaced. A sidecar .json beside it tells how to prepare
+        model: Embedding model with float32 layers.
+        path: .tflite file to write; it is replaced. A .json file beside it says how to prepare
             images.
-        quantization: "none" (default); "float16" weights; "dynamic", int8 weights and activations
-            that are quantized as they come; "int8" weights and activations, calibrated.
-        calibration_images: for "int8", images (H, W, 3), 0..255, after the evaluation
+        quantization: "none" (default); "float16": float16 weights; "dynamic": int8 weights,
+            activations quantized at run time; "int8": int8 weights and calibrated activations.
+        calibration_images: Only for "int8": images (H, W, 3), 0..255, after the evaluation
             preprocessing; some hundreds of the training set.
-        input_dtype: of the pixels, "float32" (default) or "uint8".
-        batch_size: images in a call, for delegates that want to know. Default None: any number.
-        crop_fraction: of the evaluation preprocessing, for the sidecar, in (0, 1].
+        input_dtype: Type of the pixels, "float32" (default) or "uint8".
+        batch_size: Images in a call, for delegates that need it fixed. Default None: any number.
+        crop_fraction: Crop fraction of the evaluation preprocessing, (0, 1], for the .json file.
+            Default 0.875.
 
     Returns:
         The path.
 
     Raises:
-        ImportError: "int8" without litert-quantizer.
-        ValueError: not an embedding model, an argument out of its range, "int8" without
-            calibration images for a batch or others with them, a network that TFLite does not have.
+        ImportError: If litert-quantizer is missing for "int8".
+        ValueError: If the model is not an embedding model, an argument is out of range, calibration
+            images are too few or given without "int8", or TFLite lacks an operation.
 
     Example:
         >>> to_tflite(model, "cars.tflite", quantization="float16")  # doctest: +SKIP
@@ -72,7 +73,7 @@ def to_tflite(
         )
     if (calibration_images is None) == (quantization == "int8"):
         raise ValueError(
-            "Expected calibration_images for int8, and for it alone; received "
+            "Expected calibration_images for int8, and only for int8; received "
             f"{'none' if calibration_images is None else 'some'} for {quantization!r}."
         )
     images = () if calibration_images is None else calibration_images
@@ -84,8 +85,8 @@ def to_tflite(
                 f"Expected calibration images for a batch of {batch_size or 1}; received "
                 f"{len(rows)}. Give some hundreds."
             )
-    # For a batch known to be 1 the converter takes the sum of the two poolings apart, into a layer
-    # whose bias is another layer's result, which the quantizer refuses: it is told afterwards.
+    # For a fixed batch of 1, the converter splits the sum of the two poolings into a layer whose
+    # bias is another layer's result, which the quantizer rejects. So the size is fixed afterwards.
     alone = quantization == "int8" and batch_size == 1
     content = _converted(model, None if alone else batch_size, input_dtype, quantization)
     if quantization == "int8":
@@ -101,7 +102,7 @@ def to_tflite(
 def _converted(
     model: keras.Model, batch_size: int | None, input_dtype: InputDtype, quantization: Quantization
 ) -> bytes:
-    """A TFLite model, in float32 where int8 is asked for, since that needs calibration."""
+    """Converts to a TFLite model; int8 stays float32 here, since it needs calibration."""
     archive = keras.export.ExportArchive()
     embed = pixels_to_embedding(model, batch_size, input_dtype)
     archive.add_endpoint(_SIGNATURE, embed, embed.input_signature)
@@ -123,31 +124,31 @@ def _converted(
 
 
 def _calibrated(content: bytes, images: list[np.ndarray], batch_size: int) -> bytes:
-    """The model in int8 by the LiteRT quantizer: closer to float than the converter's own int8."""
+    """Quantizes to int8 with the LiteRT quantizer, which is more accurate than the converter."""
     from litert_quantizer import algorithm_manager, qtyping, quantizer, recipe
 
     quantize = quantizer.Quantizer(bytearray(content), recipe.static_wi8_ai8())
     names, nothing = qtyping.TFLOperationName, algorithm_manager.AlgorithmName.NO_QUANTIZE
     for name in (names.INPUT, names.OUTPUT):
         quantize.update_quantization_recipe(".*", name, algorithm_key=nothing)
-    # The division by the length stays in float32; its result is the function's own.
+    # The division by the length stays in float32, as does the output of the function.
     for scope in ("unit_length", "StatefulPartitionedCall"):
         quantize.update_quantization_recipe(scope, names.ALL_SUPPORTED, algorithm_key=nothing)
     batches = [
         {"images": np.stack(images[start : start + batch_size])}
         for start in range(0, len(images) - batch_size + 1, batch_size)
     ]
-    # It prints a summary, which the agreement report has better.
+    # Its printed summary is suppressed: the agreement report is better.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`")
-        # The bias of a channel whose weights are all but zero does not fit 32 bits in their steps.
+        # The bias of a channel with almost zero weights does not fit into 32 bits at their scale.
         warnings.filterwarnings("ignore", "invalid value encountered in cast")
         found = quantize.calibrate({_SIGNATURE: batches})
         return bytes(quantize.quantize(found).quantized_model)
 
 
 def _with_batch_of_one(content: bytes) -> bytes:
-    """The model with its open batch size closed: shapes have 1 there, and their signature -1."""
+    """Fixes the open batch size to 1: shapes have 1 there, but shape signatures have -1."""
     from tensorflow.lite.tools import flatbuffer_utils
 
     read = flatbuffer_utils.read_model_from_bytearray(bytearray(content))

@@ -1,4 +1,4 @@
-"""Warm-up records: requests that a TensorFlow Serving server plays before it takes real ones."""
+"""Warm-up records: requests that TensorFlow Serving runs before it accepts real ones."""
 
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
@@ -12,7 +12,7 @@ from pa_keras.exporters.serving_files import expect_batch_sizes
 from pa_keras.pipelines import decode_image, evaluation_image
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-MOST_RECORDS = 1000  # more, and the server refuses the model
+MOST_RECORDS = 1000  # with more, the server refuses the model
 
 
 def write_warmup(
@@ -25,25 +25,25 @@ def write_warmup(
 ) -> Path:
     """Writes a request for every signature of a SavedModel and every batch size.
 
-    The first request of a size is slow in TensorFlow, so the server makes it before a client
-    does. Images are repeated to fill a batch; embeddings are one and the same unit vector.
+    The first request of each size is slow in TensorFlow, so the server makes it before a client
+    does. Images are repeated to fill a batch; all embeddings are the same unit vector.
 
     Args:
-        saved_model_path: folder of a version of the model; the records go to its
+        saved_model_path: Folder of a version of the model. The records are written to its
             `assets.extra/tf_serving_warmup_requests`, which is replaced.
-        name: the name that the model is served by.
-        image_bytes: image files, one or more.
-        batch_sizes: sizes of batches, 1 or more each, increasing.
-        image_size: (height, width) of the images of `pixels`. None: the signature's, where it
-            has one.
+        name: Name of the model on the server.
+        image_bytes: Contents of one or more image files.
+        batch_sizes: Batch sizes, each 1 or more, increasing.
+        image_size: (height, width) of the images of `pixels`. Default None: as in the signature, if
+            it has a fixed size.
 
     Returns:
         The path of the records.
 
     Raises:
-        FileNotFoundError: there is no SavedModel.
-        ValueError: no images, wrong batch sizes, more than 1000 records, a signature whose input
-            is none of image_bytes, pixels and embedding, or pixels of no known size.
+        FileNotFoundError: If there is no SavedModel.
+        ValueError: If there are no images or more than 1000 records, batch sizes are wrong, an
+            input is not image_bytes, pixels or embedding, or the size of pixels is unknown.
 
     Example:
         >>> write_warmup("cars/1", "cars", [jpeg], (1, 8, 32))  # doctest: +SKIP
@@ -59,9 +59,9 @@ def write_warmup(
     if number > MOST_RECORDS:
         raise ValueError(
             f"Expected {MOST_RECORDS} warm-up records at most; received {len(signatures)} "
-            f"signatures x {len(batch_sizes)} batch sizes = {number}; give fewer batch sizes."
+            f"signatures x {len(batch_sizes)} batch sizes = {number}. Give fewer batch sizes."
         )
-    # All rows are made before the file is opened: an error leaves the old one.
+    # All rows are made before the file is opened, so that an error keeps the old file.
     rows = {
         signature: _rows(signature, definition, image_bytes, image_size)
         for signature, definition in signatures.items()
@@ -82,7 +82,7 @@ def write_warmup(
 
 
 def placeholder_image(image_size: tuple[int, int]) -> bytes:
-    """A JPEG of a colour gradient to warm up with: nobody's photograph goes into an export.
+    """Makes a JPEG of a colour gradient for the warm-up, so that an export holds no photograph.
 
     Args:
         image_size: (height, width) in pixels.
@@ -94,24 +94,24 @@ def placeholder_image(image_size: tuple[int, int]) -> bytes:
 
 
 def read_signatures(saved_model_path: str | Path) -> dict[str, meta_graph_pb2.SignatureDef]:
-    """The signatures of a SavedModel that take inputs, by name, in order of their names.
+    """Reads the signatures of a SavedModel that take inputs, sorted by name.
 
     Args:
-        saved_model_path: folder with a `saved_model.pb`.
+        saved_model_path: Folder with a `saved_model.pb`.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: If there is no `saved_model.pb`.
     """
     file = Path(saved_model_path) / "saved_model.pb"
     if not file.is_file():
         raise FileNotFoundError(
-            f"Expected a SavedModel; received {str(saved_model_path)!r}, without saved_model.pb; "
-            "give the folder of one version."
+            f"Expected a SavedModel; received {str(saved_model_path)!r}, without saved_model.pb. "
+            "Give the folder of one version."
         )
-    # Parsed, not loaded: a gallery of a million vectors stays on the disk.
+    # Parsed, not loaded, so that a gallery of a million vectors stays on disk.
     saved_model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     found = saved_model.meta_graphs[0].signature_def
-    # Keras and TensorFlow add one without inputs, which runs the initialisers.
+    # Keras and TensorFlow add a signature without inputs, which runs the initializers.
     return {name: found[name] for name in sorted(found) if found[name].inputs}
 
 
@@ -121,7 +121,7 @@ def _rows(
     image_bytes: Sequence[bytes],
     image_size: tuple[int, int] | None,
 ) -> dict[str, list]:
-    """Rows of each input of a signature, to fill batches from."""
+    """Returns the rows of each input of a signature, from which batches are filled."""
     return {
         name: list(_input_rows(f"{signature}: {name}", name, info, image_bytes, image_size))
         for name, info in definition.inputs.items()
@@ -143,8 +143,8 @@ def _input_rows(
         size = tuple(shape[1:3]) if -1 not in shape[1:3] else image_size
         if size is None:
             raise ValueError(
-                f"Expected image_size, since {where} takes images of any size; received None; "
-                "give the (height, width) of the model."
+                f"Expected image_size, since {where} takes images of any size; received None. "
+                "Give the (height, width) of the model."
             )
         for each in image_bytes:
             yield tf.saturate_cast(
@@ -154,6 +154,6 @@ def _input_rows(
         yield np.full(shape[1], shape[1] ** -0.5, dtype.as_numpy_dtype)
     else:
         raise ValueError(
-            f"Expected inputs named image_bytes, pixels or embedding; received {where}; "
-            "make the SavedModel by pa_keras.exporters.to_saved_model."
+            f"Expected inputs named image_bytes, pixels or embedding; received {where}. "
+            "Make the SavedModel with pa_keras.exporters.to_saved_model."
         )

@@ -1,4 +1,4 @@
-"""A search index on disk: embeddings with their ids and labels, swapped in whole or not at all."""
+"""A search index on disk: embeddings, IDs and labels, replaced in one atomic step."""
 
 from pa_keras.index.embedding_cache import Chunks, are_chunks
 from pa_keras.index.items import Items, expect_searchable

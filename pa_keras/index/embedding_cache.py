@@ -1,4 +1,4 @@
-"""Embedding in chunks that are kept: work that was killed continues where it was."""
+"""Embedding in chunks that are saved, so that a killed command can continue."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from pa_keras import files
 
-# Image files -> embeddings float32 (n, D); it calls the function with the number of every few done.
+# Image files -> embeddings float32 (n, D); calls the function with the number of each batch done.
 Embed = Callable[[Sequence[str], Callable[[int], object]], np.ndarray]
-# Image files -> the positions of those that can be decoded, ascending.
+# Image files -> ascending indices of those that can be decoded.
 Check = Callable[[Sequence[str]], np.ndarray]
 
 _PLAN = "plan.json"
@@ -24,20 +24,20 @@ _FILE = re.compile(r"(partial-)?(plan\.json|good\.npy|embeddings-\d{9}\.npy)")
 
 
 class Chunks:
-    """Embeddings of image files, chunk by chunk, in a folder beside the result.
+    """Embeddings of image files, saved chunk by chunk in a folder beside the result.
 
-    What was embedded counts again only for the same model, settings and files: their paths, sizes
-    and times of change.
+    Saved chunks are reused only for the same model, settings and files, with the same paths, sizes
+    and modification times.
 
     Args:
-        folder: of the chunks, which may hold a lock, too. Chunks of other work are deleted.
+        folder: Folder of the chunks, which may also hold a lock. Chunks of other work are deleted.
         paths: N image files.
-        key: what else the embeddings depend on, such as the model's checksum.
-        size: images in a chunk. Default 2048.
+        key: Everything else that the embeddings depend on, such as the checksum of the model.
+        size: Images in a chunk. Default 2048.
 
     Raises:
-        FileNotFoundError: a file is not there.
-        FileExistsError: the folder holds anything but chunks; nothing is deleted.
+        FileNotFoundError: If a file does not exist.
+        FileExistsError: If the folder holds anything but chunks. Nothing is deleted then.
 
     Example:
         >>> chunks = Chunks(folder, paths, key=checksum)  # doctest: +SKIP
@@ -60,7 +60,7 @@ class Chunks:
             _save(lambda partial: Path(partial).write_text(wanted), plan)
 
     def checked(self, check: Check) -> np.ndarray:
-        """The positions of the images that can be decoded; what was checked once is remembered."""
+        """Returns the indices of the images that can be decoded, and saves them."""
         path = self._folder / "good.npy"
         if not path.exists():
             good = check(self._paths)
@@ -68,13 +68,13 @@ class Chunks:
         return np.load(path)
 
     def embedded(self, good: np.ndarray, embed: Embed, progress: bool = True) -> np.ndarray:
-        """Embeddings float32 (M, D) of the images at the positions, of `checked`, in their order.
+        """Returns embeddings float32 (M, D) of the images with these indices, in their order.
 
         Args:
-            good: int (M,).
-            embed: called with the paths of at most a chunk, and a function to call with the number
-                of images after every few.
-            progress: whether to show a bar, with images a second. Default True.
+            good: Indices int (M,) from `checked`.
+            embed: Function that embeds the paths of at most one chunk. Its second argument is a
+                function to call with the number of images of each batch.
+            progress: Whether to show a progress bar. Default True.
         """
         starts = range(0, len(good), self._size)
         parts: list[np.ndarray] = []
@@ -102,7 +102,7 @@ class Chunks:
 
 
 def are_chunks(folder: Path) -> bool:
-    """Whether a folder holds what `Chunks` wrote, by the contents of its plan, and nothing else."""
+    """Returns whether a folder holds only files of `Chunks`, judged by the contents of its plan."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     found = {path.name: path for path in folder.iterdir()}

@@ -1,4 +1,4 @@
-"""What an index holds: unit vectors, and what an answer says of each."""
+"""The items of an index: embeddings with their IDs, paths and labels."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from pa_keras.retrieval.search import LENGTH_TOLERANCE
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """Embeddings with an id, a file and a label each.
+    """Embeddings, each with an ID, a file and a label.
 
     Args:
-        embeddings: float32 (N, D), rows of unit length; it may be memory-mapped.
-        ids: N names, each once.
-        paths: N image files; "" where none is known.
-        labels: int32 (N,), each an index of `class_names`.
-        class_names: C names; "" for items without a label.
+        embeddings: Embeddings float32 (N, D) of unit length; may be memory-mapped.
+        ids: N unique names.
+        paths: N image files; "" if a file is unknown.
+        labels: Class IDs int32 (N,), indices into `class_names`.
+        class_names: C class names; "" is the class of items without a label.
 
     Raises:
-        ValueError: lengths that differ, or a label without a class name.
+        ValueError: If lengths differ, or a label has no class name.
 
     Example:
         >>> len(Items(np.eye(2, dtype="float32"), ["a", "b"], ["", ""], np.array([0, 0]), ["x"]))
@@ -39,7 +39,7 @@ class Items:
         sizes = [len(self.ids), len(self.paths), len(self.labels)]
         if self.embeddings.ndim != 2 or sizes != [len(self.embeddings)] * 3:
             raise ValueError(
-                "Expected embeddings (N, D) with an id, a path and a label each; received "
+                "Expected embeddings (N, D), each with an id, a path and a label; received "
                 f"embeddings of shape {self.embeddings.shape} with {sizes[0]} ids, {sizes[1]} "
                 f"paths and {sizes[2]} labels."
             )
@@ -49,11 +49,11 @@ class Items:
         return len(self.embeddings)
 
     def label_of(self, row: int) -> str:
-        """The name of an item's class, "" for one without."""
+        """Returns the class name of an item, "" if it has no label."""
         return self.class_names[self.labels[row]]
 
     def take(self, rows: np.ndarray) -> "Items":
-        """The items at the rows, int (M,), in that order; class names stay."""
+        """Returns the items at the rows, int (M,), in that order, with all class names."""
         return Items(
             self.embeddings[rows],
             [self.ids[row] for row in rows],
@@ -63,15 +63,15 @@ class Items:
         )
 
     def joined(self, others: "Items") -> "Items":
-        """These items and then the others; classes of one name become one class.
+        """Returns these items followed by the others. Classes with the same name are merged.
 
         Raises:
-            ValueError: embeddings of another size.
+            ValueError: If the embedding sizes differ.
         """
         sizes = self.embeddings.shape[1], others.embeddings.shape[1]
         if sizes[0] != sizes[1]:
             raise ValueError(
-                f"Expected embeddings of {sizes[0]} numbers, as the others are; received "
+                f"Expected embeddings of {sizes[0]} numbers, like the other items; received "
                 f"{sizes[1]}. Embed them with the same model."
             )
         names = list(dict.fromkeys([*self.class_names, *others.class_names]))
@@ -90,13 +90,13 @@ class Items:
 
 
 def expect_searchable(items: Items) -> None:
-    """Raises a ValueError, with ids, unless items are there, unit vectors, and each id once."""
+    """Raises a ValueError unless there are items, all of unit length and with unique IDs."""
     if 0 in items.embeddings.shape:
         raise ValueError(
             f"Expected one item or more; received embeddings of shape {items.embeddings.shape}. "
-            "Give a gallery that holds some."
+            "Give a gallery that is not empty."
         )
-    # The length of a row with a NaN or an infinity is not finite either: one pass finds all.
+    # A row with a NaN or an infinity has no finite length either, so one pass finds all errors.
     lengths = np.sqrt(np.einsum("nd,nd->n", items.embeddings, items.embeddings))
     bad = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))
     if len(bad):
@@ -104,7 +104,7 @@ def expect_searchable(items: Items) -> None:
         raise ValueError(
             f"Expected embeddings of unit length; received {len(bad)} others of {len(items)}: "
             f"{shown}{', ...' if len(bad) > 5 else ''}. Divide each by its length; leave out zeros "
-            "and what is not finite."
+            "and values that are not finite."
         )
     if len(set(items.ids)) < len(items):
         twice = next(name for name, number in Counter(items.ids).items() if number > 1)

@@ -1,4 +1,4 @@
-"""One writer of an index at a time, by a lock that dies with its process."""
+"""The lock that allows only one writer of an index at a time; it ends with its process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ from pa_keras import files
 
 @contextmanager
 def writer_lock(folder: Path) -> Iterator[None]:
-    """Holds the index's lock for writing; readers need none.
+    """Holds the lock for writing an index. Readers need no lock.
 
     Args:
-        folder: of the index, made if it is not there.
+        folder: Folder of the index; it is created if necessary.
 
     Raises:
-        BlockingIOError: another process writes to the index; the message says which.
+        BlockingIOError: If another process is writing to the index; the message names it.
 
     Example:
         >>> with writer_lock(Path("cars.index")):  # doctest: +SKIP

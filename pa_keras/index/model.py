@@ -1,4 +1,4 @@
-"""The model of a search index: found, known by its checksum, and made to embed."""
+"""The model of a search index: loading it, checking its checksum, and embedding with it."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -16,20 +16,20 @@ from pa_keras.runs.load import load_trained
 logger = logging.getLogger(__name__)
 
 _COMPARED = 8
-_SAME_COSINE = 0.999  # other machines and an export in fewer bits round otherwise
+_SAME_COSINE = 0.999  # other machines and exports with fewer bits round differently
 
 
 def model_of(record: ModelRecord, run: str | None, model: str | None) -> keras.Model:
-    """The model that an index is of.
+    """Loads the model that an index was built with.
 
     Args:
-        record: of the index.
-        run: where the model is now, if not where the index knows it.
-        model: or its file.
+        record: Record of the model in the index.
+        run: Run folder of the model, if it was moved since.
+        model: File of the model, instead of `run`.
 
     Raises:
-        ValueError: it is another model, or the index knows no place.
-        FileNotFoundError: there is no model.
+        ValueError: If it is a different model.
+        FileNotFoundError: If the model is not there, or the index does not know its place.
     """
     if run is None and model is None:
         run, model = record.run, record.model
@@ -37,14 +37,14 @@ def model_of(record: ModelRecord, run: str | None, model: str | None) -> keras.M
         if known is None or not Path(known).exists():
             raise FileNotFoundError(
                 f"Expected the model of the index in {known or 'a place that it knows'}; it is "
-                "not there. Say where it is now: --run DIR, or --model FILE.keras."
+                "not there. Give its current place by --run DIR or --model FILE.keras."
             )
     loaded = in_float32(load_trained(run, model)[0])
     if checksum(loaded) != record.checksum:
         raise ValueError(
-            f"Expected the model that the index was built by; {run or model} is another one (its "
-            "checksum differs), so that similarities would mean nothing. Give that model by --run "
-            "or --model, or build the index anew."
+            f"Expected the model that the index was built with; {run or model} is another one (its "
+            "checksum differs), so similarities would mean nothing. Give the right model by --run "
+            "or --model, or build the index again."
         )
     return loaded
 
@@ -52,16 +52,16 @@ def model_of(record: ModelRecord, run: str | None, model: str | None) -> keras.M
 def embedding(
     model: keras.Model, crop_fraction: float, batch_size: int
 ) -> Callable[..., np.ndarray]:
-    """The function from image files to embeddings float32 (N, D), compiled once.
+    """Makes a function from image files to embeddings float32 (N, D), which is compiled once.
 
     Args:
-        model: of `model_of`.
-        crop_fraction: of the preprocessing.
-        batch_size: images embedded at once.
+        model: Result of `model_of`.
+        crop_fraction: Crop fraction of the preprocessing.
+        batch_size: Images embedded at once.
 
     Returns:
-        A function of paths and, if wanted, of a function to call with each batch's size. It raises
-        a ValueError at the first batch with an embedding that is not of unit length.
+        A function of paths and, optionally, of a function to call with the size of each batch. It
+        raises a ValueError at the first batch with an embedding that is not of unit length.
     """
     embedder = Embedder(model)
 
@@ -75,30 +75,30 @@ def embedding(
 
 def _expect_unit_length(embeddings: np.ndarray, paths: Sequence[str]) -> None:
     lengths = np.linalg.norm(embeddings, axis=1)
-    bad = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))  # NaN is bad, too
+    bad = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))  # also true for NaN
     if len(bad):
         raise ValueError(
             f"Expected embeddings of unit length; the model gave {len(bad)} others in a batch of "
             f"{len(paths)}, such as that of {paths[bad[0]]}, of length {lengths[bad[0]]:.4g}. End "
             "the model with keras.layers.UnitNormalization(), as pa_keras.embedding_model does, "
-            "and save it again. A length of nan or 0 tells of a model that diverged."
+            "and save it again. A length of nan or 0 means that the model diverged."
         )
 
 
 def expect_made_by(model: keras.Model, record: ModelRecord, items: Items, gallery: str) -> None:
-    """Raises a ValueError unless a model makes embeddings anew of the first few files.
+    """Raises a ValueError unless a model reproduces the embeddings of the first few files.
 
     Args:
-        model: said to have made them.
-        record: of the model.
-        items: unit vectors; those without a path are taken on trust, with a warning.
-        gallery: where they are from.
+        model: Model that is said to have made the embeddings.
+        record: Record of the model.
+        items: Items with embeddings. If no path is known, they are trusted, with a warning.
+        gallery: Where the items are from, for messages.
     """
     rows = [row for row, path in enumerate(items.paths) if path][:_COMPARED]
     if not rows:
         logger.warning(
-            "%s does not say which model made it, and its ids are no files: that it was this one "
-            "is taken on trust.",
+            "%s does not record which model made it, and its ids are not files. This model is "
+            "assumed to have made it.",
             gallery,
         )
         return

@@ -1,4 +1,4 @@
-"""What a search found, for people and for programs."""
+"""The results of a search, as a table and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from pa_keras.index.items import Items
 def as_table(
     queries: Sequence[str], items: Items, rows: np.ndarray, similarities: np.ndarray
 ) -> str:
-    """A line a query and below it one an answer: rank, similarity, label, id.
+    """Returns a line for each query, followed by its results: rank, similarity, label, ID.
 
     Args:
-        queries: Q names.
-        items: what was searched.
-        rows: int (Q, k), of the items, best first.
-        similarities: float (Q, k).
+        queries: Names of the Q queries.
+        items: Items that were searched.
+        rows: Rows int (Q, k) of the results in the items, best first.
+        similarities: Similarities float (Q, k).
     """
     lines = []
     for query, found, values in zip(queries, rows, similarities, strict=True):
@@ -32,13 +32,13 @@ def as_table(
 def as_json_lines(
     queries: Sequence[str], items: Items, rows: np.ndarray, similarities: np.ndarray
 ) -> str:
-    """An object a line and an answer: query, rank, similarity, id, label; null for no label.
+    """Returns a JSON line for each result: query, rank, similarity, id, label or null.
 
     Args:
-        queries: as of `as_table`, as are the others.
-        items: what was searched.
-        rows: int (Q, k).
-        similarities: float (Q, k).
+        queries: As in `as_table`.
+        items: As in `as_table`.
+        rows: As in `as_table`.
+        similarities: As in `as_table`.
     """
     lines = []
     for query, found, values in zip(queries, rows, similarities, strict=True):

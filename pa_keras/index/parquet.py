@@ -1,4 +1,4 @@
-"""Embeddings as sharded Parquet, the form that vector databases and Beam pipelines share."""
+"""Embeddings as sharded Parquet, a format of vector databases and Beam pipelines."""
 
 import json
 import os
@@ -11,31 +11,31 @@ import numpy as np
 from pa_keras import files
 from pa_keras.index.items import Items
 
-_KEY = b"pa_keras"  # of the schema's metadata: which model the vectors are of
+_KEY = b"pa_keras"  # in the metadata of the schema: the model of the vectors
 
 
 def write_parquet(
     items: Items, folder: str | Path, model: dict[str, Any], rows_per_shard: int = 100_000
 ) -> int:
-    """Writes items as Parquet files of the columns id, label and vector.
+    """Writes items as Parquet files with the columns id, label and vector.
 
-    id and label are strings, the label null for an item without; a vector is a fixed-size list of
-    D float32. The schema's metadata hold the model's record under "pa_keras".
+    id and label are strings, and the label is null for items without one. A vector is a fixed-size
+    list of D float32. The metadata of the schema hold the record of the model under "pa_keras".
 
     Args:
-        items: what to write.
-        folder: a folder that is empty or not there.
-        model: which model embedded them, as JSON can hold it.
-        rows_per_shard: items in a file, 1 or more. Default 100,000.
+        items: Items to write.
+        folder: Folder that is empty or does not exist.
+        model: Record of the model that embedded the items, serializable as JSON.
+        rows_per_shard: Items in each file, 1 or more. Default 100,000.
 
     Returns:
         The number of files.
 
     Raises:
-        FileExistsError: the folder has something in it.
-        OSError: it cannot be written; then there is no folder, or it is as empty as before.
-        ImportError: pyarrow is not installed.
-        ValueError: rows_per_shard is below 1.
+        FileExistsError: If the folder is not empty.
+        OSError: If the files cannot be written. The folder is then as it was before.
+        ImportError: If pyarrow is not installed.
+        ValueError: If rows_per_shard is below 1.
     """
     pa, pq = _pyarrow()
     if rows_per_shard < 1:
@@ -43,7 +43,7 @@ def write_parquet(
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(
-            f"Expected a new folder; {folder} has something in it, and nothing is overwritten. "
+            f"Expected a new folder; {folder} is not empty, and nothing is overwritten. "
             "Give another."
         )
     size = items.embeddings.shape[1]
@@ -72,17 +72,18 @@ def read_parquet(folder: str | Path, prefix: str = "") -> tuple[Items, dict[str,
     """Reads every Parquet file of a folder, in the order of their names.
 
     Args:
-        folder: of files with the columns id, vector and, if wanted, label; others are ignored.
-        prefix: stands before each id, as it is. Default "".
+        folder: Folder of files with the columns id, vector and, optionally, label. Other columns
+            are ignored.
+        prefix: Prefix of each id. Default "".
 
     Returns:
-        The items, an id that is a file being its path too; and the record of the model that
-        `write_parquet` was given, None where the files have none.
+        The items, where an ID that is a file is also the path; and the record of the model from
+        `write_parquet`, None if the files have no record.
 
     Raises:
-        ImportError: pyarrow is not installed.
-        ValueError: no such file, a column that is missing or of another type, vectors of unlike
-            sizes, or files of different models.
+        ImportError: If pyarrow is not installed.
+        ValueError: If there is no file, a column is missing or has another type, the sizes of the
+            vectors differ, or the files are from different models.
     """
     pa, pq = _pyarrow()
     files = sorted(Path(folder).glob("*.parquet"))
@@ -95,7 +96,7 @@ def read_parquet(folder: str | Path, prefix: str = "") -> tuple[Items, dict[str,
         try:
             table = pq.read_table(file, partitioning=None)
         except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"Expected a Parquet file; {file} is none ({error}).") from error
+            raise ValueError(f"Expected a Parquet file; cannot read {file} ({error}).") from error
         models[(table.schema.metadata or {}).get(_KEY)] = file
         ids += _strings(file, table, "id")
         labelled = "label" in table.column_names
@@ -106,7 +107,7 @@ def read_parquet(folder: str | Path, prefix: str = "") -> tuple[Items, dict[str,
         sizes = sorted({each.shape[1] for each in vectors})
         raise ValueError(
             f"Expected the vectors of one model in {folder}; received sizes {sizes} of "
-            f"{len(models)} models. Keep the files of each model in a folder of their own."
+            f"{len(models)} models. Keep the files of each model in a separate folder."
         )
     names, numbers = np.unique(np.array(labels, object), return_inverse=True)
     embeddings = np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32)
@@ -129,7 +130,7 @@ def _strings(file: Path, table: Any, column: str) -> list[str]:
 
 
 def _vectors(file: Path, table: Any) -> np.ndarray:
-    """The column of vectors, float32 (N, D), of lists of fixed or of any size."""
+    """Returns the column of vectors, float32 (N, D), from lists of fixed or variable size."""
     if "vector" not in table.column_names:
         raise ValueError(
             f"Expected a column vector in {file}; received {', '.join(table.column_names)}."

@@ -1,4 +1,4 @@
-"""An index opened for reading, whatever a writer does meanwhile."""
+"""Opening an index for reading, safely even while a writer replaces it."""
 
 import json
 import logging
@@ -23,10 +23,10 @@ class Index:
     """An opened index.
 
     Args:
-        folder: where it is.
-        record: index.json.
-        items: what it holds, the embeddings memory-mapped.
-        candidates: the approximate search, None where the index has none.
+        folder: Folder of the index.
+        record: Contents of index.json.
+        items: Items, with memory-mapped embeddings.
+        candidates: Approximate search; None if the index has only exact search.
     """
 
     folder: Path
@@ -39,24 +39,24 @@ class Index:
 
     @property
     def model(self) -> ModelRecord:
-        """The model that queries are to be embedded by."""
+        """Record of the model that must embed the queries."""
         return ModelRecord(**self.record["model"])
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest items of each query, best first.
+        """Finds the k nearest items of each query, best first.
 
-        By ScaNN where the index has it and so many neighbours were measured to be found, exactly
-        otherwise; the similarities are exact in both cases.
+        It uses ScaNN if the index has it and it was measured for this k, otherwise exact search.
+        The similarities are exact in both cases.
 
         Args:
-            queries: float32 (Q, D), rows of unit length.
-            k: neighbours a query, 1 to the number of items.
+            queries: Embeddings float32 (Q, D) of unit length.
+            k: Neighbours of each query, 1 to the number of items.
 
         Returns:
-            rows int32 (Q, k) of the items and similarities float32 (Q, k).
+            Rows int32 (Q, k) of the items, and similarities float32 (Q, k).
 
         Raises:
-            ValueError: k out of range; queries of another size or not of unit length.
+            ValueError: If k is out of range, or queries have another size or no unit length.
         """
         queries = unit_rows("queries", queries)
         check_sizes(queries, self.items.embeddings, k, exclude_self=False)
@@ -67,18 +67,18 @@ class Index:
 
 
 def open_index(folder: str | Path) -> Index:
-    """Opens an index for reading, beside any number of other readers and one writer.
+    """Opens an index for reading, alongside any number of readers and one writer.
 
-    Opening an index runs no code from it, whoever made it: only files of known names and formats
-    are opened, and none that index.json does not list.
+    Opening an index never runs code from it, whoever made it: only files with known names and
+    formats that index.json lists are opened.
 
     Args:
-        folder: of the index.
+        folder: Folder of the index.
 
     Raises:
-        FileNotFoundError: there is no index, or none that is whole.
-        ValueError: index.json or a data file is corrupt, by its size or its form, or there is a
-            file that index.json does not list. Nothing was opened then.
+        FileNotFoundError: If there is no index, or only an unfinished one.
+        ValueError: If index.json or a data file is corrupt, by its size or format, or if there is
+            a file that index.json does not list. No data file is opened then.
 
     Example:
         >>> index = open_index("cars.index")  # doctest: +SKIP
@@ -97,8 +97,8 @@ def _opened(folder: Path, record: dict[str, Any]) -> Index:
         items = Items(embeddings, **texts, labels=labels)
     except (ValueError, TypeError, EOFError) as error:
         raise ValueError(
-            f"Expected the files of {data} as they were written; received others ({error}). See "
-            "which by search info --verify, and build the index again."
+            f"Expected the files of {data} as they were written; they changed ({error}). List them "
+            "with search info --verify, and build the index again."
         ) from error
     candidates = None
     if record["search"]:

@@ -1,4 +1,4 @@
-"""What index.json says: which data count, and how they are known to be whole."""
+"""The record index.json: the current data of an index, and their checksums."""
 
 import json
 import re
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 FORMAT = 1
 RECORD = "index.json"
-_ATTEMPTS = 5  # to read an index that a writer swaps meanwhile
+_ATTEMPTS = 5  # to read an index that a writer replaces meanwhile
 _NUMBERS = ("items", "classes", "embedding_size")
 _DATA = re.compile(r"data-(\d+)")
-# What an index may consist of. None of these runs code as it is read: ScaNN would unpickle a
-# scann_docids.pkl, even one that the record lists, since a record can be forged like any file.
+# The files that an index may contain. Reading them runs no code. ScaNN would unpickle a
+# scann_docids.pkl, so it is not allowed, even if listed: a record can be forged like any file.
 _FILE = re.compile(
     r"made_by\.txt|embeddings\.npy|labels\.npy|items\.json|scann/\w+\.(npy|pb|pbtxt)"
 )
@@ -31,13 +31,13 @@ _SIGNATURE = (
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """Which model the embeddings are of.
+    """The model that made the embeddings.
 
     Args:
-        checksum: of `pa_keras.models.checksum`.
-        crop_fraction: of the preprocessing, as of `evaluation_image`.
-        run: folder of its run, or None.
-        model: its `.keras` file, or None.
+        checksum: Result of `pa_keras.models.checksum`.
+        crop_fraction: Crop fraction of the preprocessing, as in `evaluation_image`.
+        run: Run folder of the model, or None.
+        model: `.keras` file of the model, or None.
     """
 
     checksum: str
@@ -47,7 +47,7 @@ class ModelRecord:
 
 
 def is_record(path: Path) -> bool:
-    """Whether a file is the record of an index, of any version of the format."""
+    """Returns whether a file is the record of an index, in any version of the format."""
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -56,11 +56,11 @@ def is_record(path: Path) -> bool:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What index.json says; errors as of `open_index`."""
+    """Reads index.json. Errors are as in `open_index`."""
     path = folder / RECORD
     if not path.is_file():
         begun = (folder / "unfinished").is_dir()
-        advice = "Start its build again: it goes on." if begun else "Make one by search build."
+        advice = "Start the build again to continue it." if begun else "Make one with search build."
         raise FileNotFoundError(
             f"Expected an index in {folder}; received {'an unfinished build' if begun else 'none'}"
             f". {advice}"
@@ -69,7 +69,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text())
         if record["format"] != FORMAT:
             raise ValueError(f"its format is {record['format']}, not {FORMAT}")
-        # A writer deletes this folder: it must be one of the index.
+        # A writer deletes this folder, so it must belong to the index.
         if not _DATA.fullmatch(record["data"]):
             raise ValueError(f"its data are in {record['data']!r}")
         ModelRecord(**record["model"])
@@ -82,31 +82,30 @@ def read_record(folder: Path) -> dict[str, Any]:
         return {**record, "files": dict(record["files"]), "search": list(record["search"])}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"Expected {path} as it was written; received another ({error!r}). Build the index "
-            "anew."
+            f"Expected {path} as it was written; it changed ({error!r}). Build the index again."
         ) from error
 
 
 def data_number(name: str) -> int | None:
-    """3 of "data-3", the folder of an index's third version; None of any other name."""
+    """Returns 3 for "data-3", the folder of the third version of an index; otherwise None."""
     found = _DATA.fullmatch(name)
     return int(found[1]) if found else None
 
 
 def make_data(folder: Path) -> None:
-    """Makes the folder of a version's data, with a file by which `is_data` knows it again."""
+    """Makes the folder of a version's data, with a file by which `is_data` recognizes it."""
     folder.mkdir()
     (folder / _MADE_BY).write_text(_SIGNATURE)
     files.flush(folder / _MADE_BY)
 
 
 def is_data(folder: Path) -> bool:
-    """Whether `make_data` made the folder, and nothing is in it but an index or a part of one."""
+    """Returns whether `make_data` made the folder and it holds only files of an index."""
     if data_number(folder.name) is None or folder.is_symlink() or not folder.is_dir():
         return False
     names = _files_in(folder)
     if not names:
-        return True  # stopped between two lines of `make_data`
+        return True  # `make_data` was stopped before it wrote the file
     is_signed = _MADE_BY in names and (folder / _MADE_BY).read_bytes() == _SIGNATURE.encode()
     return is_signed and all(map(_FILE.fullmatch, names))
 
@@ -124,7 +123,7 @@ def delete_data(folder: Path, names: Iterable[str] | None = None) -> None:
 
 
 def _files_in(folder: Path) -> set[str]:
-    """The relative names of everything below a folder, but for folders, which links are not."""
+    """Returns the relative names of everything below a folder except folders; links count."""
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -133,32 +132,32 @@ def _files_in(folder: Path) -> set[str]:
 
 
 def verify_index(folder: str | Path) -> None:
-    """Raises a ValueError unless every file of the index has the checksum it was written with."""
+    """Raises a ValueError unless every file of the index still has its recorded checksum."""
     of_one_version(Path(folder), _verify)
 
 
 def of_one_version(folder: Path, read: Callable[[Path, dict[str, Any]], T]) -> T:
-    """What `read` makes of the folder and its record; anew where a writer changes them meanwhile.
+    """Returns `read` of the folder and its record; repeats it if a writer changes them meanwhile.
 
     Raises:
-        OSError: another version was there at each of several attempts.
+        OSError: If the version changed at each of several attempts.
     """
     for _ in range(_ATTEMPTS):
         record = read_record(folder)
         try:
             return read(folder, record)
         except (OSError, ValueError):
-            # A writer may have swapped in another version since, and deleted these files.
+            # A writer may have replaced the version since, and deleted these files.
             if read_record(folder) == record:
                 raise
-    raise OSError(f"Expected {folder} to stand still while it is read; it changed every time.")
+    raise OSError(f"Expected {folder} not to change while it is read; it changed every time.")
 
 
 def expect_listed(data: Path, record: dict[str, Any]) -> None:
-    """Raises a ValueError unless the data are the files that the record lists, and no others.
+    """Raises a ValueError unless the data are exactly the files that the record lists.
 
-    Looks at names and sizes, and at the checksums of ScaNN's files. ScaNN reads these completely
-    in any case, and does not look whether a number in them points beyond its memory.
+    It compares names and sizes, and the checksums of ScaNN's files. ScaNN reads these completely
+    anyway, and does not check whether a number in them points outside its memory.
     """
     unlisted = _files_in(data) - record["files"].keys()
     if unlisted:
@@ -190,6 +189,6 @@ def _expect_checksums(data: Path, record: dict[str, Any], names: Iterable[str]) 
     changed = [name for name in names if files.sha256(data / name) != kept[name]["sha256"]]
     if changed:
         raise ValueError(
-            f"Expected the files of {data} as they were written; {', '.join(changed)} changed "
-            "since. Build the index again."
+            f"Expected the files of {data} as they were written; {', '.join(changed)} changed. "
+            "Build the index again."
         )

@@ -1,4 +1,4 @@
-"""What a search index is made of: the images of a gallery, or its embeddings."""
+"""The gallery of a search index, as images or as embeddings."""
 
 import os
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ from pa_keras.runs.load import crop_fraction_of, load_trained
 
 @dataclass
 class Source:
-    """A gallery that was read, of which images are still to be embedded.
+    """A gallery: either items with embeddings, or images that are still to be embedded.
 
     Args:
-        record: the model of its embeddings.
-        ready: the items, where they have embeddings.
-        images: or image files, with their ids and the model that embeds them.
-        ids: of the images.
-        model: of the images.
+        record: Record of the model.
+        ready: Items, if they have embeddings already.
+        images: Image files, otherwise.
+        ids: IDs of the images.
+        model: Model that embeds the images.
     """
 
     record: ModelRecord
@@ -50,11 +50,11 @@ class Source:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing of it is to be indexed."""
+        """Whether there is nothing to index."""
         return self.images is None and not self.ready
 
     def items(self, folder: Path, batch_size: int, on_bad_image: OnBadImage) -> Items:
-        """The items; images are embedded in chunks that are kept in the index's folder."""
+        """Returns the items; embeds images in chunks that are saved in the folder of the index."""
         if self.images is None:
             if self.ready is None:
                 raise ValueError("Expected items or images; received neither.")
@@ -69,7 +69,7 @@ class Source:
         return Items(embeddings, ids, images.paths, images.labels, images.class_names)
 
     def discard_chunks(self) -> None:
-        """To be called once the index holds the items."""
+        """Deletes the saved chunks; call it after the index is written."""
         if self._chunks is not None:
             self._chunks.discard()
 
@@ -77,18 +77,18 @@ class Source:
 def source_to_build(
     gallery: str, run: str | None, model: str | None, crop_fraction: float | None, prefix: str
 ) -> Source:
-    """Reads what a new index is to hold.
+    """Reads the gallery of a new index.
 
     Args:
-        gallery: folder of images, manifest, .npz of embed or folder of Parquet files.
-        run: folder of the run whose best model embeds, or embedded, the gallery.
-        model: or its file. Neither is needed where the embeddings say which model made them.
-        crop_fraction: of the preprocessing. None: as of `crop_fraction_of`.
-        prefix: of the ids.
+        gallery: Folder of images, manifest, .npz of embed, or folder of Parquet files.
+        run: Run folder, whose best model embeds, or embedded, the gallery.
+        model: Model file, instead of `run`. Embeddings that record their model need neither.
+        crop_fraction: Crop fraction of the preprocessing. None: as in `crop_fraction_of`.
+        prefix: Prefix of the IDs.
 
     Raises:
-        ValueError: no model is named; embeddings of another model, preprocessing or size. Where
-            they do not say which, a few are compared with those of their files, if these are there.
+        ValueError: If no model is given, or the embeddings have another model, preprocessing or
+            size. Embeddings that do not record their model are compared with a few of their files.
     """
     ready, made_by = _embeddings_at(gallery, prefix)
     if ready is not None and made_by is not None and run is None and model is None:
@@ -96,7 +96,7 @@ def source_to_build(
             _expect_same(gallery, made_by, replace(made_by, crop_fraction=crop_fraction))
         return Source(made_by, ready)
     loaded, settings = load_trained(run, model)
-    loaded = in_float32(loaded)  # as exports compute
+    loaded = in_float32(loaded)  # like exports
     place = {"run": _absolute(run), "model": _absolute(model)}
     crop_fraction = made_by.crop_fraction if made_by and crop_fraction is None else crop_fraction
     record = ModelRecord(checksum(loaded), crop_fraction_of(settings, crop_fraction), **place)
@@ -117,17 +117,17 @@ def source_to_build(
 def source_to_add(
     gallery: str, index: Index, run: str | None, model: str | None, prefix: str
 ) -> Source:
-    """Reads what is to be added to an index; what is in it already is left out.
+    """Reads the items to add to an index, without those that are in it already.
 
     Args:
-        gallery: as of `source_to_build`.
-        index: what it is added to.
-        run: where the model of the index is now. None: where the index knows it.
-        model: or its file.
-        prefix: of the ids.
+        gallery: As in `source_to_build`.
+        index: Index to add the items to.
+        run: Run folder of the model of the index, if it was moved. None: as recorded in the index.
+        model: Model file, instead of `run`.
+        prefix: Prefix of the IDs.
 
     Raises:
-        ValueError: embeddings of another model, or an id that the index has of another file.
+        ValueError: If embeddings are from another model, or the index has an ID for another file.
     """
     ready, made_by = _embeddings_at(gallery, prefix)
     if ready is not None:
@@ -143,16 +143,16 @@ def source_to_add(
 
 
 def expect_room(folder: Path, force: bool) -> None:
-    """Raises a FileExistsError where a new index would replace an index, or anything else.
+    """Raises a FileExistsError if a new index would replace an index or other files.
 
-    Whether something belongs to an index is told by its contents, never by its name alone.
+    Files of an index are recognized by their contents, never by their names alone.
     """
     paths = list(folder.iterdir()) if folder.exists() else []
     others = [path.name for path in paths if not _is_of_an_index(path)]
     if others:
         raise FileExistsError(
-            f"Expected a folder for the index alone; {folder} holds {min(others)}, which is not "
-            "part of one. Move it away, or give another folder."
+            f"Expected a folder that holds only an index; {folder} holds {min(others)}, which is "
+            "not part of one. Move it away, or give another folder."
         )
     if (folder / "index.json").exists() and not force:
         raise FileExistsError(
@@ -166,7 +166,7 @@ def _is_of_an_index(path: Path) -> bool:
     if path.name == "lock":
         return files.is_lock(path) or (path.is_file() and not path.stat().st_size)
     if path.name in ("index.json", "partial-index.json"):
-        # One that is damaged is known by the lock: no folder of others has it.
+        # A damaged record is recognized by the lock, which no other folder has.
         return path.is_file() and (is_record(path) or files.is_lock(lock))
     if path.name == "unfinished":
         return are_chunks(path)
@@ -174,7 +174,7 @@ def _is_of_an_index(path: Path) -> bool:
 
 
 def _data_of(folder: Path) -> Path | None:
-    """The data of the index in a folder, which an earlier version may have written unsigned."""
+    """Returns the data folder of an index, which an earlier version wrote without a signature."""
     try:
         return folder / read_record(folder)["data"]
     except (FileNotFoundError, ValueError):
@@ -182,7 +182,7 @@ def _data_of(folder: Path) -> Path | None:
 
 
 def _embeddings_at(gallery: str, prefix: str) -> tuple[Items | None, ModelRecord | None]:
-    """The items of a gallery that has embeddings, and their model where it is known."""
+    """Returns the items of a gallery with embeddings, and the record of their model if known."""
     path = Path(gallery).expanduser()
     if path.suffix == ".npz":
         read = read_embeddings(path)
@@ -202,9 +202,9 @@ def _images_at(gallery: str, prefix: str) -> tuple[Images, list[str]]:
 
 
 def _new(index: Index, ids: Sequence[str], paths: Sequence[str]) -> np.ndarray:
-    """The positions of what the index does not have."""
+    """Returns the positions of the items that are not in the index."""
     known = dict(zip(index.items.ids, index.items.paths, strict=True))
-    # Of embeddings alone the files are not known: an id is then all there is.
+    # If only embeddings are given, the files are unknown, and only IDs can be compared.
     other = [
         (name, path)
         for name, path in zip(ids, paths, strict=True)
@@ -213,8 +213,8 @@ def _new(index: Index, ids: Sequence[str], paths: Sequence[str]) -> np.ndarray:
     if other:
         name, path = other[0]
         raise ValueError(
-            f"Expected new ids; the index has {len(other)} of them of other files, such as "
-            f"{name!r} of {known[name]}; received {path}. Give a --prefix, or remove those first."
+            f"Expected new ids; the index has {len(other)} of them for other files, such as "
+            f"{name!r} for {known[name]}; received {path}. Give a --prefix, or remove those first."
         )
     return np.flatnonzero([name not in known for name in ids])
 
@@ -229,7 +229,7 @@ def _expect_same(gallery: str, made_by: ModelRecord, wanted: ModelRecord) -> Non
                 if made_by.checksum == wanted.checksum
                 else "another model (its checksum differs)."
             )
-            + " Embed it anew."
+            + " Embed it again."
         )
 
 

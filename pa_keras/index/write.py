@@ -1,4 +1,4 @@
-"""A new version of an index: written aside, and swapped in by one rename."""
+"""Writing a new version of an index beside the old one, and replacing it with one rename."""
 
 import dataclasses
 import json
@@ -25,22 +25,22 @@ _PACKAGES = ("pa_keras", "tensorflow", "numpy", "scann")
 
 
 def write_index(folder: str | Path, items: Items, model: ModelRecord) -> dict[str, Any]:
-    """Writes a new version aside and swaps it in by the rename of index.json.
+    """Writes a new version beside the old one, then switches to it by renaming index.json.
 
-    A crash or a full disk at any point leaves the version before it, complete. Call it under
-    `writer_lock`. Of older versions only what this function wrote is deleted.
+    A crash or a full disk at any point leaves the previous version complete. Call this function
+    under `writer_lock`. It deletes only files of older versions that it wrote itself.
 
     Args:
-        folder: of the index, with or without one in it.
-        items: what it is to hold.
-        model: which model embedded them.
+        folder: Folder of the index, or of a new one.
+        items: Items of the new version.
+        model: Record of the model that embedded the items.
 
     Returns:
-        What index.json says.
+        The contents of index.json.
 
     Raises:
-        ValueError: no items, embeddings that are not unit vectors, or an id that is there twice.
-        OSError: the disk is full; nothing of the new version is left on it.
+        ValueError: If there are no items, an embedding has no unit length, or an ID is repeated.
+        OSError: If the disk is full. Nothing of the new version is left on it.
     """
     expect_searchable(items)
     folder = Path(folder)
@@ -53,7 +53,7 @@ def write_index(folder: str | Path, items: Items, model: ModelRecord) -> dict[st
             record = _write_data(data, items, model)
             partial.write_text(json.dumps(record, indent=2) + "\n")
             files.flush(partial)
-    except BaseException:  # Ctrl-C too: a full disk needs the space
+    except BaseException:  # also at Ctrl-C: frees the space on a full disk
         delete_data(data)
         partial.unlink(missing_ok=True)
         raise
@@ -65,7 +65,7 @@ def write_index(folder: str | Path, items: Items, model: ModelRecord) -> dict[st
 
 
 def _write_data(data: Path, items: Items, model: ModelRecord) -> dict[str, Any]:
-    """Writes a version's data to the disk, and returns the record of them."""
+    """Writes the data of a version to disk and returns their record."""
     files.save_array(data / "embeddings.npy", np.asarray(items.embeddings, np.float32))
     files.save_array(data / "labels.npy", np.asarray(items.labels, np.int32))
     texts = {name: list(getattr(items, name)) for name in ("ids", "paths", "class_names")}
@@ -95,7 +95,7 @@ def _write_data(data: Path, items: Items, model: ModelRecord) -> dict[str, Any]:
 
 
 def _current(folder: Path) -> dict[str, Any] | None:
-    """The record of the version that counts; None without one that can be read."""
+    """Returns the record of the current version; None if there is none that can be read."""
     try:
         return read_record(folder)
     except (FileNotFoundError, ValueError):
@@ -103,7 +103,7 @@ def _current(folder: Path) -> dict[str, Any] | None:
 
 
 def _new_data(folder: Path, before: dict[str, Any] | None) -> Path:
-    """Makes the folder of a new version's data; what a crash left of another is deleted."""
+    """Makes the folder of a new version's data, and deletes what a crash left of others."""
     there = list(folder.iterdir())
     number = 1 + max((data_number(path.name) or 0 for path in there), default=0)
     for path in there:

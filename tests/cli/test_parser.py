@@ -1,4 +1,4 @@
-"""Settings: where they come from, which stands above which, and what a slip of the finger says."""
+"""Settings: where they come from, which of them override others, and what a typo reports."""
 
 import re
 import subprocess
@@ -84,7 +84,7 @@ def test_some_settings_of_training_need_no_group(no_shipped_configs, capsys):
     assert training.deterministic is True and training.max_hours == 7.5
     assert parse("--deterministic=false", "--training.max_hours=2").training.max_hours == 2
     with pytest.raises(SystemExit, match="2"):
-        parse("--epochs=3")  # others need it
+        parse("--epochs=3")  # others require it
     assert "Did you mean training.epochs?" in capsys.readouterr().err
 
 
@@ -165,7 +165,7 @@ def test_an_existing_file_or_a_missing_folder_is_found_before_the_work(tmp_path)
     (tmp_path / "there.npz").write_text("")
     with pytest.raises(FileExistsError, match="nothing is overwritten"):
         cli.expect_new(str(tmp_path / "there.npz"))
-    with pytest.raises(FileNotFoundError, match="make it first"):
+    with pytest.raises(FileNotFoundError, match="create it first"):
         cli.expect_new(str(tmp_path / "no" / "there.npz"))
 
 
@@ -246,7 +246,7 @@ def query_config(*arguments):
     "arguments",
     [
         ["a", "b", "--json", "-k", "2"],
-        ["--json", "a", "b", "-k2"],  # a is no value of --json
+        ["--json", "a", "b", "-k2"],  # a is not the value of --json
         ["--json=true", "a", "-k=2", "b"],  # values on both sides of an option
         ["--images", "a", "b", "--json", "true", "--k=2"],
         ["a", "--json", "b", "--k", "2"],

@@ -1,4 +1,4 @@
-"""The table's numbers, computed by hand."""
+"""The numbers of the table, computed by hand."""
 
 import csv
 
@@ -32,7 +32,7 @@ def test_a_table_by_hand():
     assert ours.final["recall_at_1"] == (pytest.approx(0.7), pytest.approx(0))
     assert ours.best["recall_at_1"] == (pytest.approx(0.75), pytest.approx(np.sqrt(0.005)))
     assert ours.best["map_at_r"][0] == pytest.approx(0.375)
-    # The rival ends at 0.55; the means of ours are 0.4, 0.6, ...: two epochs of 10 s.
+    # The rival ends at 0.55; our means are 0.4, 0.6, ...: two epochs of 10 s.
     assert (ours.rival, ours.epochs_to_rival, ours.seconds_to_rival) == ("rival", 2, 20.0)
     assert ours.rival_seconds == 100.0 and ours.seconds_per_epoch == 10.0
     assert rival.rival == "ours" and rival.epochs_to_rival is None

@@ -1,7 +1,7 @@
-"""A SavedModel behind TensorFlow Serving's two interfaces, over loopback, for the tests.
+"""Serves a SavedModel by the two interfaces of TensorFlow Serving, over loopback, for tests.
 
-gRPC is the official API's PredictionService. REST is the predict request of TensorFlow Serving's
-RESTful API in row format, written from its documentation.
+gRPC is the PredictionService of the official API. REST is the predict request of TensorFlow
+Serving's RESTful API in row format, written from its documentation.
 """
 
 import base64
@@ -19,7 +19,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Runs the signatures of one SavedModel, the version 1 of a model of this name."""
+    """Runs the signatures of one SavedModel, as version 1 of a model with this name."""
 
     def __init__(self, saved_model, name):
         self._model = tf.saved_model.load(str(saved_model))  # keeps the variables alive
@@ -48,19 +48,20 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return self._model.signatures[name or "serving_default"]
 
     def run(self, signature, inputs):
-        """Feeds arrays by input name; the outputs are arrays by their names."""
+        """Runs a signature on arrays by input name, and returns arrays by output name."""
         function = self.signature(signature)
         expected = function.structured_input_signature[1]
         if inputs.keys() != expected.keys():
             raise ValueError(f"inputs {sorted(inputs)} are not {sorted(expected)}")
-        # Rows of bytes are a NumPy array of objects, whose dtype TensorFlow cannot guess if empty.
+        # Rows of bytes are a NumPy array of objects. TensorFlow cannot infer its dtype if it is
+        # empty.
         tensors = {name: tf.constant(inputs[name], spec.dtype) for name, spec in expected.items()}
         return {name: value.numpy() for name, value in function(**tensors).items()}
 
 
 @contextlib.contextmanager
 def grpc_server(service):
-    """Serves on a free port of 127.0.0.1; gives "127.0.0.1:PORT"."""
+    """Serves on a free port of 127.0.0.1 and yields "127.0.0.1:PORT"."""
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.server(futures.ThreadPoolExecutor(2), options=unlimited)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
@@ -74,7 +75,7 @@ def grpc_server(service):
 
 @contextlib.contextmanager
 def rest_server(service):
-    """Serves on a free port of 127.0.0.1; gives "http://127.0.0.1:PORT"."""
+    """Serves on a free port of 127.0.0.1 and yields "http://127.0.0.1:PORT"."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):  # noqa: N802 - the name in http.server
@@ -102,7 +103,7 @@ def rest_server(service):
 
 
 def _rest_predict(service, path, body):
-    """Status and JSON of the answer to one request."""
+    """Returns the status and JSON of the response to a request."""
     match = re.fullmatch(r"/v1/models/([^/:]+)(?:/versions/(\d+))?:predict", path)
     if not match:
         return 404, {"error": f"Malformed request: POST {path}"}
@@ -123,7 +124,7 @@ def _rest_predict(service, path, body):
 
 
 def _inputs(instances, specs):
-    """Named instances, or plain ones for a signature of one input, to a batch of each input."""
+    """Converts named instances, or plain ones for a single input, to a batch of each input."""
     if not instances:
         raise ValueError("instances is an empty list")
     named = [each if _is_named(each) else None for each in instances]

@@ -1,4 +1,4 @@
-"""export/beam/embed_list.py in a process of its own, on Beam's local runner."""
+"""export/beam/embed_list.py in a separate process, on the local runner of Beam."""
 
 import importlib.util
 import subprocess
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_image(saved_model, photos, tmp_path):
     (photos / "list.txt").write_text("bad.png\ngood.png\n")
     output = run(photos / "list.txt", saved_model, tmp_path / "out")
     assert output.returncode == 1
-    assert "cannot read bad.png; remove it, or give --on-bad-image skip" in output.stderr
+    assert "cannot read bad.png. Remove it, or give --on-bad-image skip" in output.stderr
     output = run(photos / "list.txt", saved_model, tmp_path / "out", "--on-bad-image=skip")
     assert output.returncode == 0, output.stderr
     assert read_parquet(tmp_path / "out")[0].ids == ["good.png"]

@@ -1,4 +1,4 @@
-"""The scripts of export/tflite and export/onnx, where neither TensorFlow nor Keras is at hand."""
+"""The scripts of export/tflite and export/onnx, without TensorFlow and Keras."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from pa_keras.models import embedding_model
 from pa_keras.pipelines import evaluation_batches
 
 RECIPES = Path(__file__).parents[2] / "export"
-# Runs the script as __main__ in a process where what its users do not have cannot be imported.
+# Runs the script as __main__ in a process that cannot import what its users do not have.
 RUN = """
 import runpy, sys
 for name in ("tensorflow", "keras", "pa_keras"):
@@ -34,7 +34,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """A wide and a tall photograph, one of palette, one turned, one tiny, one very long."""
+    """A wide and a tall photograph, one with a palette, one rotated, one tiny, one very long."""
     folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     blobs = Image.fromarray(rng.integers(0, 256, (5, 6, 3), "uint8"))

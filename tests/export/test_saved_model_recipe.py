@@ -1,4 +1,4 @@
-"""export/saved_model/embed_folder.py in a process of its own, without Keras and pa_keras."""
+"""export/saved_model/embed_folder.py in a separate process, without Keras and pa_keras."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from pa_keras.exporters import to_saved_model
 from pa_keras.models import embedding_model
 
 SCRIPT = Path(__file__).parents[2] / "export" / "saved_model" / "embed_folder.py"
-# Runs the script as __main__, then tells whether it needed what its users do not have.
+# Runs the script as __main__ in a process that cannot import what its users do not have.
 RUN = """
 import runpy, sys
 for name in ("keras", "pa_keras"):

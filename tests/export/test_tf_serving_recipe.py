@@ -1,4 +1,4 @@
-"""The clients of export/tf_serving over real loopback connections, and a real server's if any."""
+"""The clients of export/tf_serving over loopback connections, and to a real server if any."""
 
 import importlib.util
 import io
@@ -115,7 +115,7 @@ def test_clients_as_a_user_runs_them(service, images, expected):
 
 
 def predict_over_grpc(service, *requests):
-    """The answers, or the errors, of requests that one server gets one after another."""
+    """Sends requests to one server, one after another, and returns responses or errors."""
     client, answers = module_of(RECIPE / "grpc_client.py"), []
     with (
         service_module.grpc_server(service) as address,
@@ -220,7 +220,7 @@ def free_port():
 
 @pytest.mark.skipif(SERVER is None, reason="no tensorflow_model_server on PATH")
 def test_clients_against_the_real_server(tmp_path, images):
-    """The server starts from the files of the export, batching among them."""
+    """The server starts from the files of the export, including those for batching."""
     place = ExportPlace(tmp_path, "cars", 1)
     place.files.mkdir(parents=True)
     model = embedding_model("conv4", DIMENSION, (20, 24), weights=None, seed=0)

@@ -1,4 +1,4 @@
-"""Runs signatures of a SavedModel by TensorFlow's C API, as a server's C++ loader does.
+"""Runs signatures of a SavedModel through TensorFlow's C API, like the C++ loader of a server.
 
     python c_api.py LIBTENSORFLOW_CC SAVED_MODEL JOBS.json RESULTS.json
 
@@ -25,7 +25,7 @@ class Output(ctypes.Structure):
 
 
 class Library:
-    """The C functions, those that give pointers declared so."""
+    """Loads the C functions and declares those that return pointers."""
 
     def __init__(self, path):
         self.library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
@@ -119,7 +119,7 @@ class Session:
 
 
 def read(feed):
-    """Rows of bytes, or an array."""
+    """Reads rows of bytes, or an array."""
     if isinstance(feed, list):
         return [Path(each).read_bytes() for each in feed]
     return np.load(feed)

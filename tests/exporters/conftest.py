@@ -1,4 +1,4 @@
-"""One small embedding model with lively statistics, and images of every kind, for all exporters."""
+"""A small embedding model with non-trivial statistics, and images of every kind."""
 
 import io
 
@@ -14,8 +14,8 @@ SIZE = (40, 48)
 
 @pytest.fixture(scope="session")
 def model():
-    """`conv4` as if trained: its batch norms and its bias are not what they begin with, so that
-    whatever a converter makes of them shows.
+    """`conv4` as if trained: batch normalizations and bias differ from their initial values, so
+    that errors of a converter show.
     """
     keras.utils.set_random_seed(0)
     built = embedding_model("conv4", 16, SIZE, weights=None, seed=1)
@@ -38,7 +38,7 @@ def model():
 
 @pytest.fixture(scope="session")
 def scenes():
-    """Twelve images of the model's size, float32 0..255: four colours of blobs, three of each."""
+    """Twelve images of the model's size, float32 0..255: blobs in four colours, three of each."""
     rng = np.random.default_rng(3)
     down, across = np.mgrid[0 : SIZE[0], 0 : SIZE[1]]
     images = []
@@ -58,12 +58,12 @@ def encoded(image, kind, **options):
 
 @pytest.fixture(scope="session")
 def image_files():
-    """Bytes of an image by its kind, all that the exports must read."""
+    """Bytes of an image for each kind that the exports must read."""
     rng = np.random.default_rng(4)
     small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), "uint8"))
     image = small.resize((90, 70), Image.Resampling.BICUBIC)
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # rotated by 90 degrees
     moving = {"save_all": True, "append_images": [image.rotate(90, expand=False)]}
     narrow = Image.fromarray(rng.integers(0, 256, (20, 20_000, 3), "uint8"))
     return {

@@ -1,4 +1,4 @@
-"""The report, on artefacts whose disagreement is made to measure."""
+"""The agreement report, on artefacts with a known disagreement."""
 
 from pathlib import Path
 
@@ -32,13 +32,13 @@ def measure(model, images, *artefacts, gallery=None):
 
 
 def of(model, kind, change, takes="pixels"):
-    """An artefact whose embeddings are Keras', changed."""
+    """Makes an artefact whose embeddings are those of Keras, changed."""
     step = keras_artefact(model).embed
     return Artefact(kind, 1000, takes, lambda batch: change(step(batch)))
 
 
 def turned(embeddings, cosine):
-    """Embeddings at that cosine, by a direction that is at right angles to each."""
+    """Returns embeddings at this cosine, by adding a direction orthogonal to each."""
     other = np.roll(embeddings, 1, axis=1)
     other -= (other * embeddings).sum(1, keepdims=True) * embeddings
     other /= np.linalg.norm(other, axis=1, keepdims=True)
@@ -46,7 +46,7 @@ def turned(embeddings, cosine):
 
 
 def recall(queries, query_labels, gallery=None, gallery_labels=None):
-    """Recall@1 by a double loop."""
+    """Computes Recall@1 by a double loop."""
     hits = []
     for i, query in enumerate(queries):
         rows = range(len(queries)) if gallery is None else range(len(gallery))
@@ -72,7 +72,7 @@ def test_cosines_and_recall(model, images, scenes):
 
 
 def scrambled(embeddings):
-    """Other vectors, those of an image always the same."""
+    """Returns other vectors, always the same ones for an image."""
     seeds = [int(1e6 * abs(e[0])) for e in embeddings]
     return np.stack([np.random.default_rng(s).normal(size=embeddings.shape[1]) for s in seeds])
 

@@ -1,6 +1,6 @@
-"""Exports in TensorFlow's C++ loader, the one of the server, without Python's TensorFlow or Keras.
+"""Exports in the C++ loader of TensorFlow, as in a server, without TensorFlow or Keras in Python.
 
-The process lives on after every bad request: the jobs of a file run one after another in it.
+The process must survive every bad request: it runs the jobs of a file one after another.
 """
 
 import json
@@ -35,7 +35,7 @@ def expected(saved_model):
 
 
 class Jobs:
-    """Requests to the signatures, run in one process without Keras."""
+    """Runs requests to the signatures in one process without Keras."""
 
     def __init__(self, saved_model, folder):
         self.saved_model, self.folder, self.jobs = saved_model, folder, []
@@ -121,7 +121,7 @@ def test_bad_requests_are_errors_and_the_process_lives_on(jobs, image_files, sce
 
 
 def test_warm_up_records_replay(saved_model, jobs):
-    """Each record as the PredictRequest that a server plays, for every signature and size."""
+    """Reads each record as a PredictRequest, for every signature and batch size."""
     from tensorflow_serving.apis import prediction_log_pb2
 
     write_warmup(saved_model, "cars", [placeholder_image((40, 48))], (1, 4), image_size=(40, 48))

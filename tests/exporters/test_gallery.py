@@ -1,4 +1,4 @@
-"""What is searched: ids and labels, and that only the model's own embeddings are taken."""
+"""The gallery of an export: IDs and labels; only embeddings of the same model are accepted."""
 
 import contextlib
 
@@ -35,7 +35,7 @@ def test_reads_what_embed_wrote(tmp_path):
     ("changes", "message"),
     [
         ({"checksum": "of another"}, "another one made .* checksum differs"),
-        ({"crop_fraction": 1.0}, "crop_fraction 0.875; .* was with 1.0"),
+        ({"crop_fraction": 1.0}, "crop_fraction 0.875; .* has 1.0"),
         ({"checksum": None}, "is none, .*checksum"),
         ({"labels": np.array([0])}, "an id and a label for each of 3"),
     ],

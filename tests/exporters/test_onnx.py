@@ -1,4 +1,4 @@
-"""ONNX files in onnxruntime, beside Keras."""
+"""ONNX files in onnxruntime, compared with Keras."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_constants_of_a_layer_are_no_inputs(tmp_path):
 
 
 def test_an_operation_that_onnx_does_not_have(tmp_path):
-    # Keras runs grouped convolutions in a function of their own, which tf2onnx does not convert.
+    # Keras runs grouped convolutions in a separate function, which tf2onnx cannot convert.
     grouped = keras.layers.Conv2D(6, 3, groups=3)
     with pytest.raises(ValueError, match=r"operations that ONNX has; .*StatefulPartitionedCall"):
         to_onnx(model_with(grouped), tmp_path / "a.onnx")

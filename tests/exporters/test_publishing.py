@@ -1,4 +1,4 @@
-"""Where exports go: nothing half written, nothing overwritten."""
+"""Publishing exports: nothing is incomplete, nothing is overwritten."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ def test_nothing_is_there_before_it_is_published(tmp_path):
 
 
 def tree(folder):
-    """The paths of all files, through links too."""
+    """Returns the paths of all files, also through links."""
     found = []
     for root, _, files in os.walk(folder, followlinks=True):
         found += [str(Path(root, file).relative_to(folder)) for file in files]
@@ -43,7 +43,7 @@ KINDS = [(True, True), (True, False), (False, True), (False, False)]  # old and 
 ONE = ["cars.files/1/model.onnx", "cars/1/assets.extra/files/model.onnx", "cars/1/saved_model.pb"]
 
 
-def test_a_version_appears_whole_beside_others(tmp_path):
+def test_a_version_appears_complete_beside_others(tmp_path):
     for version in (1, 2):
         export(ExportPlace(tmp_path / "out", "cars", version), "a")
     assert tree(tmp_path / "out") == [
@@ -95,7 +95,7 @@ def test_another_export_of_this_version_meanwhile(tmp_path):
     with staging(place) as staged:
         (staged.files / "model.onnx").write_text("late")
         export(place, "early")
-        with pytest.raises(FileExistsError, match="is there already"):
+        with pytest.raises(FileExistsError, match="exists already"):
             publish(staged, place)
     assert (place.files / "model.onnx").read_text() == "early"
 
@@ -109,7 +109,7 @@ def test_names_do_not_share_folders(tmp_path):
 
 
 def everything(folder):
-    """Every path with its contents, or where it leads to."""
+    """Returns every path with its contents or the target of its link."""
     return {
         str(path.relative_to(folder)): path.readlink() if path.is_symlink() else path.read_bytes()
         for path in folder.rglob("*")
@@ -186,7 +186,7 @@ def test_a_foreign_link_is_a_version(tmp_path):
     place = ExportPlace(tmp_path, "cars", 1)
     place.files.parent.mkdir()
     place.files.symlink_to("nowhere")
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="exists already"):
         export(place, "new")
 
 
@@ -288,7 +288,7 @@ KILLED = """
 """
 
 
-@pytest.mark.parametrize("moves", [3, 4, 5])  # before, before the old one goes, once it is gone
+@pytest.mark.parametrize("moves", [3, 4, 5])  # before, before the old one moves, after it moved
 def test_the_next_export_cleans_up_after_a_killed_one(tmp_path, moves):
     place = ExportPlace(tmp_path, "cars", 1)
     export(place, "old")

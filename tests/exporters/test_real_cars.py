@@ -1,4 +1,4 @@
-"""The bounds of every format on real photographs, by the network that the experiments use."""
+"""The bounds of every format on real photographs, with the network of the experiments."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ FILES = ("tflite", "tflite_float16", "tflite_dynamic", "tflite_int8", "onnx")
 @pytest.mark.large
 @pytest.mark.skipif(not CARS.is_dir(), reason="PA_KERAS_DATA holds no cars196")
 def test_every_format_keeps_its_bound(tmp_path):
-    """ImageNet weights and a random projection: what was learnt on cars is not needed here."""
+    """ImageNet weights and a random projection; training on cars is not needed here."""
     data = datasets.load("manifest", str(CARS))
     size = {"image_size": (160, 160), "crop_fraction": 1.0}
     model = embedding_model("efficientnet_lite0", 512, (160, 160), seed=0)

@@ -1,4 +1,4 @@
-"""Every signature against the Keras model, and what a server is sent that is no image."""
+"""Every signature, compared with the Keras model, and requests that are not images."""
 
 import io
 
@@ -63,7 +63,7 @@ def test_names_shapes_and_dtypes(saved):
 
 
 def test_image_files_as_in_evaluation(saved, model, image_files, tmp_path):
-    """One batch of every kind, among them CMYK, alpha, EXIF, animations, and extreme shapes."""
+    """One batch of every kind, including CMYK, alpha, EXIF, animations, and extreme shapes."""
     paths = []
     for number, content in enumerate(image_files.values()):
         paths.append(str(tmp_path / str(number)))
@@ -79,7 +79,7 @@ def test_image_files_as_in_evaluation(saved, model, image_files, tmp_path):
 
 
 def test_preprocessing_is_that_of_pillow(saved, model, image_files):
-    """Independent of our pipelines: Pillow decodes, resizes and crops."""
+    """Pillow decodes, resizes and crops, independently of our pipelines."""
     image = Image.open(io.BytesIO(image_files["png"]))  # 90 x 70, to cover 53 x 44
     resized = image.resize((90 * 44 // 70, 44), Image.Resampling.BILINEAR)
     left = (resized.width - 48) // 2
@@ -197,14 +197,14 @@ def test_pixels_without_rows(saved):
 
 
 def test_every_variable_once_no_proxies_and_no_ops_of_others(model, gallery, tmp_path):
-    """A stock server has TensorFlow's own ops alone; ScaNN's begin with Scann."""
+    """A stock server has only TensorFlow's own ops; names of ScaNN's ops begin with Scann."""
     to_saved_model(model, tmp_path / "1", gallery=gallery)
     saved = tf.saved_model.load(tmp_path / "1")
     reader = tf.train.load_checkpoint(str(tmp_path / "1/variables/variables"))
     dtypes = reader.get_variable_to_dtype_map()
     shapes = reader.get_variable_to_shape_map()
     numbers = sum(int(np.prod(shapes[name])) for name in shapes if dtypes[name] == tf.float32)
-    # A folded batch norm leaves one number a channel of its four.
+    # Folding leaves one of four numbers per channel of a batch normalization.
     folds = [x for x in model._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
     folded = 3 * sum(each.gamma.shape[0] for each in folds)
     assert folded
@@ -240,7 +240,7 @@ def test_mixed_precision_is_exported_in_float32(scenes, tmp_path, model, float32
 
 def test_refused(model, gallery, tmp_path):
     (tmp_path / "1").mkdir()
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="exists already"):
         to_saved_model(model, tmp_path / "1")
     with pytest.raises(ValueError, match="received the model to train, with proxies"):
         to_saved_model(with_proxies(model, 4), tmp_path / "2")

@@ -1,4 +1,4 @@
-"""The search inside a SavedModel against NumPy, in every dtype and across its blocks."""
+"""The search inside a SavedModel, compared with NumPy, in every dtype and across blocks."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def nearest(index, queries, k):
 
 
 def ranked(similarities, k):
-    """Best first, equal ones by lower index, one query at a time."""
+    """Searches one query at a time; equal neighbours are sorted by index."""
     rows = np.array(
         [sorted(range(len(s)), key=lambda i, s=s: (-s[i], i))[:k] for s in similarities]
     )
@@ -107,7 +107,7 @@ def test_no_queries():
 
 
 def test_measured_cost_equals_a_double_loop():
-    # Pairs of one class a tenth of a degree apart, and others in between, closer than int8's steps.
+    # Pairs of one class a tenth of a degree apart, with others in between, closer than int8 steps.
     angles = np.sort(np.random.default_rng(0).uniform(0, 0.5, 100))
     angles = np.concatenate([angles, angles + 0.0015])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
@@ -123,9 +123,9 @@ def test_measured_cost_equals_a_double_loop():
         nearest_of[name] = np.array(found)
         right[name] = 100 * np.mean(labels[found] == labels)
     lost = right["exact"] - right["rounded"]
-    assert lost > 10  # a wrong sign, or the other way round, would show
+    assert lost > 10  # a wrong sign or order would show
     measured = measure_gallery(gallery_of(vectors, "int8", labels))
-    # Float32 sums may swap neighbours that are equal to the seventh digit.
+    # Float32 sums may swap neighbours that agree to seven digits.
     assert measured["recall_at_1_lost"] == pytest.approx(lost, abs=3)
     same = np.mean(nearest_of["exact"] == nearest_of["rounded"])
     assert measured["same_nearest"] == pytest.approx(same, abs=0.03)

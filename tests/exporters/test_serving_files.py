@@ -1,4 +1,4 @@
-"""The server's files: the protos of TensorFlow Serving read them, the SavedModel replays them."""
+"""The files of a server: TensorFlow Serving's protos read them, the SavedModel replays them."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def image_bytes():
 
 
 class Embedder(tf.Module):
-    """A SavedModel with the signatures of `to_saved_model`, by TensorFlow alone."""
+    """A SavedModel with the signatures of `to_saved_model`, made with plain TensorFlow."""
 
     def __init__(self):
         self.kernel = tf.Variable(tf.random.stateless_normal((3, DIMENSION), (0, 1)))
@@ -160,7 +160,7 @@ def test_no_saved_model(tmp_path, image_bytes):
 def batching_parameters():
     """TensorFlow Serving's BatchingParameters, declared from session_bundle_config.proto.
 
-    Its Python package leaves the message out.
+    The Python package lacks this message.
     """
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
@@ -192,7 +192,7 @@ def test_batching_parameters(tmp_path):
     )
     read = text_format.Parse(path.read_text(), batching_parameters())
     assert [getattr(read, name).value for name in WRAPPED] == [32, 2000, 7, 2]
-    # Serving refuses the file unless the last allowed size is the largest batch.
+    # Serving rejects the file unless the last allowed size is the largest batch.
     assert list(read.allowed_batch_sizes) == [1, 8, 32]
 
 

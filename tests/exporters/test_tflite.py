@@ -1,4 +1,4 @@
-"""TFLite files in the LiteRT interpreter, beside Keras."""
+"""TFLite files in the LiteRT interpreter, compared with Keras."""
 
 import json
 

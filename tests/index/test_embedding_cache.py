@@ -1,4 +1,4 @@
-"""Chunks of embeddings: what is kept, and what makes them worthless."""
+"""Saved chunks of embeddings: when they are reused, and when they are not."""
 
 import os
 
@@ -41,7 +41,7 @@ def test_chunks_are_embedded_once_and_in_order(paths, tmp_path):
     assert not (tmp_path / "chunks").exists()
 
 
-def test_a_chunk_that_was_not_whole_does_not_count(paths, tmp_path):
+def test_an_incomplete_chunk_does_not_count(paths, tmp_path):
     chunks = Chunks(tmp_path / "chunks", paths, "model", size=4)
     whole = chunks.embedded(np.arange(10), sizes, progress=False)
     last = max((tmp_path / "chunks").glob("embeddings-*.npy"))
@@ -60,7 +60,7 @@ def test_killed_before_there_was_a_plan(paths, tmp_path):
     "name, contents",
     [
         ("mine.txt", "mine"),
-        ("embeddings-000000000.npy", "mine"),  # a name alone proves nothing
+        ("embeddings-000000000.npy", "mine"),  # the name alone proves nothing
         ("good.npy", "mine"),
         ("plan.json", '{"today": "buy milk"}'),
         ("plan.json", ""),
@@ -75,7 +75,7 @@ def test_files_of_others_are_never_deleted(paths, tmp_path, name, contents, with
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(contents)
     if (name, contents) == ("plan.json", "") and not with_chunks:
-        return  # an empty file holds nothing to lose
+        return  # an empty file has nothing to lose
     if with_chunks and name in ("embeddings-000000000.npy", "good.npy"):
         return  # they were ours
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -92,7 +92,7 @@ def test_what_was_put_beside_the_chunks_is_kept(paths, tmp_path):
 
 
 @pytest.mark.parametrize("other", ["key", "size", "file", "list"])
-def test_other_work_begins_anew(paths, tmp_path, other):
+def test_other_work_starts_again(paths, tmp_path, other):
     Chunks(tmp_path / "chunks", paths, "model", size=4).embedded(np.arange(10), sizes)
     key, size = "model", 4
     if other == "key":

@@ -1,4 +1,4 @@
-"""An index on disk: what is found in it, and that a crash or a second process does no harm."""
+"""An index on disk: its search results, and its safety in crashes and with two processes."""
 
 import json
 import multiprocessing
@@ -135,18 +135,18 @@ def test_a_corrupt_index_is_detected(tmp_path, damage):
     elif damage in ("texts", "header"):
         path = data / ("items.json" if damage == "texts" else "labels.npy")
         path.write_bytes(b"x" * path.stat().st_size)
-        expected = "as they were written; received others .*search info --verify"
+        expected = "as they were written; they changed .*search info --verify"
     else:
         change, expected = {
             "format": ({"format": 99}, "its format is 99"),
             "elsewhere": ({"data": "../x"}, "its data are in '../x'"),
-            "keys": ({"items": None}, "as it was written; received another"),
-            "model": ({"model": {}}, "as it was written; received another"),
+            "keys": ({"items": None}, "as it was written; it changed"),
+            "model": ({"model": {}}, "as it was written; it changed"),
         }[damage]
         record.write_text(json.dumps({**json.loads(record.read_text()), **change}))
     with pytest.raises(ValueError, match=expected):
         open_index(tmp_path)
-    write_index(tmp_path, some(30), MODEL)  # and it can be built anew
+    write_index(tmp_path, some(30), MODEL)  # and it can be built again
     assert len(open_index(tmp_path)) == 30 and len(list(tmp_path.glob("data-*"))) == 1
 
 
@@ -162,7 +162,7 @@ class Attack:
 
 @pytest.fixture
 def with_candidates(tmp_path, monkeypatch):
-    """An index with ScaNN's files, which is small: measuring is not what is tested."""
+    """A small index with ScaNN's files, without measuring the effort."""
     monkeypatch.setattr(candidates, "BRUTE_FORCE_BELOW", 300)
     monkeypatch.setattr(candidates, "_SAMPLE_SIZE", 20)
     items = clustered(400)
@@ -205,7 +205,7 @@ def test_an_unlisted_file_is_refused(with_candidates, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["../../mine.txt", "/etc/passwd", "scann/../../mine.txt", "a.npy"])
 def test_a_record_of_other_files_is_refused(tmp_path, name):
-    """A writer deletes what the record of the version before lists."""
+    """A writer deletes the files that the record of the previous version lists."""
     write_index(tmp_path / "index", some(20), MODEL)
     record = json.loads((tmp_path / "index" / "index.json").read_text())
     record["files"][name] = {"bytes": 4, "sha256": "0"}
@@ -225,18 +225,18 @@ def test_everything_that_is_written_is_listed(with_candidates):
 
 
 def test_changed_bytes_of_scann_are_refused(with_candidates):
-    """ScaNN would look up places beyond its memory, or fail with an error that names no file."""
+    """ScaNN would read outside its memory, or fail with an error that names no file."""
     folder, data = with_candidates
     for path in sorted((data / "scann").iterdir()):
         before = path.read_bytes()
         path.write_bytes(before[:-1] + bytes([before[-1] ^ 0x40]))
-        with pytest.raises(ValueError, match=f"scann/{path.name} changed since. Build the index"):
+        with pytest.raises(ValueError, match=f"scann/{path.name} changed. Build the index"):
             open_index(folder)
         path.write_bytes(before)
 
 
 def test_files_that_this_scann_cannot_read(with_candidates, caplog):
-    """As of another release: they are as they were written."""
+    """As from another release: the files are as they were written."""
     folder, data = with_candidates
     path = data / "scann" / "ah_codebook.pb"
     path.write_bytes(bytes(path.stat().st_size))
@@ -256,7 +256,7 @@ def test_what_was_put_into_the_data_is_kept(tmp_path):
     assert len(open_index(tmp_path)) == 30
 
 
-@pytest.mark.parametrize("limit", [1_000, 6_500])  # bytes a file: embeddings.npy has 6,528
+@pytest.mark.parametrize("limit", [1_000, 6_500])  # bytes per file: embeddings.npy has 6,528
 def test_a_full_disk_leaves_the_old_index(tmp_path, limit):
     write_index(tmp_path, some(10), MODEL)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -295,7 +295,7 @@ def test_a_full_disk_while_scann_writes(tmp_path, monkeypatch, limit):
 
 
 def test_no_index(tmp_path):
-    with pytest.raises(FileNotFoundError, match="received none. Make one by search build"):
+    with pytest.raises(FileNotFoundError, match="received none. Make one with search build"):
         open_index(tmp_path)
 
 
@@ -322,11 +322,11 @@ write_index(folder, items, ModelRecord("d" * 64, 1.0))
 
 
 @pytest.mark.parametrize("where", [("save", 2), ("rename", 1)])
-def test_a_crash_while_writing_leaves_the_old_index_whole(tmp_path, where):
+def test_a_crash_while_writing_leaves_the_old_index_complete(tmp_path, where):
     write_index(tmp_path, some(20), MODEL)
     command = [sys.executable, "-c", KILLED, str(tmp_path), where[0], str(where[1])]
     assert subprocess.run(command).returncode == -signal.SIGKILL
-    assert len(list(tmp_path.glob("data-*"))) == 2  # what the crash left
+    assert len(list(tmp_path.glob("data-*"))) == 2  # left by the crash
     assert len(open_index(tmp_path)) == 20
     verify_index(tmp_path)
     write_index(tmp_path, some(30), MODEL)
@@ -390,7 +390,7 @@ def hold(folder, held, release):
 
 
 def test_one_writer_at_a_time(tmp_path):
-    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not live through a fork
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     held, release = spawn.Event(), spawn.Event()
     other = spawn.Process(target=hold, args=(tmp_path, held, release))
     other.start()
@@ -433,5 +433,5 @@ def test_joined_items_share_classes_of_one_name():
     names = [first.label_of(i) for i in range(4)] + ["b", "z", "a", "ü"]
     assert [both.label_of(i) for i in range(8)] == names
     assert room.Items is type(both) and both.labels.dtype == np.int32
-    with pytest.raises(ValueError, match="of 16 numbers, as the others are; received 8"):
+    with pytest.raises(ValueError, match="of 16 numbers, like the other items; received 8"):
         first.joined(some(3, size=8))

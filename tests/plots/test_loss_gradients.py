@@ -72,7 +72,7 @@ def test_the_picture_has_a_panel_for_each_loss(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("there.png", "is there already"),
+        ("there.png", "exists already"),
         ("a.xyz", "Expected a picture's name"),
         ("nowhere/a.png", "Expected a folder"),
     ],

@@ -98,7 +98,7 @@ def test_nothing_is_overwritten(run_folder, tmp_path, option):
     (tmp_path / "there.png").write_text("mine")
     assert "nothing is overwritten" in failure(run_folder, option, tmp_path / "there.png")
     assert (tmp_path / "there.png").read_text() == "mine"
-    assert "make it first" in failure(run_folder, option, tmp_path / "nowhere" / "a.png")
+    assert "create it first" in failure(run_folder, option, tmp_path / "nowhere" / "a.png")
 
 
 @pytest.mark.parametrize("option", ["--picture", "--failures", "--map"])
