@@ -64,7 +64,7 @@ def load_written(folder: Path, name: str, test_fraction: float = 0.5) -> Dataset
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"Expected {folder} to be complete; received it with files missing. Delete {folder}; "
-            "it is then written again."
+            "it is written again."
         ) from error
 
 
