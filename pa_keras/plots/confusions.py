@@ -148,7 +148,7 @@ def most_confused(
         number: Largest number of pairs.
 
     Returns:
-        The pairs, the most confused first; those with equal counts are in the order of their labels.
+        The pairs, the most confused first; equal counts in the order of their labels.
     """
     wrong = np.flatnonzero(gallery_labels[nearest] != query_labels)
     if not len(wrong):

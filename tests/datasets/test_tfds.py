@@ -14,7 +14,7 @@ PER_SPLIT = 2
 
 
 class TinyCars(tfds.core.GeneratorBasedBuilder):
-    """Two images of each of five classes in either split, as JPEG and as PNG, one unlabelled."""
+    """Two images of each of five classes per split, as JPEG and as PNG, and one unlabelled."""
 
     VERSION = tfds.core.Version("1.2.3")
 
@@ -39,7 +39,7 @@ class TinyCars(tfds.core.GeneratorBasedBuilder):
 
 
 class NoLabels(tfds.core.GeneratorBasedBuilder):
-    """Numbers only."""
+    """A data set without images."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -55,7 +55,7 @@ class NoLabels(tfds.core.GeneratorBasedBuilder):
 
 
 class Unlabelled(TinyCars):
-    """An image whose class is not known, in a split of the usual name."""
+    """Images of unknown class, in a split of a usual name."""
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples("train")}
@@ -111,7 +111,7 @@ def test_the_images_are_written_once(data_dir, monkeypatch):
 
 
 class TwelveBirds(TinyCars):
-    """The features of `caltech_birds2011` that matter: a class is a number, as a name as well."""
+    """The relevant features of `caltech_birds2011`, whose class names are numbers."""
 
     def _info(self):
         features = {
@@ -123,7 +123,7 @@ class TwelveBirds(TinyCars):
 
     def _generate_examples(self, split):
         path = str(Path(self.data_dir).parents[2] / "source" / split / "0.jpg")
-        # Not in the order of the classes, and each name before that of the class before it.
+        # Labels are not in order, and the names are in the reverse order of the labels.
         for label in (11, 3, 10, 2, 9, 1, 8, 0, 7, 6, 5, 4):
             name = f"bird_{99 - label}"
             yield f"{label}", {"image": path, "label": label, "label_name": name}
@@ -131,7 +131,7 @@ class TwelveBirds(TinyCars):
 
 @pytest.fixture
 def prepared(data_dir, monkeypatch):
-    """Lets the class of a tiny builder stand in for the set of a name, as prepared."""
+    """Replaces the set of a given name by a prepared tiny builder."""
 
     def stand_in(tfds_name, builder):
         sets = {tfds_name: builder}
