@@ -134,18 +134,18 @@ def images_at(path: str | Path) -> Images:
 def _needed(name: str, data_dir: str | None, what: str, where: str = "") -> str:
     if not data_dir:
         raise ValueError(
-            f"Expected data_dir, the {what} to read; received {data_dir!r}. Give it, as "
-            f"--dataset {name} --data-dir PATH.{where.format(root='PATH')}"
+            f"Expected data_dir, the {what} to read; received {data_dir!r}. Give it, for "
+            f"example: --dataset {name} --data-dir PATH.{where.format(root='PATH')}"
         )
     return data_dir
 
 
 def _unknown(name: str) -> str:
-    message = f"Expected a dataset of {', '.join(NAMES)}; received {name!r}. "
+    message = f"Expected one of the datasets {', '.join(NAMES)}; received {name!r}. "
     if Path(name).exists():
         kind = "folder" if Path(name).is_dir() else "manifest"
         return f"{message}To read these files: --dataset {kind} --data-dir {name}"
     close = get_close_matches(name.lower(), NAMES, n=1)
     if close:
         return f"{message}Did you mean {close[0]!r}?"
-    return f"{message}For images of your own: --dataset folder --data-dir PATH"
+    return f"{message}For your own images: --dataset folder --data-dir PATH"

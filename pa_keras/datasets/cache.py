@@ -60,7 +60,7 @@ def write_once(folder: Path, writer: Callable[[Path], None]) -> Path:
         raise OSError(
             error.errno,
             f"Expected to write image files to {folder.parent}; received {error}. Free some "
-            "space, or set the environment variable PA_KERAS_HOME to a folder of yours with room.",
+            "space, or set the environment variable PA_KERAS_HOME to another folder.",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -100,6 +100,6 @@ def _check_ids(
     if absent:
         raise ValueError(
             f"Expected every id of {has} in {lacks}, both in {root}; received {len(absent)} that "
-            f"{lacks} has not: {some(absent)}. Fetch both files again: one was cut short, or "
+            f"{lacks} does not have: {some(absent)}. Fetch both files again: one was cut short, or "
             "changed."
         )

@@ -147,7 +147,7 @@ def _split_folders(root: Path, folders: list[Path]) -> dict[str, Path]:
     if others and not is_set:
         return {}
     if others:
-        logger.warning("In %s, beside the splits, is ignored: %s.", root, some(others))
+        logger.warning("In %s, folders beside the splits are ignored: %s.", root, some(others))
     return found
 
 

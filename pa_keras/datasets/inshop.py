@@ -76,8 +76,8 @@ def _check_items(partition: Path, items: dict[str, set[str]]) -> None:
     alone = sorted(items["query"] ^ items["gallery"])
     if both or alone:
         raise ValueError(
-            "Expected items that are for training, or of which query and gallery both have images; "
-            f"received {some(both + alone)} otherwise in {partition}. Fetch the file again."
+            "Expected each item either in train, or in both query and gallery; received items that "
+            f"are not, {some(both + alone)}, in {partition}. Fetch the file again."
         )
 
 

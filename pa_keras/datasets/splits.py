@@ -82,9 +82,9 @@ def hold_out_classes(images: Images, fraction: float = 0.2, seed: int = 0) -> tu
     present, counts = np.unique(images.labels, return_counts=True)
     if len(present) < 4:
         raise ValueError(
-            "Expected at least 4 training classes, to select the model by some of them; received "
-            f"{len(present)}: {len(present)} training classes are too few to hold out 2 and learn "
-            "from 2 others. Add classes, or use --training.selection last."
+            "Expected at least 4 training classes, of which some are held out to select the model; "
+            f"received {len(present)}: {len(present)} training classes are too few to hold out 2 "
+            "and train on 2 others. Add classes, or use --training.selection last."
         )
     num_held_out = _num_apart(len(present), fraction, "fraction")
     candidates = present[counts > 1]

@@ -56,7 +56,7 @@ def load_tfds(name: str, data_dir: str | None = None, test_fraction: float = 0.5
         if not _write_images(folder, examples, builder.info.features["label"].names):
             raise ValueError(
                 f"Expected labelled images in {' or '.join(_SPLITS)} of the TensorFlow dataset "
-                f"{name!r}; received none, its splits being {', '.join(builder.info.splits)}. "
+                f"{name!r}; received none; its splits are {', '.join(builder.info.splits)}. "
                 "Write its images to class folders and use --dataset folder."
             )
 

@@ -119,7 +119,7 @@ def expect_crop_fraction(crop_fraction: float) -> None:
     if not 0.0 < crop_fraction <= 1.0:
         raise ValueError(
             f"Expected crop_fraction in (0, 1]; received {crop_fraction}; "
-            "use 0.875 to crop or 1.0 to keep the whole shorter side."
+            "use 0.875 to crop or 1.0 to keep the full shorter side."
         )
 
 

@@ -181,7 +181,7 @@ def test_other_folders_beside_splits(tmp_path, caplog):
     write_tree(tmp_path, *(f"{split}/{name}" for split in splits for name in classes(3)))
     write_tree(tmp_path, "annotations/boxes.txt")
     assert folder_images(tmp_path).class_names == ("c0", "c1", "c2")
-    assert "is ignored: annotations." in caplog.text
+    assert "are ignored: annotations." in caplog.text
 
 
 def test_a_single_split_of_validation_is_split_by_class(tmp_path):

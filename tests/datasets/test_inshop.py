@@ -64,7 +64,7 @@ def test_an_item_of_two_parts_or_without_its_gallery(clothes, wrong):
     first = next(i for i, line in enumerate(lines) if line.endswith("id_00000005 query"))
     lines[first] = lines[first].replace("id_00000005 query", f"{wrong} query")
     partition.write_text("\n".join(lines))
-    with pytest.raises(ValueError, match=f"received .*{wrong}.* otherwise in .*Fetch"):
+    with pytest.raises(ValueError, match=f"received items that are not, .*{wrong}.* in .*Fetch"):
         load("inshop", str(clothes))
 
 

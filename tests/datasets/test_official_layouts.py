@@ -188,9 +188,9 @@ def test_a_file_cut_between_lines(written, name, file):
     lines = (root / file).read_text().splitlines(keepends=True)
     (root / file).write_text("".join(lines[:-1]))
     message = {
-        "images.txt": "received 1 that images.txt has not: 24",
-        "image_class_labels.txt": "received 1 that image_class_labels.txt has not: 24",
-        "classes.txt": "received 1 that classes.txt has not: 8",
+        "images.txt": "received 1 that images.txt does not have: 24",
+        "image_class_labels.txt": "received 1 that image_class_labels.txt does not have: 24",
+        "classes.txt": "received 1 that classes.txt does not have: 8",
         "Ebay_train.txt": r"received 11 of 12 training images \(1 short\)",
         "Ebay_test.txt": r"received 11 of 12 test images \(1 short\)",
         "list_eval_partition.txt": "as its first line says, 24; received 23",

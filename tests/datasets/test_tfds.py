@@ -216,7 +216,7 @@ def test_a_set_without_images_and_labels(data_dir):
 @pytest.mark.parametrize(("name", "splits"), [("unlabelled", "train"), ("odd_splits", "small1")])
 def test_a_set_without_labelled_images_is_not_cached(data_dir, tmp_path, name, splits):
     for _ in range(2):
-        with pytest.raises(ValueError, match=f"'{name}'; received none, its splits being {splits}"):
+        with pytest.raises(ValueError, match=f"'{name}'; received none; its splits are {splits}"):
             load(f"tfds:{name}", data_dir)
     assert not list((tmp_path / "cache" / "tfds").iterdir())
 
