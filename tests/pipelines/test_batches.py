@@ -137,7 +137,7 @@ def test_a_filled_cache_is_shared(paths, tmp_path, kind):
 
 
 def test_a_cache_of_other_paths(paths):
-    with pytest.raises(ValueError, match="cache of these 23 paths; received one of 23 others"):
+    with pytest.raises(ValueError, match="these 23 paths; received a cache of 23 other paths"):
         taken(paths, 1, cache=fill_cache(paths[::-1], "none"))
 
 
