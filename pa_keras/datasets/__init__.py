@@ -1,4 +1,4 @@
-"""Datasets as paths and labels: built in, from one's own folders, or of the benchmarks."""
+"""Data sets as paths and labels: the built-in one, your own files, and the benchmarks."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -55,18 +55,19 @@ def load(
             "cub200" (the official files, or without `data_dir` the copy of TensorFlow Datasets),
             "sop" or "inshop" (the official files) or "tfds:NAME" (any classification set of
             TensorFlow Datasets).
-        data_dir: where its files are. Needed for "folder", "manifest", "sop" and "inshop".
-        test_fraction: share of the classes, in (0, 1), for the test, where the set has no split
-            of its own, and of no effect where it has. Default 0.5.
-        crop_to_boxes: whether to crop to the annotated boxes, which "cars196" has. Default False.
-        seed: of the drawing of "glyphs". Default 0.
+        data_dir: Folder of its files. Required for "folder", "manifest", "sop" and "inshop".
+        test_fraction: Share of the classes to test on, in (0, 1). It has no effect on a data set
+            that defines its own split. Default 0.5.
+        crop_to_boxes: Whether to crop to the annotated boxes, which "cars196" has. Default False.
+        seed: Seed of the drawing of "glyphs". Default 0.
 
     Returns:
         The training images, the queries and, unless the queries search each other, the gallery.
 
     Raises:
-        ValueError: an unknown name, a missing or needless `data_dir`, or unfit data.
-        OSError: files that are not there, or cannot be downloaded or written.
+        ValueError: The name is unknown, `data_dir` is missing or unexpected, or the data are
+            invalid.
+        OSError: Files are missing, or cannot be downloaded or written.
 
     Example:
         >>> load("folder", "my_photos").train  # doctest: +SKIP
@@ -108,17 +109,17 @@ def load(
 
 
 def images_at(path: str | Path) -> Images:
-    """All the images of a folder, with or without class folders, or of a manifest.
+    """Returns all images of a folder, with or without class folders, or of a manifest.
 
-    Classes are not needed. Images that lie in the folder itself form a class of its name, and
-    images of a manifest that gives them no class have the class "".
+    Classes are not required. Images directly in the folder form a class with the folder's name.
+    Images for which a manifest gives no class have the class "".
 
     Args:
-        path: the folder; or a CSV, or a folder with a manifest.csv.
+        path: The folder, a CSV file, or a folder with a manifest.csv.
 
     Raises:
-        ValueError: no image in it, or an unfit manifest.
-        FileNotFoundError: there is no such folder or file.
+        ValueError: There is no image, or the manifest is invalid.
+        FileNotFoundError: There is no such folder or file.
 
     Example:
         >>> images_at("my_photos")  # doctest: +SKIP
@@ -133,18 +134,18 @@ def images_at(path: str | Path) -> Images:
 def _needed(name: str, data_dir: str | None, what: str, where: str = "") -> str:
     if not data_dir:
         raise ValueError(
-            f"Expected data_dir, the {what} to read; received {data_dir!r}. Give it, as "
-            f"--dataset {name} --data-dir PATH.{where.format(root='PATH')}"
+            f"Expected data_dir, the {what} to read; received {data_dir!r}. Give it, for "
+            f"example: --dataset {name} --data-dir PATH.{where.format(root='PATH')}"
         )
     return data_dir
 
 
 def _unknown(name: str) -> str:
-    message = f"Expected a dataset of {', '.join(NAMES)}; received {name!r}. "
+    message = f"Expected one of the datasets {', '.join(NAMES)}; received {name!r}. "
     if Path(name).exists():
         kind = "folder" if Path(name).is_dir() else "manifest"
         return f"{message}To read these files: --dataset {kind} --data-dir {name}"
     close = get_close_matches(name.lower(), NAMES, n=1)
     if close:
         return f"{message}Did you mean {close[0]!r}?"
-    return f"{message}For images of your own: --dataset folder --data-dir PATH"
+    return f"{message}For your own images: --dataset folder --data-dir PATH"

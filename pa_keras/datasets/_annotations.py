@@ -1,22 +1,22 @@
-"""Annotation files: lines of words between white space, and checks that say what is wrong where."""
+"""Reads annotation files with columns separated by white space; errors name file and line."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-# Forms of a column. Of a line that is cut short, the end of its image's name is what is missing.
+# Patterns of columns. A line that is cut short lacks the end of its image name.
 NUMBER = "[0-9]+"
 IMAGE_NAME = r".+\.jpe?g"
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8, whatever their ends; blank ones at its end are left out.
+    """Returns the lines of a UTF-8 text file with any line ending, without trailing blank lines.
 
     Raises:
-        ValueError: there is no line, or it is no such text.
+        ValueError: The file is empty or is not UTF-8 text.
     """
     try:
-        # Notepad marks UTF-8 by a first character, and ends lines by \r\n, as Git may do as well.
+        # Notepad writes a byte order mark and \r\n line endings; Git may write \r\n too.
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
@@ -30,16 +30,16 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_table(path: Path, columns: Mapping[str, str], header: int = 0) -> list[list[str]]:
-    """The cells of each line of a table.
+    """Returns the cells of each line of a table.
 
     Args:
-        path: of the file.
-        columns: name -> regular expression for all of its cells, in any case.
-        header: number of lines before the table, the last of which names the columns.
+        path: Path of the file.
+        columns: Maps each column name to a case-insensitive regular expression for its cells.
+        header: Number of lines before the table; the last of them names the columns.
 
     Raises:
-        ValueError: no lines, another header, another number of columns, or a cell of another
-            form, such as where the file was cut short. The message names file and line.
+        ValueError: There are no lines, or the header, the number of columns or a cell is not as
+            expected, for example because the file was cut short. The message names file and line.
 
     Example:
         >>> read_table(Path("classes.txt"), {"class_id": NUMBER, "name": ".+"})  # doctest: +SKIP

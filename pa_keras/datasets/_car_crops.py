@@ -1,4 +1,4 @@
-"""Crops of photographs of cars at their annotated boxes, written once."""
+"""Crops photographs of cars to their annotated boxes, and writes the crops once."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from pa_keras.datasets.cache import cache_folder, progress, write_once
 
 
 class Car(NamedTuple):
-    """A photograph, its class from 0 and its box (x1, y1, x2, y2), counted from 1, inclusive."""
+    """A photograph, its class (from 0) and its box (x1, y1, x2, y2), one-based and inclusive."""
 
     path: str
     label: int
@@ -20,14 +20,14 @@ class Car(NamedTuple):
 
 
 def crop_cars(cars: Sequence[Car]) -> list[str]:
-    """Paths of the crops, written now unless they were before from the same files and boxes."""
-    # With the time of the last change, so that a photograph that is repaired is cropped anew.
+    """Writes the crops, unless they exist for the same files and boxes, and returns their paths."""
+    # The key includes modification times, so that a repaired photograph is cropped again.
     sources = [(car.path, car.box, os.stat(car.path).st_mtime_ns) for car in cars]
     key = hashlib.sha256(repr(sources).encode()).hexdigest()[:12]
     names = [f"{Path(car.path).parent.name}_{Path(car.path).stem}.jpg" for car in cars]
 
     def write(folder: Path) -> None:
-        # Decoding and encoding leave the interpreter lock, so threads do help.
+        # Decoding and encoding release the interpreter lock, so threads help.
         with ThreadPoolExecutor() as pool:
             done = pool.map(_write_crop, cars, [folder / name for name in names])
             for _ in progress(done, len(cars), "Cropping cars"):
@@ -44,19 +44,19 @@ def _write_crop(car: Car, target: Path) -> None:
         with Image.open(car.path) as photograph:
             crop = photograph.crop(_pixel_box(car, *photograph.size)).convert("RGB")
     except OSError:
-        # As broken as it is: the check of all images then names it, or leaves it out.
+        # Copy the broken file as it is: the check of all images reports it or leaves it out.
         shutil.copyfile(car.path, target)
     else:
         crop.save(target, quality=95)
 
 
 def _pixel_box(car: Car, width: int, height: int) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) as Pillow counts them, inside of the photograph."""
+    """Returns the box as Pillow's (left, top, right, bottom), clipped to the photograph."""
     x1, y1, x2, y2 = car.box
     right, bottom = min(x2, width), min(y2, height)
     if x1 > right or y1 > bottom:
         raise ValueError(
-            f"Expected the whole photograph, with the box {car.box} inside it; received "
+            f"Expected the complete photograph, with the box {car.box} inside it; received "
             f"{car.path} of {width} x {height} pixels. If these are crops already, leave "
             "crop_to_boxes out."
         )

@@ -1,4 +1,4 @@
-"""Which characters the fonts of matplotlib can draw, and which of them the eye can tell apart."""
+"""Selects the characters that matplotlib's fonts can draw and that do not look alike."""
 
 import unicodedata
 from functools import cache
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont
 
-# Every face for running text that covers more than one script.
+# Every text font of matplotlib that covers more than one script.
 FONTS = (
     *(f"DejaVuSans{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
     *(f"DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
     *(f"DejaVuSerif{style}.ttf" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
     *(f"STIXGeneral{style}.ttf" for style in ("", "Bol", "Italic", "BolIta")),
 )
-# A character in fewer fonts than this would be a single design, not a class.
+# With fewer fonts, the images of a character would show one design rather than a class.
 MIN_FONTS = 12
-# Characters whose normalised pictures have a higher cosine than this, in any font, are one class.
+# Two characters look alike if the cosine of their normalised pictures exceeds this in any font.
 LOOK_ALIKE = 0.96
 _SIDE = 24
 
 
 @cache
 def characters() -> tuple[str, ...]:
-    """The letters that look unlike each other, by code point; of look-alikes the first is kept."""
+    """Returns the letters that do not look alike, by code point; the first look-alike is kept."""
     letters = common_letters()
     alike = similarities(letters) > LOOK_ALIKE
     kept: list[int] = []
@@ -38,7 +38,7 @@ def characters() -> tuple[str, ...]:
 
 
 def common_letters() -> list[str]:
-    """Letters that `MIN_FONTS` fonts have, without accents: those would differ by a dot alone."""
+    """Returns the letters in `MIN_FONTS` fonts, without accents, which might differ by one dot."""
     fonts_with: dict[str, int] = {}
     for font in FONTS:
         for character in covered(font):
@@ -47,10 +47,10 @@ def common_letters() -> list[str]:
 
 
 def similarities(letters: list[str]) -> np.ndarray:
-    """Greatest cosine over the fonts of the pictures of two letters, (N, N) float32 in 0..1.
+    """Returns the largest cosine, over all fonts, of each two letters: float32 (N, N) in 0..1.
 
-    The pictures are blurred, and of one size: the distortion of the images hides what a letter
-    and its capital, such as o and O, differ in.
+    The pictures are blurred and scaled to one size, because the distortion of the images hides
+    the difference between a letter and its capital, such as o and O.
     """
     greatest = np.zeros((len(letters), len(letters)), np.float32)
     for font in FONTS:
@@ -63,7 +63,7 @@ def similarities(letters: list[str]) -> np.ndarray:
 
 
 def mask(character: str, font: str, size: int) -> "Image":
-    """The character's ink, 0..255, cut to its bounding box; `size` is the font's, in pixels."""
+    """Draws a character as ink, 0..255, cut to its bounding box; `size` is in pixels."""
     from PIL import Image, ImageDraw
 
     face = _face(font, size)
@@ -75,14 +75,14 @@ def mask(character: str, font: str, size: int) -> "Image":
 
 @cache
 def covered(font: str) -> frozenset[str]:
-    """The characters that a font has a glyph for."""
+    """Returns the characters for which a font has a glyph."""
     from matplotlib.ft2font import FT2Font
 
     return frozenset(map(chr, FT2Font(str(path(font))).get_charmap()))
 
 
 def path(font: str) -> Path:
-    """The file of a font."""
+    """Returns the path of a font file."""
     import matplotlib
 
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / font
@@ -92,18 +92,18 @@ def path(font: str) -> Path:
 def _face(font: str, size: int) -> "FreeTypeFont":
     from PIL import ImageFont
 
-    # The basic layout draws alike everywhere; Raqm is not in every build of Pillow.
+    # The basic layout draws the same everywhere; not every build of Pillow includes Raqm.
     return ImageFont.truetype(str(path(font)), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _is_letter(character: str) -> bool:
-    # Modifier letters (Lm) are small copies of others; a decomposition is an accent or a variant.
+    # Modifier letters (Lm) are small copies; a decomposition means an accent or a variant.
     plain = unicodedata.normalize("NFKD", character) == character
     return plain and unicodedata.category(character) in ("Lu", "Ll", "Lo")
 
 
 def _normalised(ink: "Image") -> np.ndarray:
-    """A picture of unit length: the ink fills a square but for a margin, aspect ratio kept."""
+    """Returns a unit-length picture: the ink fills a square except a margin, aspect ratio kept."""
     from PIL import Image, ImageFilter
 
     scale = (_SIDE - 4) / max(ink.size)

@@ -1,4 +1,4 @@
-"""One character's ink to one image: distorted, coloured, noisy."""
+"""Draws the ink of a character as a distorted, coloured and noisy image."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,37 +13,37 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class Distortion:
-    """How far two images of one character may differ; each range is drawn from uniformly."""
+    """How much two images of a character may differ; values are drawn uniformly from each range."""
 
     rotation: float = 15.0
-    """Degrees, to either side."""
+    """Largest rotation in degrees, in either direction."""
     shear: float = 0.2
-    """Horizontal shift of a point per unit of height, to either side."""
+    """Largest horizontal shift of a point per unit of height, in either direction."""
     stretch: float = 0.15
-    """Natural logarithm of the greatest stretch of the width, which is the height's shrinking."""
+    """Natural logarithm of the largest factor by which the width grows and the height shrinks."""
     size: tuple[float, float] = (0.65, 0.95)
-    """Longest side of the distorted character as a share of the image's; it lies anywhere in it."""
+    """Range of the longest side of the distorted character, as a share of the image's side."""
     blur: float = 0.8
-    """Greatest standard deviation of the blur, in pixels."""
+    """Largest standard deviation of the blur, in pixels."""
     noise: float = 12.0
-    """Greatest standard deviation of the noise, in grey levels."""
+    """Largest standard deviation of the noise, in grey levels."""
     contrast: float = 90.0
-    """Least difference of luma between ink and background, in grey levels."""
+    """Smallest difference in luma between ink and background, in grey levels."""
 
 
 def draw(
     ink: "Image", image_size: int, distortion: Distortion, rng: np.random.Generator
 ) -> "Image":
-    """Draw a character in a random place, shape and colour on a gradient of two colours.
+    """Draw a character at a random place, in a random shape and colour, on a colour gradient.
 
     Args:
-        ink: greyscale, cut to its bounding box.
-        image_size: height and width of the image in pixels.
-        distortion: the ranges.
-        rng: of everything random.
+        ink: Greyscale image of the character, cut to its bounding box.
+        image_size: Height and width of the image in pixels.
+        distortion: Ranges of the random values.
+        rng: Generator of all random values.
 
     Returns:
-        RGB image.
+        The RGB image.
     """
     from PIL import Image, ImageFilter
 
@@ -71,7 +71,7 @@ def _distorted(
     scale = rng.uniform(*distortion.size) * image_size / sides.max()
     room = (image_size - sides * scale) / 2
     centre = image_size / 2 + rng.uniform(-1, 1, 2) * room
-    # Pillow asks where each pixel of the image comes from: the inverse.
+    # Pillow takes the inverse transform, from the new image to the ink.
     inverse = np.linalg.inv(matrix * scale)
     offset = np.array(ink.size) / 2 - inverse @ centre
     coefficients = np.column_stack([inverse, offset]).ravel().tolist()
@@ -81,7 +81,7 @@ def _distorted(
 
 
 def _colours(contrast: float, rng: np.random.Generator) -> np.ndarray:
-    """Ink and two ends of the background, (3, 3): the ink is darker than both, or lighter."""
+    """Returns the ink and two background colours, (3, 3); the ink is darker or lighter."""
     while True:
         colours = rng.uniform(0, 255, (3, 3))
         ink, *background = colours @ _LUMA
@@ -92,7 +92,7 @@ def _colours(contrast: float, rng: np.random.Generator) -> np.ndarray:
 def _gradient(
     start: np.ndarray, end: np.ndarray, image_size: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """From colour to colour in a random direction, (image_size, image_size, 3)."""
+    """Returns a gradient of two colours in a random direction, (image_size, image_size, 3)."""
     direction = rng.uniform(0, 2 * np.pi)
     axis = np.linspace(-0.5, 0.5, image_size)
     position = np.cos(direction) * axis + np.sin(direction) * axis[:, None] + 0.5

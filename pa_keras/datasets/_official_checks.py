@@ -1,4 +1,4 @@
-"""Checks that a benchmark is whole: that its classes and images are all there, once each."""
+"""Checks that a benchmark is complete, with every class and every image exactly once."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from pa_keras.datasets.images import Dataset
 from pa_keras.datasets.manifest import missing_images_message
 from pa_keras.datasets.tfds import load_tfds
 
-# Part of a set -> its numbers of classes and of images.
+# Maps each part of a data set to its numbers of classes and of images.
 Counts = Mapping[str, tuple[int, int]]
 
 _PART_OF_IT = "For a part of the set, list its images in a manifest.csv and use --dataset manifest."
@@ -24,17 +24,17 @@ def check_counts(
     every_class: Collection = (),
     remedy: str = f"Fetch its annotation files again. {_PART_OF_IT}",
 ) -> None:
-    """Raise unless a set has the classes and images of the benchmark.
+    """Check that a data set has as many classes and images as the benchmark.
 
     Args:
-        title: of the set, and where it is.
-        expected: the benchmark's numbers.
-        classes: part of the set -> the class of each of its images.
-        every_class: the classes that the whole set has, if the absent ones can be named.
-        remedy: what to do about it.
+        title: Name of the data set and its place, for the message.
+        expected: Numbers of the benchmark.
+        classes: Maps each part of the data set to the class of each of its images.
+        every_class: Classes of the complete data set, to name the missing ones. Default: unknown.
+        remedy: Advice at the end of the message.
 
     Raises:
-        ValueError: other numbers; the message says how many are missing, and which classes.
+        ValueError: The numbers differ. The message says how many are missing, and which classes.
     """
     wrong = []
     for part, numbers in expected.items():
@@ -49,13 +49,11 @@ def check_counts(
         present = set(chain.from_iterable(classes.values()))
         absent = [c for c in every_class if c not in present]
         named = f" No image is of class {some(absent)}." if absent else ""
-        raise ValueError(
-            f"Expected the whole of {title}; received {', '.join(wrong)}.{named} {remedy}"
-        )
+        raise ValueError(f"Expected all of {title}; received {', '.join(wrong)}.{named} {remedy}")
 
 
 def check_by_class(title: str, expected: Counts, class_ids: Sequence[int]) -> None:
-    """`check_counts` of a set whose first classes, counted from 1, are for training."""
+    """Calls `check_counts` for a data set whose first classes, from 1, are for training."""
     first_test = expected["training"][0] + 1
     classes = {
         "training": [c for c in class_ids if c < first_test],
@@ -65,9 +63,9 @@ def check_by_class(title: str, expected: Counts, class_ids: Sequence[int]) -> No
 
 
 def check_files(title: str, paths: Sequence[str]) -> None:
-    """Raise `ValueError` for a path that is there twice, `FileNotFoundError` for missing images.
+    """Raise `ValueError` for repeated paths and `FileNotFoundError` for missing images.
 
-    Each folder is listed once, which is faster than to look up every file.
+    Each folder is listed once, which is faster than looking up every file.
     """
     repeated = [path for path, count in Counter(paths).items() if count > 1]
     if repeated:
@@ -89,7 +87,7 @@ def check_files(title: str, paths: Sequence[str]) -> None:
 
 
 def load_whole_tfds(name: str, title: str, tfds_name: str, counts: Counts) -> Dataset:
-    """A benchmark from TensorFlow Datasets, under the name that it has here, counts checked."""
+    """Load a benchmark from TensorFlow Datasets, give it its name here, and check its counts."""
     dataset = dataclasses.replace(load_tfds(tfds_name), name=name)
     classes = {"training": dataset.train.labels.tolist(), "test": dataset.queries.labels.tolist()}
     folder = Path(dataset.train.paths[0]).parents[1]
@@ -99,7 +97,7 @@ def load_whole_tfds(name: str, title: str, tfds_name: str, counts: Counts) -> Da
 
 
 def some(items: Sequence) -> str:
-    """At most 20 of the items, separated by commas, and how many more there are."""
+    """Format at most 20 of the items, separated by commas, and the number of the others."""
     more = f" and {len(items) - 20} more" if len(items) > 20 else ""
     return ", ".join(map(str, items[:20])) + more
 

@@ -1,4 +1,4 @@
-"""Finding the official layout of a benchmark, also a folder too high or too low."""
+"""Finds the official layout of a benchmark, even from a folder just above or inside it."""
 
 import os
 import re
@@ -11,20 +11,20 @@ from pa_keras.datasets.listing import is_system_folder
 
 
 def find_set(title: str, data_dir: str, parts: Sequence[str], inside: str, where: str) -> Path:
-    """The folder that holds all `parts`, also where `data_dir` is a little too high or too low.
+    """Returns the folder that holds all `parts`, which may be near `data_dir`.
 
     Args:
-        title: of the set, for the errors.
-        data_dir: that folder, one at most two levels above, one of those inside it, or a file.
-        parts: file and folder names, the first of which tells the set from others.
-        inside: regular expression of the names of folders inside the set, in any case.
-        where: text for the errors, with "{root}": where to get the set, and its layout.
+        title: Name of the data set, for the messages.
+        data_dir: That folder, one at most two levels above it, a folder inside it, or a file in it.
+        parts: File and folder names; the first one identifies the data set.
+        inside: Case-insensitive regular expression for the names of folders inside the data set.
+        where: Where to get the data set, and its layout, for the messages; contains "{root}".
 
     Raises:
-        FileNotFoundError: a part is not there.
+        FileNotFoundError: A part is missing.
     """
     root = start_of(data_dir)
-    # First near the folder itself: one called "images" may hold the set, as well as be inside it.
+    # Search near the folder itself first: a folder called "images" may contain the data set.
     starts = (root, outermost(root, inside))
     folders = chain.from_iterable(map(folders_near, starts))
     folder = next((folder for folder in folders if (folder / parts[0]).exists()), None)
@@ -40,30 +40,30 @@ def find_set(title: str, data_dir: str, parts: Sequence[str], inside: str, where
 
 
 def start_of(data_dir: str) -> Path:
-    """`data_dir` as an absolute path; of a file, the folder that it is in."""
+    """Returns `data_dir` as an absolute path, or the folder of a file."""
     root = absolute(data_dir)
     return root.parent if root.is_file() else root
 
 
 def outermost(root: Path, inside: str) -> Path:
-    """`root`, or the nearest folder above it that is not named like one inside the set."""
+    """Returns `root` or the nearest parent whose name is not one of a folder inside the set."""
     while re.fullmatch(inside, root.name, re.IGNORECASE):
         root = root.parent
     return root
 
 
 def folders_near(root: Path, levels: int = 2) -> Iterator[Path]:
-    """`root` and the folders at most `levels` below it, nearest first, each level by name."""
+    """Yields `root` and the folders at most `levels` below it: level by level, sorted by name."""
     level = [root]
     for depth in range(levels + 1):
         yield from level
-        # A folder of many images is not even listed, where the set is found before.
+        # Levels are listed only when they are needed, since an image folder may be large.
         if depth < levels:
             level = sorted(below for folder in level for below in _subfolders(folder))
 
 
 def not_found(title: str, root: Path, part: str, where: str) -> FileNotFoundError:
-    """An error for a set that lacks `part`; it suggests a folder near by that has it."""
+    """Returns an error for a set that lacks `part`; it suggests a nearby folder that has it."""
     above = next((folder for folder in root.parents if folder.is_dir()), root)
     folders = chain(folders_near(root, levels=4), folders_near(above))
     near = next((folder for folder in folders if (folder / part).exists()), None)
@@ -78,5 +78,5 @@ def _subfolders(folder: Path) -> list[Path]:
         with os.scandir(folder) as entries:
             folders = [entry for entry in entries if entry.is_dir()]
             return [Path(entry) for entry in folders if not is_system_folder(entry.name)]
-    except OSError:  # not there, or not to be read
+    except OSError:  # missing or not readable
         return []

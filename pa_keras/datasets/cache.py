@@ -1,4 +1,4 @@
-"""The folder where drawn, cropped and downloaded images are written, each set once."""
+"""The cache folder, to which drawn, cropped and downloaded images are written once."""
 
 import errno
 import logging
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A disk that is full or read-only, and a file where a folder should be.
+# The disk is full or read-only, or a file exists in place of a folder.
 CANNOT_WRITE = {
     *(errno.EDQUOT, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.EEXIST, errno.ENOTDIR),
@@ -21,25 +21,26 @@ CANNOT_WRITE = {
 
 
 def cache_folder() -> Path:
-    """The environment variable PA_KERAS_HOME, or `~/.cache/pa_keras`; it need not exist yet."""
+    """Returns the folder in PA_KERAS_HOME, or `~/.cache/pa_keras`; it need not exist yet."""
     return Path(os.environ.get("PA_KERAS_HOME") or "~/.cache/pa_keras").expanduser().absolute()
 
 
 def write_once(folder: Path, writer: Callable[[Path], None]) -> Path:
-    """Let `writer` fill `folder` unless it is there already; never leave half a set.
+    """Let `writer` fill `folder` unless it exists already; never leave a partial set.
 
-    The files go to a temporary folder beside it, which is renamed at the end: an interrupted
-    write is simply done again, and of two processes that write at once the first one wins.
+    The files are written to a temporary folder beside it, which is renamed at the end. So an
+    interrupted write is repeated, and the first of two simultaneous processes to finish wins.
 
     Args:
-        folder: the finished set. Its name should say all that its content depends on.
-        writer: writes every file below the existing, empty folder it is given.
+        folder: Folder of the finished set. Its name should encode everything its content
+            depends on.
+        writer: Function that writes all files into the empty folder that it is given.
 
     Returns:
         `folder`, complete.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be made or written to.
+        OSError: The disk is full, or the folder cannot be created or written to.
 
     Example:
         >>> write_once(cache_folder() / "set-1", lambda folder: draw(folder))  # doctest: +SKIP
@@ -59,7 +60,7 @@ def write_once(folder: Path, writer: Callable[[Path], None]) -> Path:
         raise OSError(
             error.errno,
             f"Expected to write image files to {folder.parent}; received {error}. Free some "
-            "space, or set the environment variable PA_KERAS_HOME to a folder of yours with room.",
+            "space, or set the environment variable PA_KERAS_HOME to another folder.",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -67,14 +68,14 @@ def write_once(folder: Path, writer: Callable[[Path], None]) -> Path:
 
 
 def progress(items: Iterable[T], total: int, description: str) -> Iterable[T]:
-    """`items`, with a progress bar on stderr where that is a terminal."""
+    """Yields `items` and shows a progress bar on stderr if that is a terminal."""
     from tqdm import tqdm
 
     return tqdm(items, total=total, desc=description, unit=" images", disable=None)
 
 
 def _is_of_a_source(error: OSError, parent: Path) -> bool:
-    """Whether it is a file elsewhere that this user may not read."""
+    """Whether the error concerns a file outside the cache that this user may not read."""
     if error.errno not in (errno.EACCES, errno.EPERM) or not isinstance(error.filename, str | Path):
         return False
     named = Path(error.filename).absolute()
@@ -85,6 +86,6 @@ def _rename(partial: Path, folder: Path) -> None:
     try:
         partial.rename(folder)
     except OSError as error:
-        # Another process finished the same set meanwhile.
+        # Another process may have finished the same set in the meantime.
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise

@@ -1,4 +1,4 @@
-"""Cars-196 (Stanford Cars) in its official layouts, split by class."""
+"""Reads Cars-196 (Stanford Cars) in its official layouts, split by class."""
 
 import os
 from collections.abc import Iterator
@@ -33,22 +33,22 @@ or
 
 
 def load_cars196(data_dir: str | None = None, crop_to_boxes: bool = False) -> Dataset:
-    """Read Cars-196: 98 classes to train on (8,054 images), the 98 others to test (8,131).
+    """Read Cars-196: 98 classes to train on (8,054 images), 98 others to test on (8,131 images).
 
-    The official train/test flag is ignored, as all papers on metric learning do.
+    The official train/test flag is ignored, as in all papers on metric learning.
 
     Args:
-        data_dir: the folder with the annotation files and the images, in either official layout
-            (also one level too high or too low); or one with a `manifest.csv`, which is then read.
-            None: the copy of TensorFlow Datasets, without crops.
-        crop_to_boxes: whether to crop each photograph to its car. The crops are written once, as
+        data_dir: The folder with the annotation files and the images, in either official layout
+            (or a folder one level above or below); or a folder with a `manifest.csv` to read.
+            Default None: the copy of TensorFlow Datasets, without crops.
+        crop_to_boxes: Whether to crop each photograph to its car. The crops are written once, as
             JPEG files of quality 95, below `cache_folder()`. Default False.
 
     Raises:
-        FileNotFoundError: no annotations or images; the message says where to get them.
+        FileNotFoundError: Annotations or images are missing; the message says where to get them.
         OSError: TensorFlow Datasets cannot prepare its copy.
-        ValueError: test annotations without classes, a broken annotation file, or other numbers of
-            images than the set has.
+        ValueError: The test annotations have no classes, an annotation file is broken, or the
+            number of images is wrong.
 
     Example:
         >>> load_cars196("cars").train  # doctest: +SKIP
@@ -80,7 +80,7 @@ def load_cars196(data_dir: str | None = None, crop_to_boxes: bool = False) -> Da
 
 
 def read_annotations(root: Path) -> tuple[list[Car], tuple[str, ...]]:
-    """Every car that the official files in or near `root` list, and the class names."""
+    """Returns all cars in the official files in or near `root`, and the class names."""
     folders = list(folders_near(root))
     annotations, images = _find(folders, "cars_annos.mat"), _find(folders, "car_ims")
     if annotations and images:
@@ -101,7 +101,7 @@ def read_annotations(root: Path) -> tuple[list[Car], tuple[str, ...]]:
             )
         if not annotations or not images:
             raise not_found("Cars-196", root, part if annotations else file_name, _WHERE)
-        # Some copies nest the images once more.
+        # Some copies have the images in another folder of the same name.
         nested = images / part
         cars += _read_cars(annotations, nested if nested.is_dir() else images, "fname")
     return cars, _class_names(_find(folders, "cars_meta.mat"))
@@ -141,12 +141,12 @@ def _class_names(meta: Path | None) -> tuple[str, ...]:
 
 
 def _variable(path: Path, name: str) -> Any:
-    """One variable of a MATLAB file."""
+    """Reads one variable of a MATLAB file."""
     from scipy.io import loadmat
 
     try:
         return loadmat(path, squeeze_me=True)[name]
-    # Of a file that is cut short, SciPy raises what comes first: TypeError, OSError, KeyError...
+    # For a file that is cut short, SciPy raises TypeError, OSError, KeyError and others.
     except Exception as error:
         raise ValueError(
             f"Expected a MATLAB file with {name}; received {path}: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""CUB-200-2011 (birds) in its official layout, split by class."""
+"""Reads CUB-200-2011 (birds) in its official layout, split by class."""
 
 import os
 from collections.abc import Collection, Iterable
@@ -25,18 +25,19 @@ Expected:
 
 
 def load_cub200(data_dir: str | None = None) -> Dataset:
-    """Read CUB-200-2011: 100 classes to train on (5,864 images), the 100 others to test (5,924).
+    """Read CUB-200-2011: 100 classes to train on (5,864 images), 100 to test on (5,924 images).
 
-    The official train/test flag is ignored, as all papers on metric learning do.
+    The official train/test flag is ignored, as in all papers on metric learning.
 
     Args:
-        data_dir: the folder CUB_200_2011 (also one level too high or too low). None: the copy of
-            TensorFlow Datasets, whose class names are but the numbers 0 to 199, in the same order.
+        data_dir: The folder CUB_200_2011 (or a folder one level above or below). Default None: the
+            copy of TensorFlow Datasets, whose class names are only the numbers 0 to 199, in the
+            same order.
 
     Raises:
-        FileNotFoundError: no annotations or images; the message says where to get them.
+        FileNotFoundError: Annotations or images are missing; the message says where to get them.
         OSError: TensorFlow Datasets cannot prepare its copy.
-        ValueError: broken annotations, or other numbers of images than the set has.
+        ValueError: The annotations are broken, or the number of images is wrong.
 
     Example:
         >>> load_cub200("CUB_200_2011").train  # doctest: +SKIP
@@ -58,13 +59,13 @@ def load_cub200(data_dir: str | None = None) -> Dataset:
 
 
 def _read_annotations(root: Path) -> tuple[list[str], list[int], tuple[str, ...]]:
-    """Each image's name and class from 1, in the order of images.txt, and the class names."""
+    """Returns image names and classes (from 1), in the order of images.txt, and class names."""
     names = _by_id(root / "images.txt", {"image_id": NUMBER, "name": IMAGE_NAME})
     class_of = _by_id(root / "image_class_labels.txt", {"image_id": NUMBER, "class_id": NUMBER})
     class_names = _by_id(root / "classes.txt", {"class_id": NUMBER, "name": ".+"})
     _check_ids(root, "images.txt", names, "image_class_labels.txt", class_of)
     _check_ids(root, "image_class_labels.txt", class_of, "images.txt", names)
-    # Not the other way: `check_counts` says which classes are without an image.
+    # The reverse is not checked here: `check_counts` names the classes without an image.
     _check_ids(root, "image_class_labels.txt", class_of.values(), "classes.txt", class_names)
     for line, (image, class_id) in enumerate(class_of.items(), 1):
         folder = names[image].partition("/")[0]
@@ -80,7 +81,7 @@ def _read_annotations(root: Path) -> tuple[list[str], list[int], tuple[str, ...]
 
 
 def _by_id(path: Path, columns: dict[str, str]) -> dict[str, str]:
-    """The second column by the first, where each entry may be there but once."""
+    """Maps the first column to the second; each key may occur only once."""
     entries: dict[str, str] = {}
     for line, (key, value) in enumerate(read_table(path, columns), 1):
         if key in entries:
@@ -99,6 +100,6 @@ def _check_ids(
     if absent:
         raise ValueError(
             f"Expected every id of {has} in {lacks}, both in {root}; received {len(absent)} that "
-            f"{lacks} has not: {some(absent)}. Fetch both files again: one was cut short, or "
+            f"{lacks} does not have: {some(absent)}. Fetch both files again: one was cut short, or "
             "changed."
         )

@@ -1,4 +1,4 @@
-"""Class folders: every sub-folder is a class, and every image below it belongs to that class."""
+"""Reads class folders: each subfolder is a class, which contains all images below the folder."""
 
 import logging
 from pathlib import Path
@@ -18,7 +18,7 @@ from pa_keras.datasets.splits import split_as_given, split_by_class
 logger = logging.getLogger(__name__)
 
 _SPLITS = ("train", "test", "query", "gallery")
-# Of no use to `fit`, which holds classes out itself; images all the same.
+# `fit` does not use these splits, since it holds out classes itself.
 _OTHERS = ("val", "valid", "validation")
 
 _TREE = """
@@ -34,17 +34,17 @@ def load_folder(data_dir: str, test_fraction: float = 0.5) -> Dataset:
     """Read class folders, or `train/` and `test/` (or `query/` and `gallery/`) of class folders.
 
     Without `train/`, the first classes by name (9 before 10) are for training and the others for
-    the test. Files that are not images, hidden files and the folders of storage systems are left
+    testing. Files that are not images, hidden files and the folders of storage systems are left
     out; a warning counts them by reason.
 
     Args:
-        data_dir: the folder above the class folders.
-        test_fraction: share of the classes, in (0, 1), for the test. Default 0.5. Of no effect
-            where the folders say the split.
+        data_dir: The folder above the class folders.
+        test_fraction: Share of the classes to test on, in (0, 1). It has no effect if the folders
+            define the split. Default 0.5.
 
     Raises:
-        FileNotFoundError: no such folder.
-        ValueError: no image, images outside of class folders, too few classes or images.
+        FileNotFoundError: There is no such folder.
+        ValueError: There is no image in class folders, or there are too few classes or images.
 
     Example:
         >>> load_folder("my_photos").train  # doctest: +SKIP
@@ -71,17 +71,17 @@ def load_folder(data_dir: str, test_fraction: float = 0.5) -> Dataset:
 
 
 def folder_images(root: str | Path, flat: bool = False) -> Images:
-    """Every image of the class folders in `root`, in natural order, whatever part they are of.
+    """Returns all images of the class folders in `root`, of every split, in natural order.
 
     Args:
-        root: folder of class folders, or of `train/`, `val/`, `test/`, `query/` or `gallery/` with
+        root: Folder of class folders, or of `train/`, `val/`, `test/`, `query/` or `gallery/` with
             class folders.
-        flat: Whether images that lie in `root` itself are taken too, as one class with the name
-            of `root`. Default False: they are left out with a warning.
+        flat: Whether to include the images in `root` itself, as one class with the name of
+            `root`. Default False: they are left out with a warning.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: there is no image in class folders.
+        FileNotFoundError: There is no such folder.
+        ValueError: There is no image in class folders.
     """
     root = _existing(root)
     paths, classes = _paths_and_classes(root, flat)
@@ -90,7 +90,7 @@ def folder_images(root: str | Path, flat: bool = False) -> Images:
 
 
 def _paths_and_classes(root: Path, flat: bool = False) -> tuple[list[str], list[str]]:
-    """Every image of the class folders in `root`, and the class of each."""
+    """Returns all images of the class folders in `root`, and the class of each."""
     top = list_folder(root)
     parts = _split_folders(root, top.folders).values()
     class_folders, left_out = list(top.folders), list(top.left_out)
@@ -133,7 +133,7 @@ def _existing(path: str | Path) -> Path:
 
 
 def _split_folders(root: Path, folders: list[Path]) -> dict[str, Path]:
-    """Split name -> folder; empty where the sub-folders of `root` are the classes themselves."""
+    """Maps split names to folders; empty if the subfolders of `root` are the classes themselves."""
     found, others = {}, []
     for folder in folders:
         name = folder.name.lower()
@@ -141,17 +141,17 @@ def _split_folders(root: Path, folders: list[Path]) -> dict[str, Path]:
             found[name] = folder
         else:
             others.append(folder.name)
-    # Beside other folders they are splits only if they make a set.
+    # If there are other folders too, these are splits only if they form a complete data set.
     splits = found.keys() & set(_SPLITS)
     is_set = {"query", "gallery"} <= splits or ("train" in splits and len(splits) > 1)
     if others and not is_set:
         return {}
     if others:
-        logger.warning("In %s, beside the splits, is ignored: %s.", root, some(others))
+        logger.warning("In %s, folders beside the splits are ignored: %s.", root, some(others))
     return found
 
 
 def _holds_classes(folder: Path) -> bool:
-    """Whether a folder called like a split is one: a class of that name holds images itself."""
+    """Whether a folder named like a split is one; a class of that name contains images directly."""
     listing = list_folder(folder)
     return bool(listing.folders) and not listing.images

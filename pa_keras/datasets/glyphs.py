@@ -1,4 +1,4 @@
-"""The built-in set: letters of many scripts in many fonts, drawn here, without a download."""
+"""The built-in data set: letters of many scripts in many fonts, drawn without a download."""
 
 import csv
 import hashlib
@@ -18,7 +18,7 @@ from pa_keras.datasets.manifest import load_written
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Part of the folder's name: raise it when the code draws other images with the same settings.
+# Part of the folder's name: increase it when the code draws other images for the same settings.
 _VERSION = 1
 
 
@@ -28,25 +28,25 @@ def load_glyphs(
     images_per_character: int = 40,
     num_characters: int | None = None,
 ) -> Dataset:
-    """Letters drawn by the fonts that matplotlib carries, one class a character.
+    """Draw letters with the fonts of matplotlib; each character is a class.
 
-    Latin, Greek, Cyrillic, Armenian, Georgian and phonetic letters in 12 to 16 fonts, each image
-    distorted, in colours of its own. Of letters that look alike (Latin, Greek and Cyrillic A; o and
-    O, since sizes vary) one is kept. A random half of the characters, the same for every seed, is
-    for training and the other for the test. The images are written once, below `cache_folder()`.
+    The letters are Latin, Greek, Cyrillic, Armenian, Georgian and phonetic, in 12 to 16 fonts. Each
+    image has its own distortion and colours. Of letters that look alike (Latin, Greek and Cyrillic
+    A; o and O, since sizes vary) one is kept. A random half of the characters, the same for every
+    seed, is for training, the other for testing. The images are written once, to `cache_folder()`.
 
     Args:
-        seed: of the drawing, not of the split. Default 0.
-        image_size: height and width in pixels, at least 16. Default 32.
-        images_per_character: at least 2. Default 40.
-        num_characters: how many characters in all, at least 4. Default None: every one, some 280.
+        seed: Seed of the drawing; the split does not depend on it. Default 0.
+        image_size: Height and width in pixels, at least 16. Default 32.
+        images_per_character: Number of images of each character, at least 2. Default 40.
+        num_characters: Number of characters, at least 4. Default None: all of them, about 280.
 
     Returns:
         Training images and queries that search each other (no gallery).
 
     Raises:
-        ValueError: a setting out of its range.
-        OSError: the images cannot be written.
+        ValueError: A setting is out of its range.
+        OSError: The images cannot be written.
 
     Example:
         >>> load_glyphs(num_characters=6, images_per_character=2).train
@@ -66,7 +66,7 @@ def load_glyphs(
     settings = (
         *(_VERSION, seed, image_size, images_per_character, num_characters, distortion),
         *(alphabet.FONTS, alphabet.MIN_FONTS, alphabet.LOOK_ALIKE),
-        # The one brings the fonts, the other draws them.
+        # Matplotlib provides the fonts, and Pillow draws them.
         *(version("matplotlib"), version("pillow")),
     )
 
@@ -84,7 +84,7 @@ def load_glyphs(
 def _drawings(
     characters: Sequence[str], count: int, image_size: int, distortion: Distortion, seed: int
 ) -> Iterator[tuple[str, int, "Image"]]:
-    """`count` images of each character: (character, number of the image, image)."""
+    """Yields `count` images of each character as (character, number of the image, image)."""
     for character in characters:
         fonts = [font for font in alphabet.FONTS if character in alphabet.covered(font)]
         inks = [alphabet.mask(character, font, image_size) for font in fonts]
@@ -97,7 +97,7 @@ def _drawings(
 def _write(
     folder: Path, drawings: Iterable[tuple[str, int, "Image"]], training: Sequence[str]
 ) -> None:
-    """Write a folder of images a character, and the manifest that lists and splits them."""
+    """Write a folder of images for each character, and the manifest with the split."""
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         manifest = csv.writer(file)
         manifest.writerow(("path", "class_id", "class_name", "split"))

@@ -1,17 +1,17 @@
-"""The format of an image file, told by its first bytes and not by its name."""
+"""Detects the format of an image file by its first bytes, not by its name."""
 
 import re
 
 HEAD_BYTES = 32
 
-# Format -> the suffix of its files. The pipelines decode these, and no others.
+# Maps each format that the pipelines decode to the suffix of its files.
 DECODED = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "BMP": ".bmp", "GIF": ".gif"}
 
 _SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG",
     "WebP": rb"RIFF.{4}WEBP",
-    # With the sizes that its second header may have: many a text begins with "BM".
+    # The possible sizes of the second header are checked because a text may begin with "BM".
     "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
     "GIF": rb"GIF8",
     "TIFF": rb"II[*+]\0|MM\0[*+]",  # most raw formats of cameras are TIFF as well

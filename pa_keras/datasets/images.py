@@ -1,4 +1,4 @@
-"""Labelled image files, and what a run learns from and is measured on."""
+"""Labelled image files, and the data set that a run trains on and is evaluated on."""
 
 import os
 import re
@@ -18,11 +18,12 @@ class Images:
 
     Args:
         paths: N absolute paths.
-        labels: integers (N,), each an index of `class_names`; kept as a read-only int32 copy.
-        class_names: one name a class, in the order of the labels.
+        labels: Integers (N,), indices of `class_names`; stored as a read-only int32 copy.
+        class_names: The name of each class, in the order of the labels.
 
     Raises:
-        ValueError: no image, lengths that differ, labels that are no integers or out of range.
+        ValueError: There is no image, the lengths differ, or a label is not an integer or is out
+            of range.
 
     Example:
         >>> Images(("/a.jpg", "/b.jpg"), [0, 1], ("cat", "dog"))
@@ -54,16 +55,16 @@ class Images:
 
     @property
     def num_classes(self) -> int:
-        """Number of class names; some may be without an image after `take`."""
+        """Number of class names; after `take`, some classes may have no image."""
         return len(self.class_names)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Images":
-        """The images at `indices` (M,) or of a mask (N,); labels and class names stay."""
+        """Returns the images at `indices` (M,) or in a mask (N,), with the same class names."""
         indices = np.arange(len(self))[np.asarray(indices)]
         return Images(tuple(self.paths[i] for i in indices), self.labels[indices], self.class_names)
 
     def take_classes(self, classes: Iterable[int]) -> "Images":
-        """The images of `classes`, labelled anew from 0; classes without an image are dropped."""
+        """Returns the images of `classes`, relabelled from 0; drops classes without an image."""
         counts = np.bincount(self.labels, minlength=self.num_classes)
         kept = sorted(c for c in set(classes) if counts[c])
         new_labels = np.full(self.num_classes, -1)
@@ -77,18 +78,18 @@ class Images:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What one run learns from and what it is measured on.
+    """The images that a run trains on and is evaluated on.
 
     Args:
-        name: how the set is called in logs and tables.
-        train: the images to learn from, of 2 classes or more.
-        queries: the images to search with.
-        gallery: the images to search in, with the class names of `queries`. None: every query
+        name: Name of the data set in logs and tables.
+        train: Training images, of at least 2 classes.
+        queries: Images to search with.
+        gallery: Images to search, with the class names of `queries`. Default None: each query
             searches the other queries (leave-one-out).
 
     Raises:
-        ValueError: fewer than 2 classes to learn or to search among, a gallery with other class
-            names, or no query that has a right answer.
+        ValueError: There are fewer than 2 classes to train on or to search, the gallery has other
+            class names, or no query has a right answer.
     """
 
     name: str
@@ -117,19 +118,19 @@ class Dataset:
             )
 
     def answerable(self) -> np.ndarray:
-        """Booleans (number of queries,): whether the gallery holds a right answer to the query."""
+        """Returns whether the gallery has a right answer to each query, bool (num_queries,)."""
         searched = self.queries if self.gallery is None else self.gallery
         counts = np.bincount(searched.labels, minlength=searched.num_classes)
         return counts[self.queries.labels] > (1 if self.gallery is None else 0)
 
 
 def absolute(path: str | Path) -> Path:
-    """A path as a user types it, made absolute: `~` is the home, and links stay as they are."""
+    """Returns a user's path as an absolute one; expands `~` and does not resolve links."""
     return Path(os.path.abspath(Path(path).expanduser()))
 
 
 def natural_key(text: str) -> tuple:
-    """Sorting key by which "class 9" comes before "class 10"."""
+    """Returns a sorting key for which "class 9" comes before "class 10"."""
     parts = re.split(r"(\d+)", text.casefold())
     return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), text
 
@@ -139,12 +140,12 @@ def label_images(
     classes: Sequence[Hashable],
     class_names: Mapping[Any, str] | None = None,
 ) -> Images:
-    """Number the classes from 0 in natural order and make `Images` of them.
+    """Number the classes from 0 in natural order, and return the `Images`.
 
     Args:
         paths: N absolute paths.
-        classes: the class of each path, a string or an integer.
-        class_names: a name for each class; by default the class itself as a string.
+        classes: The class of each path, a string or an integer.
+        class_names: Maps each class to its name. Default: the class itself as a string.
 
     Example:
         >>> label_images(["/a.jpg", "/b.jpg"], ["10", "9"]).class_names

@@ -1,4 +1,4 @@
-"""In-Shop Clothes Retrieval (DeepFashion) in its official layout, with its own split."""
+"""Reads In-Shop Clothes Retrieval (DeepFashion) in its official layout, with its own split."""
 
 import os
 from pathlib import Path
@@ -28,15 +28,15 @@ _COLUMNS = {
 
 
 def load_inshop(data_dir: str) -> Dataset:
-    """Read In-Shop Clothes Retrieval: 25,882 images of 3,997 classes to train on; 14,218 queries
-    search 12,612 images, both of 3,985 other classes.
+    """Read In-Shop Clothes Retrieval: 25,882 training images of 3,997 classes, and 14,218 queries
+    that search a gallery of 12,612 images, both of 3,985 other classes.
 
     Args:
-        data_dir: the folder above `Eval/` and `Img/` (also one level too high or too low).
+        data_dir: The folder above `Eval/` and `Img/` (or a folder one level above or below).
 
     Raises:
-        FileNotFoundError: no annotations or images; the message says where to get them.
-        ValueError: broken annotations, or other numbers of images than the set has.
+        FileNotFoundError: Annotations or images are missing; the message says where to get them.
+        ValueError: The annotations are broken, or the number of images is wrong.
 
     Example:
         >>> load_inshop("In-shop").gallery  # doctest: +SKIP
@@ -59,7 +59,7 @@ def load_inshop(data_dir: str) -> Dataset:
 
 
 def _read_partition(partition: Path) -> tuple[list[str], list[str], list[str]]:
-    """Each image's name below the folder `img`, its item, and its split."""
+    """Returns the name of each image below the folder `img`, its item and its split."""
     rows = read_table(partition, _COLUMNS, header=2)
     promised = read_lines(partition)[0].strip()
     if promised != str(len(rows)):
@@ -76,17 +76,17 @@ def _check_items(partition: Path, items: dict[str, set[str]]) -> None:
     alone = sorted(items["query"] ^ items["gallery"])
     if both or alone:
         raise ValueError(
-            "Expected items that are for training, or of which query and gallery both have images; "
-            f"received {some(both + alone)} otherwise in {partition}. Fetch the file again."
+            "Expected each item either in train, or in both query and gallery; received items that "
+            f"are not, {some(both + alone)}, in {partition}. Fetch the file again."
         )
 
 
 def _image_folder(partition: Path, name: str) -> Path:
-    """The folder that the names of images start from, the benchmark's own size first."""
+    """Returns the folder that image names are relative to; the standard image size comes first."""
     root = partition.parent
     if root.name.lower() in ("eval", "anno"):
         root = root.parent
-    # MEN or WOMEN, since the image itself may be missing.
+    # Look for MEN or WOMEN, since the image itself may be missing.
     top = name.partition("/")[0]
     for called in ("img", "img_highres"):
         for folder in folders_near(root):

@@ -1,4 +1,4 @@
-"""The images of a folder, and for every other file the reason why it is left out."""
+"""Lists the images of a folder, and for every other file the reason why it is left out."""
 
 import logging
 import os
@@ -11,8 +11,8 @@ from pa_keras.datasets.images import natural_key
 
 logger = logging.getLogger(__name__)
 
-# A file of such a name counts as an image whatever it holds: if it cannot be decoded, the check of
-# the images says so, instead of the file being missed in silence.
+# A file with one of these suffixes counts as an image whatever its content. If it cannot be
+# decoded, the check of the images reports it, so that no file is left out silently.
 _SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif")
 
 # Folders in which storage and operating systems keep thumbnails, deleted files and snapshots.
@@ -25,7 +25,7 @@ _COPY = re.compile(
     r"(~|\.(bak|old|orig|tmp|part|partial|crdownload|download)|_original)$", re.IGNORECASE
 )
 
-# Reasons, as `warn_of_left_out` words them.
+# Reasons, as `warn_of_left_out` reports them.
 OUTSIDE = "in no class folder"
 _COPIES = "copies or unfinished downloads, by their names"
 _HIDDEN = "hidden"
@@ -42,7 +42,7 @@ class LeftOut(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What one folder holds, each list in natural order."""
+    """Content of one folder; each list is in natural order."""
 
     folders: list[Path]
     images: list[str]
@@ -50,10 +50,10 @@ class Listing(NamedTuple):
 
 
 def list_folder(folder: Path) -> Listing:
-    """Lists one folder, without what is below its sub-folders.
+    """Lists one folder, without the content of its subfolders.
 
-    Hidden entries and the folders of storage systems are left out. A file is an image if its name
-    ends like that of one, or else if its first bytes are those of a format that can be decoded.
+    Hidden entries and the folders of storage systems are left out. A file is an image if it has
+    the suffix of an image, or if its first bytes are those of a format that can be decoded.
 
     Args:
         folder: The folder to list.
@@ -95,7 +95,7 @@ def images_below(folder: Path) -> Listing:
 
 
 def is_system_folder(name: str) -> bool:
-    """Whether a storage or operating system keeps files of its own in folders of that name."""
+    """Whether storage or operating systems keep their own files in folders of that name."""
     return name.casefold() in _SYSTEM_FOLDERS
 
 
@@ -113,12 +113,12 @@ def warn_of_left_out(root: Path, left_out: list[LeftOut]) -> None:
 
 
 def some(names: list[str]) -> str:
-    """The first five names."""
+    """Formats the first five names."""
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _reason(entry: os.DirEntry, is_folder: bool) -> str | None:
-    """Why an entry is neither a folder to look into nor an image; None if it is one of the two."""
+    """Returns why an entry is left out, or None if it is an image or a folder to list."""
     if entry.name.startswith("."):
         return _HIDDEN
     if is_folder:

@@ -1,4 +1,4 @@
-"""A CSV that names each image, its class and, if wanted, its split."""
+"""Reads a manifest: a CSV file with the path, the class and optionally the split of each image."""
 
 import csv
 import dataclasses
@@ -17,33 +17,33 @@ CLASS_COLUMNS = ("class_id", "class", "label", "class_name")
 SPLITS = ("train", "test", "query", "gallery")
 
 _DELIMITERS = ",;\t"
-# What spreadsheets, pandas and databases write for a cell without a value.
+# Marks of a missing value that spreadsheets, pandas and databases write.
 _NO_VALUE = {"nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat"}
 _NAMED = 20  # lines in a message
 
 
 def load_manifest(data_dir: str | Path, test_fraction: float = 0.5) -> Dataset:
-    """Read the images, classes and splits that a CSV lists.
+    """Read the images, classes and splits that a CSV file lists.
 
-    Cells are separated by commas, semicolons or tabs. The columns, in any order, others being
-    ignored:
+    Commas, semicolons or tabs separate the cells. The columns may be in any order; other columns
+    are ignored:
 
-    - `path`: relative to the folder of the CSV, and inside it (a link there may lead elsewhere).
-    - `class_id`, `class`, `label` or `class_name`, the first of them that is there: numbers or
-      words.
+    - `path`: a path relative to the folder of the CSV, and inside it (a link may lead elsewhere).
+    - `class_id`, `class`, `label` or `class_name`, whichever of them comes first in this list:
+      numbers or words.
     - `split`, optional: train, and test (each searches the others) or query and gallery. Without
-      this column the first classes are for training and the others for the test.
-    - `class_name`, optional: what to call the class.
+      this column the first classes are for training and the others for testing.
+    - `class_name`, optional: the name of the class.
 
     Args:
-        data_dir: the CSV, or a folder with a `manifest.csv`.
-        test_fraction: share of the classes, in (0, 1), for the test. Default 0.5. Of no effect
-            where there is a column `split`.
+        data_dir: The CSV file, or a folder with a `manifest.csv`.
+        test_fraction: Share of the classes to test on, in (0, 1). It has no effect if there is a
+            column `split`. Default 0.5.
 
     Raises:
-        FileNotFoundError: no manifest, or images that it lists are not there.
-        ValueError: a column or cell that is missing, a column or a path that is there twice, a
-            path outside of the folder, an unknown split, too few classes or images.
+        FileNotFoundError: The manifest is missing, or images that it lists are.
+        ValueError: A column or a cell is missing, a column or a path is repeated, a path is
+            outside the folder, a split is unknown, or there are too few classes or images.
 
     Example:
         >>> load_manifest("shop/manifest.csv").queries  # doctest: +SKIP
@@ -58,20 +58,20 @@ def load_manifest(data_dir: str | Path, test_fraction: float = 0.5) -> Dataset:
 
 
 def load_written(folder: Path, name: str, test_fraction: float = 0.5) -> Dataset:
-    """Read a set that was written below the cache folder, under its own name."""
+    """Read a data set that was written to the cache folder, and give it its name."""
     try:
         return dataclasses.replace(load_manifest(folder, test_fraction), name=name)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"Expected {folder} as it was once written; received it with files missing. Delete "
-            f"{folder}; it is written again."
+            f"Expected {folder} to be complete; received it with files missing. Delete {folder}; "
+            "it is written again."
         ) from error
 
 
 def read_manifest(data_dir: str | Path) -> tuple[Images, list[str] | None]:
-    """Every image that a manifest lists, in its order, and their splits where it has any.
+    """Returns all images that a manifest lists, in its order, and their splits if it has any.
 
-    An image for which it gives no class has the class "".
+    An image without a class has the class "".
     """
     return _images_and_splits(_find_manifest(data_dir), classes_needed=False)
 
@@ -115,20 +115,20 @@ def _warn_of_doubtful_classes(manifest: Path, lines: list[int], classes: list[st
         "class": [ln for ln, c in zip(lines, classes, strict=True) if c.lower() in _NO_VALUE],
     }
     for what, found in doubtful.items():
-        # A gallery without a column of classes means it.
+        # A gallery without a column of classes is intended.
         if found and any(classes):
             logger.warning("In %s, %d rows %s: %s.", manifest, len(found), what, _lines(found))
     warn_of_similar_classes(classes, manifest)
 
 
 def _lines(numbers: list[int]) -> str:
-    """Such as "line 4" or "lines 4, 9"."""
+    """Formats line numbers, as in "line 4" or "lines 4, 9"."""
     more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
     return f"line{'s'[: len(numbers) - 1]} {', '.join(map(str, numbers[:_NAMED]))}{more}"
 
 
 def _find_manifest(data_dir: str | Path) -> Path:
-    """The CSV itself, or `manifest.csv` in a folder, as an absolute path."""
+    """Returns the CSV file itself, or `manifest.csv` in a folder, as an absolute path."""
     path = absolute(data_dir)
     manifest = path / "manifest.csv" if path.is_dir() else path
     if not manifest.is_file():
@@ -140,11 +140,11 @@ def _find_manifest(data_dir: str | Path) -> Path:
 
 
 def _read_rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:
-    """(line number as an editor shows it, column -> cell) of each row."""
+    """Returns each row as (line number in an editor, dict of cells by column)."""
     rows = []
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
-            # The names of the columns hold none of the delimiters.
+            # Column names contain no delimiters.
             header = file.readline()
             delimiter = max(_DELIMITERS, key=header.count)
             file.seek(0)
@@ -189,7 +189,7 @@ def _checked_paths(manifest: Path, rows: list[tuple[int, dict[str, str]]]) -> li
     seen: dict[str, int] = {}
     for line, row in rows:
         path = os.path.normpath(os.path.join(folder, row["path"]))
-        # By name only: a link inside the folder may well lead to a disk with the images.
+        # Links are not resolved: a link inside the folder may lead to a disk with the images.
         if not path.startswith(folder.rstrip(os.sep) + os.sep):
             raise ValueError(
                 f"Expected paths inside {folder}; received {row['path']!r} in line {line} of "
@@ -210,7 +210,7 @@ def _checked_paths(manifest: Path, rows: list[tuple[int, dict[str, str]]]) -> li
 
 
 def missing_images_message(listed_in: str, missing: list[str], total: int, otherwise: str) -> str:
-    """An error's text that names at most 20 of the missing files."""
+    """Returns an error message that names at most 20 of the missing files."""
     shown = "".join(f"\n    {path}" for path in missing[:20])
     more = f"\n    ... and {len(missing) - 20} more" if len(missing) > 20 else ""
     return (
@@ -224,7 +224,7 @@ def _class_names(classes: list[str], rows: list[dict[str, str]]) -> dict[str, st
     for key, row in zip(classes, rows, strict=True):
         names.setdefault(key, row.get("class_name") or key)
     if len(set(names.values())) < len(names):
-        # Two classes of one name must stay apart in tables and pictures.
+        # Classes of the same name must be distinguishable in tables and pictures.
         return {key: key if name == key else f"{name} ({key})" for key, name in names.items()}
     return names
 

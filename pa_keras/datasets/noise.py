@@ -1,4 +1,4 @@
-"""Training data made worse on purpose, to measure what a loss bears."""
+"""Corrupts training data on purpose, to measure how robust a loss is."""
 
 from collections.abc import Sequence
 
@@ -8,26 +8,26 @@ from pa_keras.datasets.images import Images
 
 
 def flip_labels(images: Images, share: float, seed: int = 0) -> Images:
-    """Changes the label of a share of the images to another class, each other one as likely.
+    """Changes the labels of a share of the images to other classes, which are equally likely.
 
     Args:
         images: N images of at least 2 classes.
-        share: of the images, [0, 1); round(share * N) of them are changed.
-        seed: of the choice. A greater share changes the images of a smaller one too, and to the
+        share: Share of the images, in [0, 1); the labels of round(share * N) images change.
+        seed: Seed of the choice. A larger share changes the images of a smaller one too, to the
             same classes. Default 0.
 
     Returns:
-        The same files under their new labels; class names stay, one may have lost all its images.
+        The same files and class names with new labels; a class may have lost all its images.
 
     Raises:
-        ValueError: a share out of range, or labels to change and a single class.
+        ValueError: The share is out of range, or labels are to change but there is only one class.
     """
     chosen, rng = _chosen(len(images), share, "label_noise", seed, stream=1)
     if not len(chosen):
         return images
     if images.num_classes < 2:
         raise ValueError("Expected at least 2 classes to flip labels between; received 1.")
-    # Drawn for all, so that the share does not shift what an image's new class is.
+    # Drawn for all images, so that the new class of an image does not depend on the share.
     steps = rng.integers(1, images.num_classes, len(images))
     labels = images.labels.copy()
     labels[chosen] = (labels[chosen] + steps[chosen]) % images.num_classes
@@ -37,16 +37,16 @@ def flip_labels(images: Images, share: float, seed: int = 0) -> Images:
 def replace_by_outliers(
     images: Images, foreign: Sequence[str], share: float, seed: int = 0
 ) -> Images:
-    """Puts foreign image files in place of a share of the images, under their labels.
+    """Replaces a share of the images by foreign image files, which keep the labels.
 
     Args:
         images: N images.
-        foreign: paths of images of none of the classes; while they last each is used once.
-        share: of the images, [0, 1); round(share * N) of them are replaced.
-        seed: of the choice. Default 0.
+        foreign: Paths of images of other classes. No path is repeated before all have been used.
+        share: Share of the images, in [0, 1); round(share * N) images are replaced.
+        seed: Seed of the choice. Default 0.
 
     Raises:
-        ValueError: a share out of range, or no foreign image where some are needed.
+        ValueError: The share is out of range, or foreign images are needed but there are none.
     """
     chosen, rng = _chosen(len(images), share, "outliers", seed, stream=2)
     if len(chosen) and not len(foreign):
@@ -64,10 +64,10 @@ def replace_by_outliers(
 def _chosen(
     number: int, share: float, name: str, seed: int, stream: int
 ) -> tuple[np.ndarray, np.random.Generator]:
-    """Which rows a share is, the first of one shuffled order, and the generator to go on with."""
+    """Returns the rows of a share, the first of a random order, and the generator."""
     if not 0 <= share < 1:
         raise ValueError(f"Expected {name} in [0, 1), a share of the images; received {share}.")
-    # Three numbers, the last above 0: batches are drawn from [seed, epoch], and in the same order
-    # all that was changed would come in the first batches of an epoch.
+    # The seed has three numbers, because batches are drawn from [seed, epoch]: in the same order,
+    # all changed images would be in the first batches of an epoch.
     rng = np.random.default_rng([seed, 0, stream])
     return rng.permutation(number)[: round(share * number)], rng

@@ -1,4 +1,4 @@
-"""Class names that people take for the same, such as `3`, `03` and `3.0`, or `Audi` and `audi`."""
+"""Finds class names that people consider equal, such as `3`, `03` and `3.0`."""
 
 import logging
 import unicodedata
@@ -14,13 +14,13 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_similar_classes(classes: Iterable[str], where: Path) -> None:
-    """Logs classes whose names differ only in case, in white space or as a number is written.
+    """Logs classes whose names differ only in case, white space or the format of a number.
 
-    They are counted as different classes, which is seldom meant.
+    They count as different classes, which is seldom intended.
 
     Args:
         classes: The class of each image, or the names of the classes.
-        where: The folder or file that has them.
+        where: The folder or file that contains them.
     """
     groups = similar_names(classes)
     if groups:
@@ -49,8 +49,8 @@ def similar_names(names: Iterable[str]) -> list[list[str]]:
 
 
 def _same_for_people(name: str) -> object:
-    """A key that is equal for names that people take for the same."""
-    # An accent may be a character of its own, as macOS writes it, or part of the letter.
+    """Returns a key that is equal for names that people consider equal."""
+    # An accent may be a separate character, as macOS writes it, or part of the letter.
     text = " ".join(unicodedata.normalize("NFKC", name).split()).casefold()
     try:
         number = Decimal(text)

@@ -1,4 +1,4 @@
-"""Stanford Online Products in its official layout, with its own split."""
+"""Reads Stanford Online Products in its official layout, with its own split."""
 
 import os
 from pathlib import Path
@@ -22,15 +22,15 @@ _COLUMNS = {"image_id": NUMBER, "class_id": NUMBER, "super_class_id": NUMBER, "p
 
 
 def load_sop(data_dir: str) -> Dataset:
-    """Read Stanford Online Products: 59,551 images of 11,318 classes to train on, and 60,502 of
-    11,316 others to test.
+    """Read Stanford Online Products: 59,551 training images of 11,318 classes, and 60,502 test
+    images of 11,316 other classes.
 
     Args:
-        data_dir: the folder Stanford_Online_Products (also one level too high or too low).
+        data_dir: The folder Stanford_Online_Products (or a folder one level above or below).
 
     Raises:
-        FileNotFoundError: no annotations or images; the message says where to get them.
-        ValueError: broken annotations, or other numbers of images than the set has.
+        FileNotFoundError: Annotations or images are missing; the message says where to get them.
+        ValueError: The annotations are broken, or the number of images is wrong.
 
     Example:
         >>> load_sop("Stanford_Online_Products").train  # doctest: +SKIP
@@ -59,12 +59,12 @@ def _class_ids(rows: list[list[str]]) -> list[int]:
 
 def _images(root: Path, rows: list[list[str]]) -> Images:
     class_ids = _class_ids(rows)
-    # A class is one offer of a shop; its number is in the names of all of its images.
+    # A class is one product offer, whose number is in the names of all its images.
     names = {c: _class_name(path) for c, (_, _, _, path) in zip(class_ids, rows, strict=True)}
     return label_images([os.path.join(root, path) for _, _, _, path in rows], class_ids, names)
 
 
 def _class_name(path: str) -> str:
-    """Such as "bicycle 111085122871", of "bicycle_final/111085122871_0.JPG"."""
+    """Returns "bicycle 111085122871" for "bicycle_final/111085122871_0.JPG"."""
     folder, _, file_name = path.rpartition("/")
     return f"{folder.removesuffix('_final')} {file_name.rpartition('_')[0]}"

@@ -1,4 +1,4 @@
-"""Splits by class: metric learning is measured on classes that training never saw."""
+"""Splits by class: metric learning is evaluated on classes that are not in the training data."""
 
 import logging
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ def split_by_class(images: Images, test_fraction: float = 0.5) -> tuple[Images, 
     """Train on the first classes and test on the others, as the benchmarks do.
 
     Args:
-        images: at least 4 classes, in the order of their labels.
-        test_fraction: share of the classes, in (0, 1), that is kept for the test. Default 0.5.
-            Each side gets at least 2 classes.
+        images: Images of at least 4 classes.
+        test_fraction: Share of the classes to test on, in (0, 1). Each part has at least 2
+            classes. Default 0.5.
 
     Returns:
         (train, test), without a class in common, each labelled from 0.
 
     Raises:
-        ValueError: fewer than 4 classes, or a fraction out of range.
+        ValueError: There are fewer than 4 classes, or the fraction is out of range.
     """
     present = np.unique(images.labels)
     if len(present) < 4:
@@ -36,15 +36,15 @@ def split_by_class(images: Images, test_fraction: float = 0.5) -> tuple[Images, 
 
 
 def split_as_given(name: str, images: Images, splits: Sequence[str] | np.ndarray) -> Dataset:
-    """The `Dataset` of images that each say their split: train, test, query or gallery.
+    """Returns the `Dataset` of images whose splits are given.
 
     Args:
-        name: of the dataset.
+        name: Name of the data set.
         images: N images.
-        splits: N names: "train", and "test" (leave-one-out) or both "query" and "gallery".
+        splits: N names: "train", and either "test" (leave-one-out) or both "query" and "gallery".
 
     Raises:
-        ValueError: another combination of splits.
+        ValueError: The splits are another combination.
     """
     splits = np.asarray(splits)
     found = set(splits.tolist())
@@ -65,26 +65,26 @@ def split_as_given(name: str, images: Images, splits: Sequence[str] | np.ndarray
 
 
 def hold_out_classes(images: Images, fraction: float = 0.2, seed: int = 0) -> tuple[Images, Images]:
-    """Put random classes aside, to select a model by, so that the test classes stay unseen.
+    """Hold out random classes to select a model with, so that the test classes stay unseen.
 
     Args:
-        images: the training images, of at least 4 classes.
-        fraction: share of the classes to put aside, in (0, 1). Default 0.2; at least 2 classes.
-        seed: of the choice. Default 0.
+        images: Training images of at least 4 classes.
+        fraction: Share of the classes to hold out, in (0, 1); at least 2 classes. Default 0.2.
+        seed: Seed of the choice. Default 0.
 
     Returns:
         (train, held_out), without a class in common, each labelled from 0.
 
     Raises:
-        ValueError: fewer than 4 classes, a fraction out of range, or too few classes that have 2
-            images, which a class needs to be searched for.
+        ValueError: There are fewer than 4 classes, the fraction is out of range, or too few
+            classes have the 2 images that a search needs.
     """
     present, counts = np.unique(images.labels, return_counts=True)
     if len(present) < 4:
         raise ValueError(
-            "Expected at least 4 training classes, to select the model by some of them; received "
-            f"{len(present)}: {len(present)} training classes are too few to hold out 2 and learn "
-            "from 2 others. Add classes, or use --training.selection last."
+            "Expected at least 4 training classes, of which some are held out to select the model; "
+            f"received {len(present)}: {len(present)} training classes are too few to hold out 2 "
+            "and train on 2 others. Add classes, or use --training.selection last."
         )
     num_held_out = _num_apart(len(present), fraction, "fraction")
     candidates = present[counts > 1]
@@ -98,14 +98,13 @@ def hold_out_classes(images: Images, fraction: float = 0.2, seed: int = 0) -> tu
 
 
 def sample_classes(dataset: Dataset, num_images: int, seed: int = 0) -> Dataset:
-    """The data set with fewer test images: those of random whole classes, so that they stay
-    answerable.
+    """Returns the data set with the test images of random complete classes only.
 
     Args:
-        dataset: to take queries, and of the same classes the gallery, from.
-        num_images: queries are at least so many, or all, and of 2 classes or more; 1 or more. Of
-            fewer than all, those without a right answer come last.
-        seed: of the choice. Default 0.
+        dataset: Data set from which queries, and the gallery images of their classes, are taken.
+        num_images: Smallest number of queries, 1 or more. Queries of at least 2 classes are
+            taken; those without a right answer are taken last.
+        seed: Seed of the choice. Default 0.
 
     Raises:
         ValueError: `num_images` is below 1.
@@ -132,7 +131,7 @@ def sample_classes(dataset: Dataset, num_images: int, seed: int = 0) -> Dataset:
 
 
 def warn_of_doubtful_classes(dataset: Dataset) -> None:
-    """Log what is allowed but seldom meant: single-image classes, and test classes seen before."""
+    """Log what is allowed but seldom intended: classes of one image, and known test classes."""
     lonely = int((~dataset.answerable()).sum())
     if lonely:
         logger.warning(
@@ -144,7 +143,7 @@ def warn_of_doubtful_classes(dataset: Dataset) -> None:
     single = np.flatnonzero(np.bincount(dataset.train.labels) == 1)
     if len(single):
         logger.warning(
-            "%d of %d training classes have a single image, such as %r: little is learnt of them.",
+            "%d of %d training classes have only one image, such as %r: they teach little.",
             len(single),
             dataset.train.num_classes,
             dataset.train.class_names[single[0]],
@@ -152,15 +151,15 @@ def warn_of_doubtful_classes(dataset: Dataset) -> None:
     seen = set(dataset.train.class_names) & set(dataset.queries.class_names)
     if seen:
         logger.warning(
-            "%d classes, such as %r, are in both training and test: the metrics then say how well "
-            "known classes are found, not unseen ones.",
+            "%d classes, such as %r, are in both training and test: the metrics then measure how "
+            "well known classes are found, not unseen ones.",
             len(seen),
             min(seen),
         )
 
 
 def _num_apart(num_classes: int, fraction: float, name: str) -> int:
-    """How many of the classes `fraction` is, at least 2 on either side."""
+    """Returns the number of classes in `fraction`, such that each part has at least 2."""
     if not 0 < fraction < 1:
         raise ValueError(
             f"Expected {name} between 0 and 1; received {fraction}. Give a share, such as 0.5."

@@ -1,4 +1,4 @@
-"""Sets of TensorFlow Datasets: merged, written once as image files, split by class."""
+"""Reads sets of TensorFlow Datasets: merged, written once as image files, and split by class."""
 
 import csv
 import hashlib
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Others, such as Omniglot's small1, repeat images of these.
+# Other splits, such as Omniglot's small1, repeat images of these.
 _SPLITS = ("train", "validation", "test")
 
 
@@ -26,18 +26,18 @@ def load_tfds(name: str, data_dir: str | None = None, test_fraction: float = 0.5
     """Read a set of TensorFlow Datasets that has the features `image` and `label`.
 
     Its own splits (train, validation, test) are merged, since they share their classes: the first
-    classes are for training and the others for the test. The encoded images are written once,
-    as they are, below `cache_folder()`; images without a label are left out.
+    classes are for training and the others for testing. The encoded images are written once,
+    unchanged, below `cache_folder()`; images without a label are left out.
 
     Args:
-        name: as in `tfds.builder(name)`, such as "cars196" or "caltech_birds2011:0.1.1".
-        data_dir: where TensorFlow Datasets keeps its copies; by default its own default.
-        test_fraction: share of the classes, in (0, 1), for the test. Default 0.5.
+        name: Name for `tfds.builder`, such as "cars196" or "caltech_birds2011:0.1.1".
+        data_dir: Folder of the copies of TensorFlow Datasets. Default: its own default folder.
+        test_fraction: Share of the classes to test on, in (0, 1). Default 0.5.
 
     Raises:
-        OSError: the set is unknown, or cannot be downloaded or prepared.
-        ValueError: no features `image` and `label`, no labelled image in its splits, or too few
-            classes or images.
+        OSError: The set is unknown, or cannot be downloaded or prepared.
+        ValueError: The features `image` and `label` are missing, no image has a label, or there
+            are too few classes or images.
 
     Example:
         >>> load_tfds("cars196").train  # doctest: +SKIP
@@ -56,7 +56,7 @@ def load_tfds(name: str, data_dir: str | None = None, test_fraction: float = 0.5
         if not _write_images(folder, examples, builder.info.features["label"].names):
             raise ValueError(
                 f"Expected labelled images in {' or '.join(_SPLITS)} of the TensorFlow dataset "
-                f"{name!r}; received none, its splits being {', '.join(builder.info.splits)}. "
+                f"{name!r}; received none; its splits are {', '.join(builder.info.splits)}. "
                 "Write its images to class folders and use --dataset folder."
             )
 
@@ -69,9 +69,9 @@ def _prepared_builder(name: str, data_dir: str | None) -> "tensorflow_datasets.c
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir)
         builder.download_and_prepare()
-    # Downloads, archives, file systems and builders each have exceptions of their own.
+    # Downloads, archives, file systems and builders raise different exceptions.
     except Exception as error:
-        # The first line: the others list some 400 names of sets.
+        # Keep the first line only: the others list about 400 names of data sets.
         reason = str(error).partition("\n")[0]
         raise OSError(
             f"Expected TensorFlow Datasets to prepare {name!r} in {data_dir or 'its folder'}; "
@@ -117,7 +117,7 @@ def _splits(builder: "tensorflow_datasets.core.DatasetBuilder") -> list[str]:
 
 
 def _examples(builder: "tensorflow_datasets.core.DatasetBuilder") -> Iterator[tuple[bytes, int]]:
-    """(encoded image, label), in an order that does not change."""
+    """Yields (encoded image, label) in a fixed order."""
     import tensorflow_datasets as tfds
 
     decoders = tfds.decode.PartialDecoding(
@@ -132,7 +132,7 @@ def _examples(builder: "tensorflow_datasets.core.DatasetBuilder") -> Iterator[tu
 def _write_images(
     folder: Path, examples: Iterable[tuple[bytes, int]], class_names: list[str]
 ) -> int:
-    """Write class folders of images and the manifest that lists them; returns their number."""
+    """Write class folders of images and their manifest; return the number of images."""
     written = unlabelled = 0
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         manifest = csv.writer(file)

@@ -1,4 +1,4 @@
-"""From image files to batches: decoding, preprocessing, sampling and `tf.data`."""
+"""Turns image files into batches: decoding, preprocessing, sampling and `tf.data`."""
 
 from pa_keras.pipelines.augmentation import make_augmentation, repeats
 from pa_keras.pipelines.batches import evaluation_batches, steps_per_epoch, training_batches

@@ -1,4 +1,4 @@
-"""Image paths and sizes in the forms in which callers have them."""
+"""Converts image paths and sizes to one form."""
 
 import operator
 import os
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# A size in pixels: of squares, or (height, width).
+# A size in pixels: the side of a square, or (height, width).
 ImageSize = int | tuple[int, int]
 
 

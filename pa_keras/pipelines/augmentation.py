@@ -1,4 +1,4 @@
-"""Optional augmentation by the name of a Keras or keras_cv layer."""
+"""Builds augmentations from the names of Keras or keras_cv layers."""
 
 import difflib
 import inspect
@@ -14,26 +14,27 @@ import tensorflow as tf
 def make_augmentation(
     name: str, options: Mapping[str, Any] | None = None
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Builds a function that augments a batch of images with the layer of that name.
+    """Builds a function that augments a batch of images with a layer of a given name.
 
-    The name is that of an image layer of `keras.layers`, or else of `keras_cv.layers`, in
-    either spelling: `RandAugment`, `rand_augment`; `keras_cv.RandAugment` is keras_cv's.
+    The layer is looked up in `keras.layers`, then in `keras_cv.layers`. Either spelling works:
+    `RandAugment` or `rand_augment`. `keras_cv.RandAugment` selects the layer of keras_cv.
 
-    Keras layers give the same result for the same seed. keras_cv layers draw by TensorFlow's
-    generators and give another result each time. Some cost more than decoding: RandAugment several
-    milliseconds an image on a CPU.
+    Keras layers give the same result for the same seed. keras_cv layers use TensorFlow's
+    generators and give a different result each time. Some layers take longer than decoding:
+    RandAugment takes several milliseconds per image on a CPU.
 
     Args:
-        name: of the layer.
-        options: its arguments; `value_range`, if it has one, is (0, 255) by default, and
-            `dtype` is "float32".
+        name: Name of the layer.
+        options: Arguments of the layer. If it has a `value_range`, this is (0, 255) by default;
+            `dtype` is "float32" by default.
 
     Returns:
-        A function from images float32 (B, H, W, 3), 0..255, and a seed, int (2,), to images of
-        the same shape, dtype and range.
+        A function of images, float32 (B, H, W, 3) in 0..255, and a seed, int (2,), that returns
+        images of the same shape, dtype and range.
 
     Raises:
-        ValueError: no such layer, a missing or unknown option, or a layer that mixes classes.
+        ValueError: There is no such layer, an option is missing or unknown, or the layer mixes
+            classes.
 
     Example:
         >>> augment = make_augmentation("rand_augment", {"factor": 0.3})
@@ -44,8 +45,8 @@ def make_augmentation(
     states = [v for v in layer.variables if v.path.endswith("seed_generator_state")]
 
     def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        # The layers count up a state of their own; it is set, so that a batch's augmentation
-        # depends on its seed alone and not on the batches before it.
+        # The layers update a random state. It is set here, so that the augmentation of a batch
+        # depends only on its seed and not on the batches before it.
         draws = tf.random.stateless_uniform((len(states), 2), seed, 0, 2**31 - 1, tf.int32)
         for state, draw in zip(states, tf.unstack(draws), strict=True):
             state.assign(tf.cast(draw, state.dtype))
@@ -60,14 +61,14 @@ def repeats(name: str) -> bool:
     """Whether the layer of that name gives the same result for the same seed.
 
     Raises:
-        ValueError: there is no such layer.
+        ValueError: There is no such layer.
     """
     return _find(name).__module__.partition(".")[0] == "keras"
 
 
 @contextmanager
 def _python_draws_repeat() -> Iterator[None]:
-    """AugMix draws its operations in Python, when it is traced: the same ones in each process."""
+    """Makes Python's random draws repeatable: AugMix draws its operations while it is traced."""
     state = random.getstate()
     random.seed(0)
     try:
@@ -81,7 +82,7 @@ def _find(name: str) -> type[keras.layers.Layer]:
     if wanted in ("mixup", "cutmix", "mosaic", "fouriermix"):
         raise ValueError(
             f'Expected an augmentation that keeps the label; received "{name}", which blends '
-            "images of several classes, and the loss takes one class an image; use "
+            "images of several classes, and the loss takes one class for each image; use "
             '"RandAugment" or "RandomErasing".'
         )
     found = {} if name.startswith("keras_cv.") else _keras_layers()
@@ -123,7 +124,7 @@ def _build(
     parameters = inspect.signature(kind).parameters
     if "value_range" in parameters:
         options.setdefault("value_range", (0, 255))
-    # Mixed precision is for the network: in bfloat16 light pixels become whole numbers.
+    # Mixed precision is for the network only: bfloat16 rounds bright pixels to integers.
     options.setdefault("dtype", "float32")
     try:
         return kind(**options)

@@ -1,4 +1,4 @@
-"""Batches of images on `tf.data`, for training and for evaluation."""
+"""Batches of images with `tf.data`, for training and for evaluation."""
 
 import itertools
 import os
@@ -18,7 +18,7 @@ from pa_keras.pipelines.pixel_range import warn_if_dark, warn_if_darkened
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
 from pa_keras.pipelines.sharding import WHOLE, Share
 
-_EPOCH = 2**32  # from the seeds of one epoch's images to those of the next
+_EPOCH = 2**32  # offset between the image seeds of successive epochs
 
 
 def training_batches(
@@ -41,7 +41,7 @@ def training_batches(
     endless: bool = False,
     share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """Training batches, the same for the same seed, epoch and position.
+    """Returns training batches that depend only on the seed, the epoch and the position.
 
     Batches are shuffled, or balanced when `classes_per_batch` or `images_per_class` is given. A
     pass over the dataset is one epoch of `steps_per_epoch` batches, and the next pass is the next
@@ -50,37 +50,36 @@ def training_batches(
 
     Args:
         paths: N image files.
-        labels: Class IDs or class names (N,); names are numbered from 0, sorted.
-        batch_size: images in a batch, B.
+        labels: Class IDs or class names (N,); names are sorted and numbered from 0.
+        batch_size: Number of images in a batch, B.
         image_size: Pixels of the height and the width, or (height, width).
-        seed: of the order and of the random windows.
-        classes_per_batch: different classes in a batch; by default batch_size /
-            images_per_class.
-        images_per_class: images of each class in a batch; by default batch_size /
+        seed: Seed of the order and of the random windows.
+        classes_per_batch: Number of classes in a batch. Default: batch_size / images_per_class.
+        images_per_class: Number of images of each class in a batch. Default: batch_size /
             classes_per_batch.
-        area: range of the random window's share of the image, in (0, 1].
-        ratio: range of the window's width / height, above 0.
-        flip: whether half of the images are mirrored.
-        augmentation: name of a Keras or keras_cv layer, see `make_augmentation`.
-        augmentation_options: arguments of that layer.
-        cache: what stays in memory: "none", the "files" or the "pixels", see `fill_cache`; or
-            what that function has read of the same paths, so that several calls share it.
-        first_epoch: epoch to begin with; those before are skipped, not drawn.
-        first_step: batch of that epoch to begin with, for an endless dataset; those before are
-            drawn, not decoded.
-        endless: Whether one pass goes through all epochs without an end, so that an epoch's first
-            batches are made during the one before it. `fit` then needs `steps_per_epoch`. Default
-            False.
-        share: the parts of each batch to make, each as a batch of its own. Others are not read.
-            Default: the whole batch.
+        area: Range of the area of the random window as a share of the image, in (0, 1].
+        ratio: Range of the window's width / height, above 0.
+        flip: Whether half of the images are mirrored.
+        augmentation: Name of a Keras or keras_cv layer, see `make_augmentation`.
+        augmentation_options: Arguments of that layer.
+        cache: What to keep in memory: "none", the "files" or the "pixels", see `fill_cache`; or a
+            result of that function for the same paths, so that several calls share it.
+        first_epoch: Epoch to begin with. Earlier epochs are skipped without drawing them.
+        first_step: Batch of that epoch to begin with, for an endless dataset. Earlier batches are
+            drawn but not decoded.
+        endless: Whether one pass goes through all epochs without end, so that the first batches
+            of an epoch are made during the previous one. `fit` then needs `steps_per_epoch`.
+            Default False.
+        share: Shards of each batch to make, each as a separate batch. Others are not read.
+            Default: the complete batch.
 
     Returns:
         A dataset of (images float32 (B, height, width, 3) in 0..255, labels int32 (B,)).
 
     Raises:
-        ValueError: a setting is out of its range, the batch is larger than the data, needs more
-            classes than there are or cannot be shared, the cache is of other paths, or there is a
-            first_step without endless.
+        ValueError: A setting is out of its range; the batch is larger than the data, needs more
+            classes than there are, or cannot be divided; the cache is for other paths; or
+            first_step is given without endless.
 
     Example:
         ```python
@@ -97,7 +96,7 @@ def training_batches(
     if first_step and not endless:
         raise ValueError(
             f"Expected endless=True with a first_step; received first_step={first_step} alone. A "
-            "dataset of single epochs begins with a whole one."
+            "dataset of single epochs begins with a complete epoch."
         )
     image_size = as_size(image_size)
     paths, labels = as_paths(paths), class_ids("labels", labels)
@@ -108,12 +107,12 @@ def training_batches(
         )
     draw = _order(labels, batch_size, classes_per_batch, images_per_class, seed)
     part_size = share.part_size(batch_size)
-    first_batch = draw(first_epoch)[0]  # an impossible one is an error here, not in the iterator
+    first_batch = draw(first_epoch)[0]  # raises here, not in the iterator, if it is impossible
     images = cache if isinstance(cache, ImageCache) else fill_cache(paths, cache)
     if images.paths != paths:
         raise ValueError(
-            f"Expected the cache of these {len(paths)} paths; received one of "
-            f"{len(images.paths)} others; pass the same paths to fill_cache."
+            f"Expected the cache of these {len(paths)} paths; received a cache of "
+            f"{len(images.paths)} other paths; pass the same paths to fill_cache."
         )
     warn_if_dark((images.kept[index] for index in first_batch), images.load)
     targets = tf.constant(labels)
@@ -131,7 +130,7 @@ def training_batches(
     if augmentation is not None:
         augment = make_augmentation(augmentation, augmentation_options)
         warn_if_darkened(augment, image_size)
-        # One batch at a time: the layers keep their random state in variables.
+        # Augment one batch at a time: the layers keep their random state in variables.
         batches = batches.map(_augmented(augment, steps * share.parts, part_size))
     number = tf.data.INFINITE_CARDINALITY if endless else steps * share.number
     batches = batches.apply(tf.data.experimental.assert_cardinality(number))
@@ -147,23 +146,23 @@ def evaluation_batches(
     share: Share = WHOLE,
     keep: bool = False,
 ) -> tf.data.Dataset:
-    """Every image once, in order; the last batch may be smaller.
+    """Returns batches of every image once, in order; the last batch may be smaller.
 
     Args:
         paths: N image files.
-        batch_size: images in a batch, B.
+        batch_size: Number of images in a batch, B.
         image_size: Pixels of the height and the width, or (height, width).
-        crop_fraction: see `evaluation_image`.
-        share: the parts of each batch to make, each as a batch of its own; all are of one size, for
-            which the last image is repeated. Default: the whole batch.
-        keep: whether the first whole pass keeps its batches in memory for those after it, 12 bytes
-            a pixel. Default False: each pass decodes anew.
+        crop_fraction: Share of the image that is kept, see `evaluation_image`.
+        share: Shards of each batch to make, each as a separate batch. All have the same size, for
+            which the last image is repeated. Default: the complete batch.
+        keep: Whether the first complete pass keeps its batches in memory for later passes, at 12
+            bytes per pixel. Default False: each pass decodes the images again.
 
     Returns:
         A finite dataset of float32 (B, height, width, 3) in 0..255.
 
     Raises:
-        ValueError: `batch_size` is below 1 or `crop_fraction` outside (0, 1].
+        ValueError: `batch_size` is below 1, or `crop_fraction` is outside (0, 1].
 
     Example:
         ```python
@@ -190,7 +189,7 @@ def evaluation_batches(
     files = tf.data.Dataset.from_tensor_slices(names)
     images = files.map(image, tf.data.AUTOTUNE).batch(batch_size)
     images = images.cache() if keep else images.prefetch(2)
-    # With the tuner, dropping the iterator took 0.6 times as long as the whole pass beside a model,
+    # With autotuning, dropping the iterator took 0.6 times as long as a complete pass with a model,
     # and decoding was no faster (TensorFlow 2.20, 2 cores).
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -198,7 +197,7 @@ def evaluation_batches(
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Batches of one training epoch: whole ones only, at least one."""
+    """Returns the number of complete batches in a training epoch, at least one."""
     return max(1, num_images // batch_size)
 
 
@@ -209,7 +208,7 @@ def _order(
     images_per_class: int | None,
     seed: int,
 ) -> Callable[[int], np.ndarray]:
-    """The function from an epoch to its image indices, int32 (steps, batch_size)."""
+    """Returns the function from an epoch to its image indices, int32 (steps, batch_size)."""
     if classes_per_batch is not None:
         classes, images = classes_per_batch, images_per_class or batch_size // classes_per_batch
     elif images_per_class is not None:
@@ -225,7 +224,7 @@ def _order(
 
 
 def _epochs(first: int, endless: bool) -> tf.data.Dataset:
-    """The numbers of the epochs from the first on: all of them, or one more with each pass."""
+    """Returns the epoch numbers from the first one: all of them, or the next one in each pass."""
     if endless:
         return tf.data.Dataset.counter(first)
     numbers = itertools.count(first)
@@ -235,11 +234,11 @@ def _epochs(first: int, endless: bool) -> tf.data.Dataset:
 
 
 def _epoch(draw: Callable[[int], np.ndarray], seed: int, share: Share) -> Callable:
-    """The function from an epoch to its dataset of (image index, int64 (2,) image seed)."""
+    """Returns the function from an epoch to its dataset of (image index, image seed int64 (2,))."""
 
     def own(epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         indices = draw(int(epoch))
-        # Positions in the whole batch, so that an image is cropped alike whoever makes it.
+        # Positions in the complete batch, so that the crop does not depend on the worker.
         positions = np.arange(indices.size).reshape(indices.shape)
         return share.of(indices).ravel(), share.of(positions).ravel()
 
@@ -254,7 +253,7 @@ def _epoch(draw: Callable[[int], np.ndarray], seed: int, share: Share) -> Callab
 
 
 def _augmented(augment: Callable, parts_per_epoch: int, part_size: int) -> Callable:
-    """The function that augments a batch, or a part of one, with a draw of its own."""
+    """Returns the function that augments each batch or shard with a different random draw."""
 
     def augmented(
         images: tf.Tensor, labels: tf.Tensor, image_seeds: tf.Tensor

@@ -1,4 +1,4 @@
-"""What training keeps of its images in memory: nothing, their files, or their pixels."""
+"""Keeps training images in memory: nothing, the files, or the pixels."""
 
 import logging
 import os
@@ -19,26 +19,26 @@ CacheKind = Literal["none", "files", "pixels"]
 
 @dataclass(frozen=True, eq=False)
 class ImageCache:
-    """The images of a training set as `fill_cache` keeps them."""
+    """The images of a training set, as kept by `fill_cache`."""
 
     paths: tuple[str, ...]
-    kept: tf.Tensor  # string (N,): paths, the bytes of files, or serialized pixels
-    load: Callable[[tf.Tensor], tf.Tensor]  # from one of those to `training_image`'s source
+    kept: tf.Tensor  # string (N,): paths, bytes of files, or serialized pixels
+    load: Callable[[tf.Tensor], tf.Tensor]  # turns one of these into a source of `training_image`
 
 
 def fill_cache(paths: Sequence[str | os.PathLike], kind: CacheKind) -> ImageCache:
-    """Reads the images once, for every `training_batches` that is given the result.
+    """Reads the images once, for all calls of `training_batches` with the result.
 
     Args:
         paths: N image files.
-        kind: what stays in memory: "none", the "files" as they are on disk, or the decoded
-            "pixels", which take 3 bytes a pixel but no decoding.
+        kind: What to keep in memory: "none", the "files" as they are on disk, or the decoded
+            "pixels", which take 3 bytes per pixel but need no decoding.
 
     Returns:
         The `cache` for `training_batches` of the same paths.
 
     Raises:
-        ValueError: there is no such kind.
+        ValueError: There is no such kind.
 
     Example:
         ```python
@@ -58,7 +58,7 @@ def fill_cache(paths: Sequence[str | os.PathLike], kind: CacheKind) -> ImageCach
         return ImageCache(paths, _map(files, _serialized_pixels), _parse_pixels)
     raise ValueError(
         f'Expected cache "none", "files" or "pixels"; received "{kind}"; use "none" to read the '
-        "files anew in each epoch."
+        "files again in each epoch."
     )
 
 

@@ -1,4 +1,4 @@
-"""Every image is decoded once before training, so that a bad file is named and not met."""
+"""Decodes every image once before training, so that bad files are reported in advance."""
 
 import logging
 import os
@@ -25,11 +25,11 @@ _ORIENTATION = 0x0112  # the EXIF tag
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """What `check_images` found."""
+    """The result of `check_images`."""
 
-    good: np.ndarray  # int64, the positions of the images that can be decoded, ascending
-    bad: dict[str, str]  # path -> why it cannot be decoded
-    rotated: int  # files whose EXIF orientation is ignored
+    good: np.ndarray  # positions of the images that can be decoded, int64, ascending
+    bad: dict[str, str]  # maps the path of each bad file to the reason
+    rotated: int  # number of files whose EXIF orientation is ignored
 
 
 def check_images(
@@ -37,21 +37,22 @@ def check_images(
     on_bad_image: OnBadImage = "error",
     progress: bool = True,
 ) -> ImageCheck:
-    """Decodes every image with the decoder of the pipelines and says which cannot be.
+    """Decodes every image with the decoder of the pipelines and reports the bad files.
 
-    Files with an EXIF orientation are counted and warned of: it is ignored in training, in
+    A warning counts the files with an EXIF orientation, which is ignored in training, in
     evaluation and in exports.
 
     Args:
         paths: N image files.
-        on_bad_image: "error" raises if any file is bad; "skip" leaves those out and logs them.
-        progress: whether a bar is shown, on a terminal.
+        on_bad_image: "error" raises if any file is bad; "skip" leaves bad files out and logs them.
+        progress: Whether to show a progress bar on a terminal.
 
     Returns:
-        The positions of the good images, the bad files with the reason, the rotated files.
+        The positions of the good images, the bad files with reasons, and the number of rotated
+        files.
 
     Raises:
-        ValueError: a file is bad and `on_bad_image` is "error"; none is good.
+        ValueError: A file is bad and `on_bad_image` is "error", or all files are bad.
 
     Example:
         ```python
@@ -79,8 +80,8 @@ def check_images(
     rotated = _count_rotated([paths[i] for i in good])
     if rotated:
         logger.warning(
-            "%d of %d images have an EXIF orientation, which is ignored: they are seen as they "
-            "are stored. To bake the rotation into the files: mogrify -auto-orient FILES, or "
+            "%d of %d images have an EXIF orientation, which is ignored: they are used as they "
+            "are stored. To apply the rotation to the files: mogrify -auto-orient FILES, or "
             "PIL.ImageOps.exif_transpose.",
             rotated,
             len(paths),
@@ -89,11 +90,11 @@ def check_images(
 
 
 def undecodable(paths: Sequence[str | os.PathLike], progress: bool = False) -> dict[str, str]:
-    """The image files that cannot be decoded now, with the reason for each.
+    """Returns the image files that cannot be decoded, with the reason for each.
 
     Args:
-        paths: image files; one may be there more than once.
-        progress: whether a bar is shown, on a terminal.
+        paths: Image files; they may repeat.
+        progress: Whether to show a progress bar on a terminal.
     """
     names = tuple(dict.fromkeys(as_paths(paths)))
     good = _decodable(names, progress)
@@ -101,10 +102,10 @@ def undecodable(paths: Sequence[str | os.PathLike], progress: bool = False) -> d
 
 
 def _decodable(paths: Sequence[str], progress: bool) -> np.ndarray:
-    """The positions of the files that decode and have a name in UTF-8, int64."""
+    """Returns the positions of the files that can be decoded and have a UTF-8 name, int64."""
 
     def decoded(index: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # The shape keeps the decoding in the graph.
+        # Without the shape, the graph would drop the decoding.
         return index, tf.shape(_decode(tf.io.read_file(path)))
 
     named = np.array([i for i, path in enumerate(paths) if _is_utf8(path)], np.int64)
@@ -123,9 +124,9 @@ def _decodable(paths: Sequence[str], progress: bool) -> np.ndarray:
 
 
 def _decode(contents: tf.Tensor) -> tf.Tensor:
-    """Decodes a file whole; a JPEG at an eighth of its size, if it can be decoded in full."""
-    # An eighth of the size goes through the whole JPEG file all the same, in less time, but the
-    # limit is that of the size asked for.
+    """Decodes a complete file, but a JPEG at an eighth of its size if the full size is allowed."""
+    # Decoding at an eighth of the size still reads the complete JPEG file, in less time, but
+    # TensorFlow checks its limit against the reduced size.
     shape = tf.cond(
         is_jpeg(contents),
         lambda: tf.image.extract_jpeg_shape(contents, tf.int64),
@@ -138,13 +139,13 @@ def _decode(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _is_utf8(path: str) -> bool:
-    # What Python could not decode in a file's name it keeps as lone surrogates.
+    # Python represents bytes of a file name that it could not decode as lone surrogates.
     return not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 def _reason(path: str) -> str:
     if not _is_utf8(path):
-        # TensorFlow would read it, but records and exports could not name it.
+        # TensorFlow could read it, but records and exports cannot store the name.
         return "the name is not valid UTF-8; rename it, as convmv does"
     try:
         contents = tf.io.read_file(path)
@@ -155,13 +156,13 @@ def _reason(path: str) -> str:
             return f"the format is {kind}, which TensorFlow does not decode"
         _decode(contents)
     except tf.errors.OpError as error:
-        # TensorFlow puts the node before the sentence, and the operation behind it.
+        # TensorFlow puts the node before the sentence and the operation after it.
         return error.message.split("}} ")[-1].split(" [Op:")[0].split("\n")[0]
     return "it decoded only at the second attempt"
 
 
 def _undecoded_format(contents: bytes) -> str | None:
-    """The format of photographs that often have the name of another one, such as .jpg."""
+    """Returns the format if it is one whose files often have another suffix, such as .jpg."""
     if contents[:4] in (b"II*\0", b"MM\0*"):
         return "TIFF"
     return "HEIC or AVIF" if contents[4:8] == b"ftyp" else None
@@ -180,7 +181,7 @@ def _listing(reasons: dict[str, str], count: int = _LISTED) -> str:
 
 def _count_rotated(paths: list[str]) -> int:
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore")  # Pillow's, of images that are large or oddly tagged
+        warnings.simplefilter("ignore")  # Pillow warns of large images and of unusual tags
         return sum(pool.map(_is_rotated, paths))
 
 
@@ -188,10 +189,10 @@ def _is_rotated(path: str) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:  # reads the header alone
-            # A PNG's own getexif decodes the pixels first.
+        with Image.open(path) as image:  # reads only the header
+            # The getexif of a PNG image would decode the pixels first.
             return Image.Image.getexif(image).get(_ORIENTATION, 1) in range(2, 9)
     except Exception:
-        # The pipelines can decode the file: what Pillow alone dislikes must not stop a run, and
-        # it has an exception of another kind for each size, tag and text.
+        # The pipelines can decode the file, so an error of Pillow must not stop a run. Pillow
+        # raises many kinds of exceptions here.
         return False

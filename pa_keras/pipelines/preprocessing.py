@@ -1,4 +1,4 @@
-"""One decoded image to the network's input: for evaluation and exports, and for training."""
+"""Turns an image into the input of the network: for evaluation and exports, and for training."""
 
 import math
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 from pa_keras.pipelines import decoding
 from pa_keras.pipelines.arguments import ImageSize, as_size
 
-_TRIES = 10  # of a random window before the centre is taken, as in torchvision
+_TRIES = 10  # random windows to try before the centre is used, as in torchvision
 
 
 def evaluation_image(
@@ -15,14 +15,14 @@ def evaluation_image(
 ) -> tf.Tensor:
     """Resizes an image so that it covers `image_size / crop_fraction`, and crops the centre.
 
-    The resize is bilinear and antialiased, as Pillow's. It is the one preprocessing of
-    evaluation and of every export.
+    The resize is bilinear and antialiased, like Pillow's. Evaluation and all exports use this
+    preprocessing.
 
     Args:
-        image: (H, W, 3), or a batch (B, H, W, 3); any numeric dtype, pixels 0..255.
+        image: Pixels (H, W, 3), or a batch (B, H, W, 3); any numeric dtype, in 0..255.
         image_size: Pixels of the result's height and width, or (height, width).
-        crop_fraction: share of the resized image's shorter side that is kept, in (0, 1].
-            0.875 is the papers' 256 to 224; 1.0 crops only what makes the image longer.
+        crop_fraction: Share of the resized image's shorter side that is kept, in (0, 1].
+            0.875 is the papers' 256 to 224; 1.0 crops only the excess of the longer side.
 
     Returns:
         float32 (height, width, 3), 0..255, or a batch of these.
@@ -69,16 +69,16 @@ def training_image(
 ) -> tf.Tensor:
     """Takes a random window of an image, resizes it, and mirrors it half of the time.
 
-    Of a JPEG file only the window is decoded. The resize is bilinear, antialiased where the
+    Only the window of a JPEG file is decoded. The resize is bilinear, and antialiased where the
     window is larger than the result.
 
     Args:
-        source: the bytes of an image file, scalar string, or its pixels, uint8 (H, W, 3).
+        source: The bytes of an image file, scalar string, or its pixels, uint8 (H, W, 3).
         image_size: Pixels of the result's height and width, or (height, width).
-        seed: int (2,); the same seed gives the same window.
-        area: range of the window's share of the image, in (0, 1].
-        ratio: range of the window's width / height, above 0, drawn evenly in its logarithm.
-        flip: whether to mirror left and right with probability 1/2.
+        seed: Seed, int (2,); the same seed gives the same window.
+        area: Range of the area of the window as a share of the image, in (0, 1].
+        ratio: Range of the window's width / height, above 0; its logarithm is drawn uniformly.
+        flip: Whether to mirror left and right with probability 1/2.
 
     Returns:
         float32 (height, width, 3), 0..255.
@@ -109,7 +109,7 @@ def training_image(
         )
     else:
         window = crop(source)
-    if flip:  # before the resize, as bytes; a slice with step -1 takes several times as long
+    if flip:  # before the resize, on bytes; a slice with step -1 takes several times as long
         window = tf.cond(draws[-1] < 0.5, lambda: tf.reverse(window, [1]), lambda: window)
     return tf.ensure_shape(_resize(window, image_size), (*image_size, 3))
 
@@ -119,7 +119,7 @@ def expect_crop_fraction(crop_fraction: float) -> None:
     if not 0.0 < crop_fraction <= 1.0:
         raise ValueError(
             f"Expected crop_fraction in (0, 1]; received {crop_fraction}; "
-            "use 0.875 to crop or 1.0 to keep the whole shorter side."
+            "use 0.875 to crop or 1.0 to keep the full shorter side."
         )
 
 
@@ -140,7 +140,7 @@ def expect_windows(area: tuple[float, float], ratio: tuple[float, float]) -> Non
 def _window(
     shape: tf.Tensor, draws: tf.Tensor, area: tuple[float, float], ratio: tuple[float, float]
 ) -> tf.Tensor:
-    """The random window (top, left, height, width), int32 (4,), of torchvision's algorithm."""
+    """Draws a window (top, left, height, width), int32 (4,), by torchvision's algorithm."""
     size = tf.cast(shape[:2], tf.float32)
     area_draws, ratio_draws, *corner_draws = tf.split(draws[:-1], 4)
     target = size[0] * size[1] * (area[0] + (area[1] - area[0]) * area_draws)
@@ -152,7 +152,7 @@ def _window(
     first = tf.argmax(fits)
     window = windows[first]
     corner = tf.floor(tf.stack(corner_draws, axis=1)[first] * (size - window + 1))
-    # The central window of the nearest allowed shape, when none of the tries fits.
+    # If no try fits, take the central window of the nearest allowed shape.
     largest = tf.stack([size[1] / ratio[0], size[0] * ratio[1]])
     central = tf.minimum(size, tf.maximum(tf.round(largest), 1))
     found = fits[first]
@@ -162,8 +162,8 @@ def _window(
 
 
 def _resize(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    # Enlarging, both give the same pixels, and the plain resize takes a fraction of the time: of
-    # float32, cast and all, three quarters of that of bytes.
+    # For enlarging, both give the same pixels, and the plain resize takes a fraction of the time.
+    # On float32, including the cast, it takes three quarters of its time on bytes.
     return tf.cond(
         tf.reduce_all(tf.shape(image)[:2] <= tf.constant(image_size)),
         lambda: tf.image.resize(tf.cast(image, tf.float32), image_size),
@@ -172,10 +172,10 @@ def _resize(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
 
 
 def _antialiased(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """What `tf.image.resize` with antialias gives, sooner.
+    """Resizes like `tf.image.resize` with antialias, but faster.
 
-    TensorFlow's operation adds up whole rows at a time, but of columns three numbers. So the
-    columns are made rows for it: the transposed image is that of x, channel and y.
+    TensorFlow's operation adds complete rows at a time, but only three numbers of a column. So the
+    image is transposed, such that its columns become rows: its axes are then x, channel and y.
     """
     height, width = image_size
     size = tf.shape(image)
@@ -186,7 +186,7 @@ def _antialiased(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
 
 
 def _scaled_rows(rows: tf.Tensor, number: int) -> tf.Tensor:
-    """(H, N) to (number, N), antialiased."""
+    """Resizes (H, N) to (number, N), antialiased."""
     scale = number / tf.shape(rows)[0]
     result = tf.raw_ops.ScaleAndTranslate(
         images=rows[tf.newaxis, :, tf.newaxis, :],

@@ -1,4 +1,4 @@
-"""Which images make a batch: index arrays of one epoch, drawn from the seed and the epoch."""
+"""Selects the images of each batch: index arrays of an epoch, drawn from the seed and the epoch."""
 
 import numpy as np
 
@@ -7,16 +7,16 @@ def shuffled(num_images: int, batch_size: int, seed: int, epoch: int = 0) -> np.
     """Shuffles all images into batches; the last, incomplete batch is dropped.
 
     Args:
-        num_images: images in the training set.
-        batch_size: images in a batch.
-        seed: of the run; together with the epoch it fixes the order.
-        epoch: from 0.
+        num_images: Number of images in the training set.
+        batch_size: Number of images in a batch.
+        seed: Seed of the run; the order depends on it and on the epoch.
+        epoch: Number of the epoch, from 0.
 
     Returns:
         int32 (num_images // batch_size, batch_size), every index at most once.
 
     Raises:
-        ValueError: the batch is empty or larger than the data.
+        ValueError: The batch is empty or larger than the data.
 
     Example:
         >>> shuffled(num_images=10, batch_size=4, seed=0).shape
@@ -37,23 +37,23 @@ def balanced(
 ) -> np.ndarray:
     """Draws batches of different classes with the same number of images of each.
 
-    The classes of a batch are drawn without replacement, and so are a class's images; a class
-    with fewer than `images_per_class` gives each of its images, then repeats some. An epoch has
-    as many batches as when shuffled, though not every image need be among them.
+    The classes of a batch are drawn without replacement, and so are the images of a class. If a
+    class has fewer than `images_per_class` images, all of them are taken before any is repeated.
+    An epoch has as many batches as with `shuffled`, but may not include every image.
 
     Args:
-        labels: int (N,), the class of each image.
-        classes_per_batch: different classes in a batch.
-        images_per_class: images of each of them.
-        seed: of the run; together with the epoch it fixes the draw.
-        epoch: from 0.
+        labels: Class of each image, int (N,).
+        classes_per_batch: Number of classes in a batch.
+        images_per_class: Number of images of each class.
+        seed: Seed of the run; the draw depends on it and on the epoch.
+        epoch: Number of the epoch, from 0.
 
     Returns:
         int32 (N // batch_size, batch_size) with batch_size = classes_per_batch *
-        images_per_class; a class's images lie next to each other.
+        images_per_class; the images of a class are adjacent.
 
     Raises:
-        ValueError: the batch is empty, or there are fewer classes or images than it needs.
+        ValueError: The batch is empty, or there are fewer classes or images than it needs.
 
     Example:
         >>> balanced(np.repeat(range(5), 4), classes_per_batch=2, images_per_class=3, seed=0).shape
@@ -81,14 +81,14 @@ def balanced(
 
 
 def expect_counts(**counts: int | None) -> None:
-    """Raises a ValueError that names the first of the given counts that is below 1."""
+    """Raises a ValueError that names the first count below 1."""
     for name, count in counts.items():
         if count is not None and count < 1:
             raise ValueError(f"Expected {name} of at least 1; received {count}; raise it.")
 
 
 def _draw(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    # A short class is gone through whole before any of its images repeats.
+    # All images of a small class are taken before any of them is repeated.
     rounds = -(-count // len(indices))
     return np.concatenate([rng.permutation(indices) for _ in range(rounds)])[:count]
 

@@ -1,4 +1,4 @@
-"""Which rows of each batch a worker makes, where several train on one batch."""
+"""Selects the rows of each batch that a worker makes, when several workers share a batch."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Share:
-    """Some of the equal parts of each batch, one after another: those of a worker's own replicas.
+    """The contiguous shards of each global batch that belong to this worker's replicas.
 
     Args:
-        parts: equal parts of each batch, one for each replica of all the workers.
-        first: the first part that this worker makes, from 0.
-        number: how many it makes.
+        parts: Number of equal shards of each batch, one for each replica of all workers.
+        first: Index of the first shard that this worker makes, from 0.
+        number: Number of shards that it makes.
 
     Example:
         >>> Share(parts=3, first=1, number=2).of(np.arange(12).reshape(2, 6)).tolist()
@@ -24,30 +24,30 @@ class Share:
     number: int = 1
 
     def of(self, rows: np.ndarray) -> np.ndarray:
-        """Of rows (steps, B, ...) the own ones, (steps, number, B / parts, ...)."""
+        """Returns this worker's part, (steps, number, B / parts, ...), of rows (steps, B, ...)."""
         steps, batch_size, *rest = rows.shape
         parts = rows.reshape(steps, self.parts, batch_size // self.parts, *rest)
         return parts[:, self.first : self.first + self.number]
 
     def of_all(self, num_rows: int, batch_size: int) -> np.ndarray:
-        """The own ones of all rows in order, int (steps, number, rows a part).
+        """Returns this worker's part of all rows in order, int (steps, number, rows per shard).
 
-        Every part of every step has as many rows, for which the last row is repeated; joined in the
-        order of steps and parts, the first `num_rows` are the rows in order.
+        All shards have the same number of rows, for which the last row is repeated. Joined in the
+        order of steps and shards, the first `num_rows` rows are all rows in order.
 
         Args:
-            num_rows: N, at least 1.
-            batch_size: of all parts together; a batch may have up to `parts` rows more.
+            num_rows: Number of rows, N, at least 1.
+            batch_size: Size of the global batch; a batch may have up to `parts` rows more.
         """
         steps = -(-num_rows // batch_size)
         size = self.parts * -(-num_rows // (steps * self.parts))
         return self.of(np.minimum(np.arange(steps * size), num_rows - 1).reshape(steps, size))
 
     def part_size(self, batch_size: int) -> int:
-        """Rows of a part.
+        """Returns the number of rows in a shard.
 
         Raises:
-            ValueError: the parts do not divide the batch.
+            ValueError: The batch cannot be divided into equal shards.
         """
         if batch_size % self.parts:
             below = batch_size - batch_size % self.parts

@@ -1,4 +1,4 @@
-"""Pictures of a run, of a comparison, of what a model finds, and of what a loss does."""
+"""Pictures of a run, a comparison, the retrievals of a model, and the gradients of a loss."""
 
 from pa_keras.plots.comparisons import convergence, heat_maps, study
 from pa_keras.plots.embedding_map import embedding_map, expect_map

@@ -1,4 +1,4 @@
-"""`python -m pa_keras.plots losses`: the picture of what each loss pulls on."""
+"""`python -m pa_keras.plots losses`: draws which pairs each loss attracts and repels."""
 
 import sys
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ from pa_keras import cli
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Reads the command line and draws."""
+    """Reads the command line and draws the picture."""
     parser = cli.Parser(
-        prog="python -m pa_keras.plots", description="Draws what needs no training."
+        prog="python -m pa_keras.plots", description="Draws pictures that need no training."
     )
     parser.add_argument(
         "what",
         choices=["losses"],
         help="losses: which embeddings and proxies attract (green) and repel (red) each other "
-        "under each loss, by the weights in its gradient on one small batch",
+        "under each loss, by their weights in its gradient on a small batch",
     )
     parser.add_argument("--out", default="losses.png", help="new picture; default: %(default)s")
     out = parser.parse_args(arguments).out
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _losses(out: str) -> None:
-    # After the arguments: --help does not wait for TensorFlow.
+    # Imported after the arguments are read, so that --help does not wait for TensorFlow.
     from pa_keras import losses, plots
     from pa_keras.plots.loss_gradients import pulls
 

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: convergence, a setting's effect, and the effect of two."""
+"""Pictures of a comparison: convergence, and the effects of one setting and of two settings."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,21 +10,22 @@ from matplotlib.figure import Figure
 
 from pa_keras.plots.thumbnails import save_picture
 
-# Told apart by colour and by marker, for prints and for the colour-blind.
+# Markers distinguish lines in prints without colour and for colour-blind readers.
 _MARKERS = "os^Dvp*XPh<>"
 
 
 def convergence(
     seconds: Mapping[str, np.ndarray], recalls: Mapping[str, np.ndarray], path: Path
 ) -> None:
-    """Draws Recall@1 against training time and against epochs, one line a run.
+    """Draws Recall@1 against training time and against epochs, one line per run.
 
-    A line is the mean of the seeds; the band around it reaches one standard deviation to each side.
+    A line is the mean over the seeds, and the band around it is one standard deviation wide on
+    each side.
 
     Args:
-        seconds: by the run's name, float (seeds, epochs): training time until the epoch's end.
-        recalls: by the same names, float (seeds, epochs): Recall@1 then, in [0, 1].
-        path: of the picture, by whose ending the format is chosen.
+        seconds: Training time until the end of each epoch by name of the run, (seeds, epochs).
+        recalls: Recall@1 after each epoch by the same names, float (seeds, epochs) in [0, 1].
+        path: Path of the picture; its suffix selects the format.
 
     Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, figure 2.
     """
@@ -46,13 +47,14 @@ def study(
     recalls: Mapping[str, Sequence[np.ndarray]],
     path: Path,
 ) -> None:
-    """Draws the final Recall@1 against the values of a setting, one line a run.
+    """Draws the final Recall@1 against the values of a setting, one line per run.
 
     Args:
-        setting: its name.
-        values: V of them; numbers in their place on the axis, anything else side by side.
-        recalls: by the run's name, for each value float (seeds,) in [0, 1], none if not trained.
-        path: of the picture, by whose ending the format is chosen.
+        setting: Name of the setting.
+        values: Values of the setting. Numbers are drawn to scale, other values at equal distances.
+        recalls: Recall@1 for each value by name of the run, float (seeds,) in [0, 1], empty if not
+            trained.
+        path: Path of the picture; its suffix selects the format.
     """
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
@@ -72,14 +74,14 @@ def heat_maps(
     recalls: Mapping[str, Sequence[Sequence[np.ndarray]]],
     path: Path,
 ) -> None:
-    """Draws the final Recall@1 for all pairs of values of two settings, one map a run.
+    """Draws the final Recall@1 for all pairs of values of two settings, one map per run.
 
     Args:
-        settings: names of the rows' and of the columns' setting.
-        values: R of the rows, C of the columns.
-        recalls: by the run's name, R rows of C arrays, each float (seeds,) in [0, 1] whose mean is
-            drawn, or nothing where it is empty.
-        path: of the picture, by whose ending the format is chosen.
+        settings: Names of the setting of the rows and of that of the columns.
+        values: R values for the rows and C values for the columns.
+        recalls: R rows of C arrays by name of the run, each float (seeds,) in [0, 1]. The mean of
+            each is drawn, or nothing if it is empty.
+        path: Path of the picture; its suffix selects the format.
 
     Source: Kim et al., CVPR 2020, figure 5 (alpha and margin).
     """
@@ -101,7 +103,7 @@ def heat_maps(
 
 
 def _line(axes: Axes, x: np.ndarray, values: Iterable[np.ndarray], name: str, marker: str) -> None:
-    """The mean, in percent, of the seeds at each place, and a band where there are several."""
+    """Draws the mean over the seeds at each place, in percent, and a band if there are several."""
     found = [100 * np.asarray(each) for each in values]
     means = np.array([_mean(each) for each in found])
     (line,) = axes.plot(x, means, marker=marker, markersize=4, label=name)

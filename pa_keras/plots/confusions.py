@@ -1,27 +1,27 @@
-"""Where a retrieval fails worst: queries far from all that is right, and classes taken for others.
+"""Finds the worst failures of a retrieval: the most wrong queries and the most confused classes.
 
-Plain functions of neighbours, labels and embeddings; `pa_keras.plots.failures` draws what they say.
+These are functions of neighbours, labels and embeddings; `pa_keras.plots.failures` draws them.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# Rows of similarities held at once.
+# Rows of similarities kept in memory at once.
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Two classes of which one was found for the other.
+    """Two classes that the retrieval confuses.
 
     Attributes:
-        classes: the two labels; the first is that of the example.
-        count: queries of the one whose nearest neighbour is of the other, both ways.
-        num_queries: queries of the two classes together.
-        query: the example: of these queries the one with the median similarity to its neighbour,
-            since the most similar are often two copies of one photograph.
-        neighbour: the neighbour of this query, in the gallery.
+        classes: The two labels; the first is that of the example.
+        count: Number of queries of either class whose nearest neighbour is of the other class.
+        num_queries: Number of queries of the two classes together.
+        query: The example, which is the confused query with the median similarity to its neighbour;
+            the most similar images are often two copies of one photograph.
+        neighbour: Index in the gallery of the neighbour of this query.
     """
 
     classes: tuple[int, int]
@@ -38,19 +38,19 @@ def nearest_right(
     gallery_labels: np.ndarray,
     exclude_self: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The most similar image of its own class for each query, however far from it.
+    """Finds the most similar image of its class for each query, at any distance.
 
     Args:
-        queries: float (Q, D), unit rows.
-        query_labels: int (Q,).
-        gallery: float (N, D), unit rows.
-        gallery_labels: int (N,).
-        exclude_self: whether query i is no answer to itself, the gallery being the queries.
-            Default False.
+        queries: Unit rows, float (Q, D).
+        query_labels: Labels, int (Q,).
+        gallery: Unit rows, float (N, D).
+        gallery_labels: Labels, int (N,).
+        exclude_self: Whether to leave query i out of its own answers, if the gallery is the
+            queries. Default False.
 
     Returns:
-        indices int (Q,) in the gallery, -1 where it has no right answer, and similarities float
-        (Q,), -inf there.
+        indices int (Q,) in the gallery, -1 for a query without a right answer, and similarities
+        float (Q,), -inf for such a query.
 
     Example:
         >>> points = np.array([[1, 0], [0, 1], [0.6, 0.8]], "float32")
@@ -81,21 +81,24 @@ def worst_first(
     right_similarities: np.ndarray,
     query_labels: np.ndarray,
 ) -> np.ndarray:
-    """Queries whose nearest neighbour is wrong, the worst first, at most one of each class.
+    """Returns queries whose nearest neighbour is wrong, the worst first, at most one of each class.
 
-        s(query, nearest neighbour) - s(query, nearest right answer)
+    Queries are sorted by
 
-    is how wrong one is: it is large where something wrong is similar and all that is right is not.
+        s(query, nearest neighbour) - s(query, nearest right answer),
+
+    which is large if a wrong image is similar and no right image is.
 
     Args:
-        queries: float (Q, D), unit rows.
-        gallery: float (N, D), unit rows.
-        nearest: int (Q,), the nearest neighbour of each query in the gallery.
-        right_similarities: float (Q,), of `nearest_right`; a query with -inf does not count.
-        query_labels: int (Q,).
+        queries: Unit rows, float (Q, D).
+        gallery: Unit rows, float (N, D).
+        nearest: The nearest neighbour of each query in the gallery, int (Q,).
+        right_similarities: Similarities from `nearest_right`, float (Q,); queries with -inf do not
+            count.
+        query_labels: Labels, int (Q,).
 
     Returns:
-        int (at most the number of classes,), places of queries.
+        Positions of queries, int (at most the number of classes,).
 
     Example:
         >>> points, nearest = np.eye(2)[[0, 0, 1]], np.array([1, 0, 0])
@@ -110,13 +113,14 @@ def worst_first(
 
 
 def rank_of(query: np.ndarray, gallery: np.ndarray, place: int, itself: int | None = None) -> int:
-    """The rank, from 1, of one gallery image among the neighbours of a query.
+    """Returns the rank, from 1, of a gallery image among the neighbours of a query.
 
     Args:
-        query: float (D,).
-        gallery: float (N, D).
-        place: of that image in the gallery.
-        itself: place of the query in the gallery, which is left out. Default None: not in it.
+        query: Embedding of the query, float (D,).
+        gallery: Embeddings of the gallery, float (N, D).
+        place: Position of the image in the gallery.
+        itself: Position of the query in the gallery, to leave out. Default None: it is not in the
+            gallery.
     """
     similarities = gallery @ query
     nearer = similarities > similarities[place]
@@ -133,18 +137,18 @@ def most_confused(
     nearest: np.ndarray,
     number: int,
 ) -> list[Confusion]:
-    """Pairs of classes by how many queries of the one have the other as nearest neighbour.
+    """Returns pairs of classes, sorted by the number of queries that confuse them.
 
     Args:
-        queries: float (Q, D), unit rows.
-        query_labels: int (Q,).
-        gallery: float (N, D), unit rows.
-        gallery_labels: int (N,).
-        nearest: int (Q,), the nearest neighbour of each query in the gallery.
-        number: of pairs, at most.
+        queries: Unit rows, float (Q, D).
+        query_labels: Labels, int (Q,).
+        gallery: Unit rows, float (N, D).
+        gallery_labels: Labels, int (N,).
+        nearest: The nearest neighbour of each query in the gallery, int (Q,).
+        number: Largest number of pairs.
 
     Returns:
-        The pairs, most confused first; equals in the order of their labels.
+        The pairs, the most confused first; equal counts in the order of their labels.
     """
     wrong = np.flatnonzero(gallery_labels[nearest] != query_labels)
     if not len(wrong):

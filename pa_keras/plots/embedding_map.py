@@ -1,4 +1,4 @@
-"""A map of embeddings: each image where its vector lies, flattened to two dimensions."""
+"""A map of embeddings: each image is drawn at its embedding, projected to two dimensions."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from pa_keras.plots.thumbnails import save_picture, thumbnail
 
 Method = Literal["tsne", "umap"]
 
-# Inches of a panel, and thumbnails side by side in it.
+# Size of a panel in inches, and the number of thumbnails side by side in it.
 _PANEL = 8.0
 _ACROSS = 26
 
@@ -26,16 +26,16 @@ def embedding_map(
     neighbours: int = 30,
     seed: int = 0,
 ) -> None:
-    """Draws a panel of each part of the images, at the places of one map of them all.
+    """Draws a panel for each part of the images, all with the same map.
 
-    A thumbnail that would hide another is left out and is a dot. The other parts are grey dots.
+    An image whose thumbnail would overlap another is drawn as a dot. The other parts are grey dots.
 
     Args:
-        parts: by their titles, N images and their embeddings, float (N, D), unit rows.
-        path: of the picture, by whose ending the format is chosen.
-        method: as of `flattened`, as are neighbours and seed. Default "tsne".
-        neighbours: that each image is laid out by. Default 30.
-        seed: of the map, and of which thumbnails are drawn. Default 0.
+        parts: N images and their embeddings, float (N, D) with unit rows, by title of the panel.
+        path: Path of the picture; its suffix selects the format.
+        method: Method of `flattened`. Default "tsne".
+        neighbours: Number of neighbours for `flattened`. Default 30.
+        seed: Seed of the map and of the choice of thumbnails. Default 0.
     """
     vectors = np.concatenate([vectors for _, vectors in parts.values()])
     points = flattened(vectors, method, neighbours, seed)
@@ -56,17 +56,17 @@ def embedding_map(
 def flattened(
     vectors: np.ndarray, method: Method = "tsne", neighbours: int = 30, seed: int = 0
 ) -> np.ndarray:
-    """Places in the plane, in [0, 1], at which vectors that are near stay near: float (N, 2).
+    """Projects vectors to the plane such that near vectors stay near: float (N, 2) in [0, 1].
 
     Args:
-        vectors: float (N, D), unit rows.
-        method: "tsne", by scikit-learn, or "umap", by the package umap-learn. Default "tsne".
-        neighbours: the perplexity of t-SNE, or UMAP's n_neighbors, below N. Default 30.
-        seed: of the map. Default 0.
+        vectors: Unit rows, float (N, D).
+        method: "tsne", from scikit-learn, or "umap", from the package umap-learn. Default "tsne".
+        neighbours: Perplexity of t-SNE, or n_neighbors of UMAP, below N. Default 30.
+        seed: Seed of the map. Default 0.
 
     Raises:
-        ValueError: an unknown method; too few vectors.
-        ImportError: umap-learn is not installed.
+        ValueError: The method is unknown, or there are too few vectors.
+        ImportError: The package umap-learn is not installed.
 
     Source: van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008; McInnes et al.,
     UMAP, 2018.
@@ -79,7 +79,7 @@ def flattened(
     else:
         from umap import UMAP
 
-        # A seed means one thread: said here, it is no news to UMAP.
+        # A seed requires one thread; UMAP would warn if it had to set n_jobs itself.
         reducer = UMAP(n_neighbors=neighbours, metric="cosine", random_state=seed, n_jobs=1)
     points = reducer.fit_transform(vectors)
     lowest = points.min(axis=0)
@@ -87,7 +87,7 @@ def flattened(
 
 
 def expect_map(number: int, method: str, neighbours: int) -> None:
-    """Raises what `flattened` would for so many vectors, before they are computed."""
+    """Raises the errors of `flattened` for this number of vectors, before they are computed."""
     if method not in get_args(Method):
         raise ValueError(f"Expected a map by {' or '.join(get_args(Method))}; received {method!r}.")
     if not 2 <= neighbours < number:
@@ -97,18 +97,18 @@ def expect_map(number: int, method: str, neighbours: int) -> None:
         )
     if method == "umap" and importlib.util.find_spec("umap") is None:
         raise ImportError(
-            "Expected the package umap-learn for a map by UMAP; install it: pip install "
-            '"pa_keras[umap]", or draw it by t-SNE.'
+            "Expected the package umap-learn for a map by UMAP. Install it: pip install "
+            '"pa_keras[umap]", or use t-SNE.'
         )
 
 
 def apart(points: np.ndarray, size: float, seed: int) -> np.ndarray:
-    """Indices of points whose squares of a size, centred on them, do not overlap: int (M,).
+    """Returns indices of points such that squares centred on them do not overlap: int (M,).
 
     Args:
-        points: float (N, 2).
-        size: side of the squares.
-        seed: of the order in which places are given away.
+        points: Points in the plane, float (N, 2).
+        size: Side of the squares.
+        seed: Seed of the order in which points are chosen.
     """
     kept = np.zeros((0, 2))
     result = []
@@ -128,7 +128,7 @@ def _draw_images(
     axes.scatter(*points[hidden].T, s=4, c=images.labels[hidden], cmap="tab20")
     for index in shown:
         image = thumbnail(images.paths[index], 64)
-        # In its shape: the longer side is the square's.
+        # Keep the aspect ratio: the longer side is that of the square.
         width, height = size * np.array(image.size) / max(image.size) / 2
         x, y = points[index]
         axes.imshow(image, extent=(x - width, x + width, y - height, y + height), zorder=2)

@@ -1,4 +1,4 @@
-"""A page of what a model gets most wrong: its worst queries, and the classes it confuses most."""
+"""A page of the worst failures of a model: its worst queries and its most confused classes."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,8 +11,8 @@ from pa_keras.datasets import Images
 from pa_keras.plots import confusions, thumbnails
 from pa_keras.plots.neighbours import draw_row
 
-# Inches: for the headings, below a cell, where the words above the next are too, and between the
-# two parts.
+# Heights and widths in inches: of the headings, below a cell (including the text above the next
+# cell), and between the two parts.
 _HEADING = 0.5
 _BELOW = 0.5
 _ROOM = 0.3
@@ -28,21 +28,21 @@ def failures(
     rows: int = 6,
     columns: int = 4,
 ) -> None:
-    """Draws the worst queries, one a class, and beside them the most confused pairs of classes.
+    """Draws the worst queries, one per class, and beside them the most confused pairs of classes.
 
-    A query is the worse the more similar its nearest neighbour, a wrong one, is than its nearest
-    right answer, which stands last in its row with its rank. Two classes are the more confused the
-    more queries of the one have the other as nearest neighbour; the example is a typical one.
+    A query is worse the more the similarity of its nearest neighbour, which is wrong, exceeds that
+    of its nearest right answer, which is last in its row, with its rank. Two classes are more
+    confused the more queries have a nearest neighbour of the other class; the example is typical.
 
     Args:
         queries: Q images.
-        gallery: N images; None: the queries themselves.
-        indices: int (Q, k), neighbours of each query in the gallery, the nearest first.
-        vectors: float (Q, D), unit rows, the embeddings of the queries.
-        gallery_vectors: float (N, D), those of the gallery; None with it.
-        path: of the picture, by whose ending the format is chosen.
-        rows: queries, and pairs of classes, to draw at most. Default 6.
-        columns: neighbours to draw of each query; k of them where it is more. Default 4.
+        gallery: N images, or None: the queries themselves.
+        indices: Neighbours of each query in the gallery, int (Q, k), the nearest first.
+        vectors: Embeddings of the queries, float (Q, D), unit rows.
+        gallery_vectors: Embeddings of the gallery, float (N, D), or None if `gallery` is.
+        path: Path of the picture; its suffix selects the format.
+        rows: Largest number of queries, and of pairs of classes, to draw. Default 6.
+        columns: Largest number of neighbours to draw for each query. Default 4.
     """
     alone = gallery is None
     gallery = queries if gallery is None else gallery
@@ -76,7 +76,7 @@ def failures(
 def _pages(
     titles: Sequence[str], counts: Sequence[int], columns: int
 ) -> tuple[Figure, np.ndarray, np.ndarray]:
-    """A figure, and the cells of its two parts: of so many columns, and of a pair."""
+    """Returns a figure and the cells of its two parts, of `columns` columns and of two."""
     rows = max(1, *counts)
     width, height = thumbnails.size_of(rows, columns, _HEADING, _BELOW)
     pair_width, _ = thumbnails.size_of(rows, 2, _HEADING, _BELOW)

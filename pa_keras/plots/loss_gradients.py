@@ -1,4 +1,4 @@
-"""Which embeddings a loss moves towards which, and how strongly: from its own gradient."""
+"""Shows by its gradient which pairs of embeddings a loss attracts or repels, and how strongly."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 
 from pa_keras.plots.thumbnails import save_picture
 
-# A loss of (labels, similarities or embeddings): a function of `pa_keras.losses`, or its class.
+# A loss of (labels, similarities or embeddings): a function or an object of `pa_keras.losses`.
 Loss = Callable[[np.ndarray, tf.Tensor], tf.Tensor]
 
-# Own coordinate of each embedding, by which its part in a gradient is read; it hardly turns them.
+# An additional coordinate of each embedding, small enough to hardly change its direction. Its
+# gradients show which embeddings contribute.
 _LIFT = 0.02
 
 # Panels side by side.
@@ -21,17 +22,17 @@ _COLUMNS = 4
 
 
 def pair_weights(loss: Loss, labels: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-    """How a loss of pairs pulls each embedding towards each other one: float (B, B).
+    """Returns how strongly a pair loss pulls each embedding towards each other one: float (B, B).
 
         w_ij = -dL/ds_ij,   so that  -dL/dx_i = sum_j (w_ij + w_ji) x_j  along the sphere
 
-    symmetrised; above 0 where the two attract, below 0 where they repel each other. It is read from
-    the gradient for embeddings that each have a small coordinate of their own.
+    The weights are symmetric, positive for attraction and negative for repulsion. They are computed
+    from the gradient for embeddings that each have a small additional coordinate.
 
     Args:
-        loss: of class ids and embeddings.
-        labels: integers (B,).
-        embeddings: floating (B, D).
+        loss: Loss of class IDs and embeddings.
+        labels: Class IDs, integers (B,).
+        embeddings: Embeddings, floating (B, D).
 
     Example:
         >>> from pa_keras.losses import n_pair
@@ -54,12 +55,12 @@ def pair_weights(loss: Loss, labels: np.ndarray, embeddings: np.ndarray) -> np.n
 
 
 def proxy_weights(loss: Loss, labels: np.ndarray, cosines: np.ndarray) -> np.ndarray:
-    """How a loss of proxies pulls each embedding towards each proxy: -dL/ds, of the cosines' shape.
+    """Returns how strongly a proxy loss pulls each embedding towards each proxy: -dL/ds.
 
     Args:
-        loss: of class ids and cosines.
-        labels: integers (B,).
-        cosines: floating (B, C), or (B, C, K).
+        loss: Loss of class IDs and cosines.
+        labels: Class IDs, integers (B,).
+        cosines: Cosines s, floating (B, C) or (B, C, K). The result has the same shape.
 
     Example:
         >>> from pa_keras.losses import proxy_anchor
@@ -80,16 +81,16 @@ def pulls(
     of_pairs: Mapping[str, Loss],
     path: Path,
 ) -> None:
-    """Draws for each loss what attracts (green) and repels (red) what in one batch on a circle.
+    """Draws which pairs each loss attracts (green) and repels (red) in a batch on a circle.
 
-    The width of a line is the weight of its pair in the gradient, relative to the greatest in the
-    panel. Dots are embeddings, stars proxies; a colour is a class.
+    The width of a line is the weight of its pair in the gradient, relative to the largest in the
+    panel. Dots are embeddings, stars are proxies, and each class has a colour.
 
     Args:
-        of_proxies: losses of cosines (B, C), by the titles of their panels.
-        of_centers: losses of cosines (B, C, K); K is 2 here.
-        of_pairs: losses of embeddings.
-        path: of the picture, by whose ending the format is chosen.
+        of_proxies: Losses of cosines (B, C), by the titles of their panels.
+        of_centers: Losses of cosines (B, C, K), by title; K is 2 here.
+        of_pairs: Losses of embeddings, by title.
+        path: Path of the picture; its suffix selects the format.
 
     Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, figure 1.
     """
@@ -117,7 +118,7 @@ def pulls(
 
 
 def _batch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, unit vectors and proxies of three classes on a circle, the first two overlapping."""
+    """Returns labels, unit vectors and proxies of three classes on a circle; two overlap."""
     labels = np.repeat([0, 1, 2], 4)
     degrees = np.array([8, 75, 105, 165, 98, 130, 178, 243, 275, 290, 318, 352])
     return labels, _on_circle(degrees), _on_circle(np.array([90, 150, 305]))
@@ -129,7 +130,7 @@ def _on_circle(degrees: np.ndarray) -> np.ndarray:
 
 
 def _doubled(proxies: np.ndarray) -> np.ndarray:
-    """Each proxy as two, 20 degrees on either side: (2 C, 2)."""
+    """Returns two centers for each proxy, 20 degrees to either side: (2 C, 2)."""
     degrees = np.rad2deg(np.arctan2(proxies[:, 1], proxies[:, 0]))
     return _on_circle((degrees[:, None] + [-20, 20]).ravel())
 

@@ -1,4 +1,4 @@
-"""Pictures of queries and what was found for them: Figure 3 of the paper."""
+"""Pictures of queries and their nearest neighbours, as in figure 3 of the paper."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,17 +23,17 @@ def retrieved(
     seed: int = 0,
     chosen: Sequence[int] | np.ndarray = (),
 ) -> None:
-    """Draws queries, leftmost, and their nearest neighbours; wrong ones have a red border.
+    """Draws queries on the left and their nearest neighbours; wrong ones have a red border.
 
     Args:
         queries: Q images.
-        gallery: N images; None: the queries themselves.
-        indices: int (Q, k), neighbours of each query in the gallery, the nearest first.
-        path: of the picture, by whose ending the format is chosen.
-        num_queries: queries to draw at random, as of `random_queries`. Default 6.
-        columns: neighbours to draw of each; k of them where it is more. Default 4.
-        seed: of the choice of queries. Default 0.
-        chosen: places of the queries to draw, in place of random ones. Default: none.
+        gallery: N images, or None: the queries themselves.
+        indices: Neighbours of each query in the gallery, int (Q, k), the nearest first.
+        path: Path of the picture; its suffix selects the format.
+        num_queries: Number of random queries to draw, by `random_queries`. Default 6.
+        columns: Largest number of neighbours to draw for each query. Default 4.
+        seed: Seed of the choice of queries. Default 0.
+        chosen: Positions of the queries to draw instead of random ones. Default: none.
 
     Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, figure 3.
     """
@@ -50,7 +50,7 @@ def neighbours_figure(
     chosen: Sequence[int] | np.ndarray,
     columns: int = 4,
 ) -> Figure:
-    """The figure that `retrieved` writes, one row for each of the chosen queries."""
+    """Returns the figure that `retrieved` writes, with one row for each of the chosen queries."""
     gallery = queries if gallery is None else gallery
     shown = indices[chosen, :columns]
     rows, width = shown.shape[0], shown.shape[1] + 1
@@ -65,7 +65,7 @@ def neighbours_figure(
 def draw_row(
     row: Sequence[Axes], queries: Images, query: int, gallery: Images, found: Sequence[int]
 ) -> None:
-    """Draws a query on the first axes, and gallery images, right or wrong, on the others."""
+    """Draws a query on the first axes and gallery images, marked right or wrong, on the others."""
     label = queries.labels[query]
     thumbnails.show(row[0], queries.paths[query], QUERY, queries.class_names[label])
     for axis, index in zip(row[1:], found, strict=True):
@@ -80,13 +80,13 @@ def found(
     captions: Sequence[Sequence[str]],
     path: Path,
 ) -> None:
-    """Draws each query, leftmost in a black border, and beside it what was found, best first.
+    """Draws each query on the left with a black border, and beside it its results, best first.
 
     Args:
         queries: Q image files.
-        paths: Q rows of k image files; one that is not there is an empty frame.
-        captions: Q rows of k texts, drawn below.
-        path: of the picture, by whose ending the format is chosen.
+        paths: Q rows of k image files; a missing file becomes an empty frame.
+        captions: Q rows of k texts, drawn below the images.
+        path: Path of the picture; its suffix selects the format.
     """
     columns = 1 + max(len(row) for row in paths)
     page = Figure(figsize=thumbnails.size_of(len(queries), columns))
@@ -102,15 +102,16 @@ def found(
 
 
 def random_queries(queries: Images, gallery: Images | None, number: int, seed: int) -> np.ndarray:
-    """Places of queries that have a right answer, int (number,) or fewer if there are no more.
+    """Returns positions of queries with a right answer, int (number,), or fewer if there are fewer.
 
-    They are of different classes while there are some, then a second of each class follows.
+    The queries are of different classes as long as possible; then a second one of each class
+    follows.
 
     Args:
         queries: Q images.
-        gallery: N images; None: the queries themselves.
-        number: of queries, 1 or more.
-        seed: of the choice.
+        gallery: N images, or None: the queries themselves.
+        number: Number of queries, 1 or more.
+        seed: Seed of the choice.
 
     Example:
         >>> images = Images(("/a", "/b", "/c", "/d"), [0, 0, 1, 1], ("cat", "dog"))
@@ -127,14 +128,14 @@ def random_queries(queries: Images, gallery: Images | None, number: int, seed: i
 
 
 def find_queries(queries: Images, asked: Sequence[int | str]) -> np.ndarray:
-    """Places of the queries that a user asked for, int (len(asked),).
+    """Returns the positions of the queries that a user asked for, int (len(asked),).
 
     Args:
         queries: Q images.
-        asked: of each its place from 0, or its path, of which the last parts are enough.
+        asked: For each query its position, from 0, or the last parts of its path.
 
     Raises:
-        ValueError: a place or a path that is not in the set, or a path that several images have.
+        ValueError: A position or a path is not in the set, or several images have the path.
 
     Example:
         >>> images = Images(("/cat/1.png", "/dog/1.png"), [0, 1], ("cat", "dog"))

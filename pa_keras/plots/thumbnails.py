@@ -1,4 +1,4 @@
-"""Image files as small pictures with a border, a name below, and their place on a page."""
+"""Draws image files as small pictures with a border and a name below, in cells of a page."""
 
 import textwrap
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from pa_keras.pipelines import decode_image
 
 RIGHT, WRONG, QUERY = "green", "red", "black"
 
-# Inches: the square an image is fitted into, the room between two, and for the text at its sides.
+# Sizes in inches: of the square for an image, between two squares, and of the text above and below.
 CELL = 1.5
 _GAP = 0.08
 ABOVE, BELOW = 0.24, 0.34
 
-# Letters of a name that fit under a cell, at the size of the text below.
+# Number of letters of a name that fit below a cell at the font size.
 _NAME_WIDTH = 24
 _FONT_SIZE = 7
 _ELLIPSIS = " \N{HORIZONTAL ELLIPSIS}"
 
 
 def expect_picture(path: str | Path) -> None:
-    """Raises ValueError unless the ending of `path` is one that Matplotlib writes pictures to."""
+    """Raises a ValueError unless Matplotlib can write pictures with the suffix of `path`."""
     known = FigureCanvasBase.get_supported_filetypes()
     ending = Path(path).suffix.removeprefix(".").lower()
     if ending not in known:
@@ -39,15 +39,15 @@ def expect_picture(path: str | Path) -> None:
 
 
 def save_picture(figure: FigureBase, path: str | Path, dpi: int = 120) -> None:
-    """Writes a figure in the format of the ending of `path`: all of the file, or none of it."""
+    """Writes a figure in the format of the suffix of `path`; never leaves a partial file."""
     files.save_whole(
         lambda partial: figure.savefig(partial, dpi=dpi), Path(path), files.START_AGAIN
     )
 
 
 def thumbnail(path: str, size: int) -> Image.Image:
-    """The image of a file as the model saw it, made smaller where it exceeds `size` pixels."""
-    # Not by Pillow, which, for one, would turn 16-bit grey white.
+    """Decodes an image as the model saw it, and shrinks it if it exceeds `size` pixels."""
+    # Pillow does not decode it, since it would, for example, turn 16-bit grey white.
     image = Image.fromarray(decode_image(tf.io.read_file(path)).numpy())
     image.thumbnail((size, size))
     return image
@@ -56,15 +56,15 @@ def thumbnail(path: str, size: int) -> Image.Image:
 def size_of(
     rows: int, columns: int, above: float = ABOVE, below: float = BELOW
 ) -> tuple[float, float]:
-    """Width and height, in inches, of a page of cells: so much room above them, and below each."""
+    """Returns the width and height in inches of a page of cells, with `below` below each cell."""
     return columns * (CELL + _GAP) + _GAP, rows * (CELL + below) + above
 
 
 def cells(
     page: FigureBase, rows: int, columns: int, above: float = ABOVE, below: float = BELOW
 ) -> np.ndarray:
-    """Axes (rows, columns) in fixed places of a page of `size_of`, blank until `show`."""
-    # Not by a layout engine, which takes longer than the drawing.
+    """Returns axes (rows, columns) at fixed places of a page of `size_of`, blank until `show`."""
+    # A layout engine would take longer than the drawing.
     width, height = size_of(rows, columns, above, below)
     places = {
         "left": _GAP / width,
@@ -81,13 +81,13 @@ def cells(
 
 
 def show(axis: Axes, path: str, color: str, name: str) -> None:
-    """Draws an image file with a border, and its class name under it."""
+    """Draws an image file with a border and a class name below."""
     axis.imshow(thumbnail(path, 256))
     frame(axis, color, name)
 
 
 def frame(axis: Axes, color: str, name: str) -> None:
-    """Draws the border of a cell, and a name under it."""
+    """Draws the border of a cell and a name below."""
     axis.set_axis_on()
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
@@ -96,11 +96,11 @@ def frame(axis: Axes, color: str, name: str) -> None:
 
 
 def head(row: np.ndarray, titles: Sequence[str]) -> None:
-    """Writes a few words above each image of a row."""
+    """Writes a short title above each image of a row."""
     for axis, title in zip(row, titles, strict=True):
         axis.set_title(title, fontsize=_FONT_SIZE, pad=3)
 
 
 def fitted(name: str) -> str:
-    """A name on two lines at most, shortened where it is longer."""
+    """Wraps a name to at most two lines, and shortens it if it is longer."""
     return "\n".join(textwrap.wrap(name, _NAME_WIDTH, max_lines=2, placeholder=_ELLIPSIS))

@@ -1,4 +1,4 @@
-"""The curves of a run."""
+"""The training curves of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +12,8 @@ def curves(rows: Sequence[dict[str, float]], path: Path) -> None:
     """Draws loss and Recall@K against the epoch.
 
     Args:
-        rows: one an epoch: `epoch`, `loss`, and any `recall_at_K`.
-        path: of the picture, by whose ending the format is chosen.
+        rows: One row per epoch, with `epoch`, `loss` and any `recall_at_K`.
+        path: Path of the picture; its suffix selects the format.
     """
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(9, 3.6), layout="constrained")

@@ -1,4 +1,4 @@
-"""Search for the nearest embeddings, and the metrics of what was found."""
+"""Search for the nearest embeddings, and retrieval metrics."""
 
 from pa_keras.retrieval.bootstrap import bootstrap_interval
 from pa_keras.retrieval.clustering import clustering_metrics

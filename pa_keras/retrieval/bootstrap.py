@@ -1,9 +1,9 @@
-"""How far a mean over queries may be off, by drawing the queries again."""
+"""Confidence intervals of means over queries, by the bootstrap."""
 
 import numpy as np
 import numpy.typing as npt
 
-# Draws held at once: 8 MB of indices.
+# Draws kept in memory at once: 8 MB of indices.
 DRAWS_AT_ONCE = 2**20
 
 
@@ -14,26 +14,26 @@ def bootstrap_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of one value a query.
+    """Returns the percentile bootstrap interval of the mean of per-query values.
 
-    The queries are drawn again with replacement; the neighbours each one found stay as they are.
-    The interval thus covers the choice of queries, not that of the gallery or of the training
-    seed. Queries of one class resemble each other: `groups` draws whole classes instead, which
-    gives the wider interval of "other classes of this kind".
+    The queries are resampled with replacement; the neighbours of each query do not change. So the
+    interval covers the choice of queries, but not that of the gallery or of the training seed.
+    Queries of one class resemble each other: with `groups`, complete classes are resampled, which
+    gives the wider interval for "other classes of this kind".
 
     Args:
-        per_query_values: real (Q,), for example of `recall_at_k`.
-        groups: (Q,) labels; whole groups are drawn. Default None: single queries.
-        confidence: coverage, between 0 and 1. Default 0.95.
-        resamples: number of means drawn. Default 1000.
-        seed: seed of the draws: the same seed gives the same interval. Default 0.
+        per_query_values: Real values (Q,), for example of `recall_at_k`.
+        groups: Labels (Q,); complete groups are resampled. Default None: single queries.
+        confidence: Coverage of the interval, between 0 and 1. Default 0.95.
+        resamples: Number of resampled means. Default 1000.
+        seed: Seed of the draws; the same seed gives the same interval. Default 0.
 
     Returns:
-        (low, high), floats.
+        The ends of the interval, floats (low, high).
 
     Raises:
-        ValueError: no values, values that are not a finite vector, groups of another length, a
-            confidence outside (0, 1), or no resamples.
+        ValueError: The values are empty or not a finite vector, the groups have another length,
+            the confidence is outside (0, 1), or there are no resamples.
 
     Example:
         >>> bootstrap_interval([1, 1, 1, 1])
@@ -64,13 +64,13 @@ def _check(
 ) -> None:
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(
-            "Expected per_query_values as a finite vector with a value a query; received shape "
+            "Expected per_query_values as a finite vector, one value per query; received shape "
             f"{values.shape}{'' if np.isfinite(values).all() else ' with NaN or infinity'}; leave "
             "out the queries without a right answer."
         )
     if groups is not None and np.shape(groups) != values.shape:
         raise ValueError(
-            f"Expected groups of shape {values.shape}, one a query; received {np.shape(groups)}."
+            f"Expected groups of shape {values.shape}, one per query; received {np.shape(groups)}."
         )
     if not 0 < confidence < 1 or resamples < 1:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How well a clustering of the embeddings, made without labels, agrees with the classes."""
+"""Agreement of the classes with a clustering of the embeddings that uses no labels."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,24 +9,25 @@ from pa_keras.class_ids import class_ids
 def clustering_metrics(
     embeddings: npt.ArrayLike, labels: npt.ArrayLike, seed: int = 0
 ) -> dict[str, float]:
-    """NMI and AMI of a k-means clustering into as many clusters as there are classes.
+    """Returns the NMI and AMI of a k-means clustering with as many clusters as classes.
 
         NMI = I(Y; C) / mean(H(Y), H(C)),   AMI = (I - E[I]) / (mean(H(Y), H(C)) - E[I])
 
     with classes Y, clusters C, entropy H, mutual information I and its mean E[I] over random
-    clusterings of the same sizes. NMI rises with the number of clusters even where they are random;
-    AMI is then 0. k-means (k-means++, one start) and the metrics are scikit-learn's.
+    clusterings of the same sizes. NMI rises with the number of clusters even if they are random;
+    AMI is then 0. k-means (k-means++, one start) and the metrics are from scikit-learn.
 
     Args:
-        embeddings: float (N, D), finite.
-        labels: class IDs or class names (N,), of 2 classes or more.
-        seed: of the k-means. Default 0.
+        embeddings: Embeddings, float (N, D), finite.
+        labels: Class IDs or class names (N,), of at least 2 classes.
+        seed: Seed of k-means. Default 0.
 
     Returns:
         {"nmi": ..., "ami": ...}, at most 1.
 
     Raises:
-        ValueError: labels that are not one an embedding, or of one class only.
+        ValueError: The number of labels differs from that of the embeddings, or there is only
+            one class.
 
     Example:
         >>> points = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]])

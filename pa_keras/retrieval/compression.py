@@ -1,4 +1,4 @@
-"""What smaller embeddings are worth: fewer numbers, and fewer bits for each."""
+"""Recall@1 of compressed embeddings, with fewer dimensions and fewer bits per number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pa_keras.retrieval.relevance import check_answerable, matches, num_relevant
 Code = Literal["float32", "int8", "binary"]
 CODES = get_args(Code)
 BITS = {"float32": 32, "int8": 8, "binary": 1}
-# Below it, little is left of any embedding.
+# Smaller embeddings lose most of their information.
 SMALLEST_SIZE = 16
 
 
@@ -24,10 +24,10 @@ class Compressed:
     """Recall@1 of embeddings of one size in one code.
 
     Attributes:
-        size: numbers a vector.
+        size: Number of dimensions.
         code: "float32", "int8" or "binary".
-        bytes_per_vector: whole bytes that the codes take.
-        recall_at_1: in [0, 1].
+        bytes_per_vector: Size of a coded vector in bytes, rounded up.
+        recall_at_1: Recall@1, in [0, 1].
     """
 
     size: int
@@ -37,39 +37,39 @@ class Compressed:
 
 
 def principal_axes(vectors: np.ndarray, size: int) -> np.ndarray:
-    """The axes that keep most of the vectors' mean square, float32 (D, size), best first.
+    """Returns the axes that keep most of the vectors' mean square, float32 (D, size), best first.
 
-    PCA without centring: it is the inner products that are to stay, and all D axes together only
-    turn the vectors, which changes none. No labels are used.
+    This is PCA without centring, which preserves inner products: all D axes together only rotate
+    the vectors. No labels are used.
 
     Args:
-        vectors: float (N, D).
-        size: number of axes, 1 to D.
+        vectors: Vectors, float (N, D).
+        size: Number of axes, 1 to D.
 
     Raises:
-        ValueError: size out of range.
+        ValueError: The size is out of range.
     """
     if not 1 <= size <= vectors.shape[1]:
         raise ValueError(
             f"Expected size from 1 to the embeddings' {vectors.shape[1]}; received {size}; give "
             "a smaller one."
         )
-    # eigh: eigenvalues rise.
+    # `eigh` returns the eigenvalues in ascending order.
     _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
     return np.ascontiguousarray(axes[:, ::-1][:, :size], dtype=np.float32)
 
 
 def coded(vectors: np.ndarray, code: Code) -> np.ndarray:
-    """What is left of unit vectors once they were stored, float32 (N, D), of one length.
+    """Returns unit vectors as they are after coding and decoding, float32 (N, D), of equal length.
 
-    float32: the vectors themselves, to the last bit. int8: each vector is scaled so that its
-    largest component becomes 127, and rounded; its length need not be kept, since the cosine
-    ignores it. binary: the signs, 1 or -1, whose inner product is D - 2 h, h being the Hamming
-    distance, so that both give the same neighbours. Many distances are equal; whole numbers keep
-    them so, and the lower index goes first.
+    float32: the vectors, bit for bit. int8: each vector is scaled so that its largest component
+    becomes 127, and rounded; its length is not kept, since the cosine ignores it. binary: the
+    signs, 1 or -1, whose inner product is D - 2 h, where h is the Hamming distance, so that both
+    give the same neighbours. Many distances are equal; integers keep them exactly equal, and the
+    lower index comes first.
 
     Args:
-        vectors: float32 (N, D).
+        vectors: Unit vectors, float32 (N, D).
         code: "float32", "int8" or "binary".
     """
     if code == "int8":
@@ -81,7 +81,7 @@ def coded(vectors: np.ndarray, code: Code) -> np.ndarray:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows divided by their lengths; a row of zeros stays."""
+    """Divides rows by their lengths; rows of zeros do not change."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
@@ -93,24 +93,24 @@ def compression_table(
     gallery_labels: npt.ArrayLike | None = None,
     sizes: Sequence[int] | None = None,
 ) -> list[Compressed]:
-    """Recall@1 by exact search, for each size after PCA and each code.
+    """Computes Recall@1 by exact search, for each size after PCA and for each code.
 
-    The axes are fitted to the vectors that are searched, without their labels, as an index would.
-    Queries and gallery are cut, normalised again and coded alike. The complete size in float32 is
-    searched as `search` does it, so that its Recall@1 is the one that exact search gives.
+    The axes are fitted to the vectors that are searched, without labels, as an index would do.
+    Queries and gallery are reduced, normalised again and coded in the same way. The full size in
+    float32 is searched as in `search`, so that its Recall@1 is that of exact search.
 
     Args:
-        queries: float32 (Q, D), unit rows.
-        query_labels: class IDs or class names (Q,).
-        gallery: float32 (N, D), unit rows. Default None: leave-one-out among the queries.
-        gallery_labels: the same (N,), given if and only if `gallery` is.
-        sizes: numbers a vector. Default None: D, D / 2, D / 4, ... down to 16.
+        queries: Unit rows, float32 (Q, D).
+        query_labels: Class IDs or class names (Q,).
+        gallery: Unit rows, float32 (N, D). Default None: leave-one-out among the queries.
+        gallery_labels: The same (N,), given if and only if `gallery` is.
+        sizes: Numbers of dimensions. Default None: D, D / 2, D / 4, ... down to 16.
 
     Returns:
         One `Compressed` for each size and code.
 
     Raises:
-        ValueError: a size out of range; no query has a right answer.
+        ValueError: A size is out of range, or no query has a right answer.
 
     Example:
         >>> points = np.array([[1, 0], [0.8, 0.6], [0, 1], [-0.6, 0.8]], "float32")
@@ -133,8 +133,8 @@ def compression_table(
             small, small_queries = unit(searched @ kept), unit(queries @ kept)
         for code in CODES:
             codes = coded(small, code)
-            # One array in leave-one-out, and queries without a right answer too: BLAS rounds a
-            # product of other factors otherwise, which decides between neighbours equally near.
+            # Leave-one-out uses one array, and all queries are searched: with other factors, BLAS
+            # rounds products differently, which would change the order of equal neighbours.
             query_codes = codes if leave_one_out else coded(small_queries, code)
             indices, _ = exact_neighbours(query_codes, codes, 1, own)
             recall = float(recall_at_k(matches(indices[answerable], *labels), 1).mean())
@@ -143,7 +143,7 @@ def compression_table(
 
 
 def _rotation(size: int) -> np.ndarray:
-    """A random rotation: principal axes are unequal, and a sign or a step costs each of them alike.
+    """Returns a random rotation, which balances the axes, since all have the same number of bits.
 
     Source: Jegou et al., Aggregating Local Descriptors into Compact Codes, TPAMI 2012.
     """
@@ -152,7 +152,7 @@ def _rotation(size: int) -> np.ndarray:
 
 
 def halves(size: int) -> list[int]:
-    """The size, its half, and so on, none below 16 but the first."""
+    """Returns the size, its half, and so on; only the first may be below 16."""
     sizes = [size]
     while sizes[-1] // 2 >= SMALLEST_SIZE:
         sizes.append(sizes[-1] // 2)
@@ -160,7 +160,7 @@ def halves(size: int) -> list[int]:
 
 
 def as_table(rows: Sequence[Compressed]) -> str:
-    """A line a size; Recall@1 in percent, and the bytes of a vector, by code."""
+    """Formats one line per size, with Recall@1 in percent and bytes per vector for each code."""
     lines = ["size " + "".join(f"  {code:>8} {'bytes':>6}" for code in CODES)]
     for size in dict.fromkeys(row.size for row in rows):
         cells = (

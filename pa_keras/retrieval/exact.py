@@ -1,16 +1,16 @@
-"""Exact search: the oracle that everything approximate is measured against."""
+"""Exact search, the reference for approximate searches."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 
 import numpy as np
 
-# Similarities held at once, 4 bytes each: 80 MB, or those of the fewest rows that keep BLAS busy.
+# Similarities kept at once, of 4 bytes: 80 MB, or those of the fewest rows that keep BLAS busy.
 BLOCK_SIZE = 5 * 2**22
 FEWEST_ROWS, MOST_ROWS = 64, 1024
-# Rows that one thread takes the largest of: NumPy multiplies on every core, but sorts on one.
+# Rows that each thread sorts: NumPy multiplies on all cores but sorts on one.
 ROWS_A_THREAD = 32
-# Columns in one group, at most; and groups for each neighbour wanted, at least.
+# Most columns in a group, and fewest groups for each requested neighbour.
 GROUP_SIZE = 64
 GROUPS_A_NEIGHBOUR = 4
 
@@ -18,17 +18,17 @@ GROUPS_A_NEIGHBOUR = 4
 def exact_neighbours(
     queries: np.ndarray, gallery: np.ndarray, k: int, own: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest inner products of each query with the gallery, in blocks of queries.
+    """Finds the k largest inner products of each query with the gallery, in blocks of queries.
 
-    Sorting whole rows would cost as much as the product. Of the largest value in each group of
-    columns, the k-th largest is a bound that at least k values of the row reach, and few more do:
-    those alone are sorted.
+    Sorting complete rows would take as long as the product. So the columns are divided into groups:
+    the k-th largest of the maxima of all groups is a bound that at least k values of the row
+    reach, and few others. Only these are sorted.
 
     Args:
-        queries: float32 (Q, D).
-        gallery: float32 (N, D).
-        k: neighbours a query, at most N, or N - 1 with `own`.
-        own: int (Q,), the index of each query in the gallery, left out of its answers.
+        queries: Queries, float32 (Q, D).
+        gallery: Gallery, float32 (N, D).
+        k: Number of neighbours per query, at most N, or N - 1 with `own`.
+        own: Index of each query in the gallery, int (Q,), to leave out of its answers.
             Default None: nothing is left out.
 
     Returns:
@@ -43,7 +43,7 @@ def exact_neighbours(
         for start in range(0, len(queries), rows):
             block = slice(start, start + rows)
             products = buffer[: len(queries[block])]
-            # A product with a single row rounds equal columns differently: it is made of two.
+            # A product with a single row rounds equal columns differently, so the row is doubled.
             alone = len(products) == 1
             factor = np.repeat(queries[block], 2, axis=0) if alone else queries[block]
             np.matmul(factor, gallery.T, out=products if not alone else buffer[:2])
@@ -58,17 +58,17 @@ def exact_neighbours(
 def without_own(
     indices: np.ndarray, similarities: np.ndarray, own: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Drop each query's own index from its k + 1 answers, or the last where it is not there.
+    """Drops each query's own index from its k + 1 answers, or the last answer if it is missing.
 
-    By index, not "the first answer": where an image repeats, its copy may come before itself.
+    The first answer is not always the query itself, since a copy of the image may come before it.
 
     Args:
-        indices: int32 (Q, k + 1).
-        similarities: float32 (Q, k + 1).
-        own: int (Q,).
+        indices: Indices of the answers, int32 (Q, k + 1).
+        similarities: Similarities of the answers, float32 (Q, k + 1).
+        own: Index of each query in the gallery, int (Q,).
 
     Returns:
-        indices int32 (Q, k) and similarities float32 (Q, k), in the order they had.
+        indices int32 (Q, k) and similarities float32 (Q, k), in the same order.
     """
     kept = indices != own[:, None]
     kept[:, -1] &= ~kept.all(axis=1)
@@ -77,7 +77,7 @@ def without_own(
 
 
 def _largest(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and values of the k largest in each row, ties by lower column."""
+    """Returns columns and values of the k largest in each row; equal values by lower column."""
     num_rows, num_columns = values.shape
     reached = np.flatnonzero(values >= _lower_bound(values, k)[:, None])
     firsts = np.searchsorted(reached, np.arange(num_rows + 1) * num_columns)
@@ -91,19 +91,19 @@ def _largest(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lower_bound(values: np.ndarray, k: int) -> np.ndarray:
-    """A value of each row that at least k of the row reach, (rows,)."""
+    """Returns a lower bound for each row, (rows,), that at least k of its values reach."""
     num_rows, num_columns = values.shape
     size = np.clip(num_columns // (GROUPS_A_NEIGHBOUR * k), 1, GROUP_SIZE)
     groups = num_columns // size
-    # A group takes every groups-th column: neighbours in a sorted gallery fall into several.
+    # A group has every groups-th column, so that the neighbours in a sorted gallery are spread.
     largest = values[:, : size * groups].reshape(num_rows, size, groups).max(axis=1)
     largest.partition(groups - k, axis=1)
     return largest[:, groups - k]
 
 
 def _keys(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """int64 that sort as (falling value, rising column): one sort of numbers, the fastest."""
-    bits = (values + np.float32(0)).view(np.int32)  # + 0: -0.0 ties with 0.0
-    # The bits of a negative float32 grow as it falls, those of a positive one as it grows.
+    """Packs values and columns into int64 that sort by falling value, then by rising column."""
+    bits = (values + np.float32(0)).view(np.int32)  # adding 0 makes -0.0 equal to 0.0
+    # As integers, the bits of float32 rise with positive values but fall with negative ones.
     rising = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
     return (~rising).astype(np.int64) << 32 | columns

@@ -1,7 +1,7 @@
-"""Retrieval metrics: plain functions of neighbours' indices and labels, one value a query.
+"""Retrieval metrics: functions of the neighbours' indices and labels, with one value per query.
 
-The mean of the values over the queries is the metric. Queries without a right answer in the gallery
-are left out before: no search could answer them.
+A metric is the mean of its values over the queries. Queries without a right answer in the gallery
+are left out first, since no search could answer them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +15,13 @@ from pa_keras.retrieval.search import Method, search
 
 
 def as_ks(ks: int | Sequence[int] | np.ndarray) -> tuple[int, ...]:
-    """The Ks of Recall@K as plain integers.
+    """Returns the Ks of Recall@K as Python integers.
 
     Args:
         ks: One K, or several as a sequence or an array of integers; each is at least 1.
 
     Raises:
-        ValueError: There is no K, or one is below 1 or no integer.
+        ValueError: There is no K, or one is below 1 or not an integer.
 
     Example:
         >>> as_ks(1), as_ks(np.array([1, 10]))
@@ -34,12 +34,12 @@ def as_ks(ks: int | Sequence[int] | np.ndarray) -> tuple[int, ...]:
 
 
 def recall_at_k(found: npt.ArrayLike, k: int) -> np.ndarray:
-    """1 where a right answer is among the k nearest, else 0, float (Q,).
+    """Returns 1 where a right answer is among the k nearest, else 0, float (Q,).
 
         Recall@K = share of queries with at least one right answer among their K nearest
 
     Args:
-        found: bool (Q, at least k), of `matches`.
+        found: Result of `matches`, bool (Q, at least k).
         k: K, from 1.
 
     Source: Jegou et al., Product Quantization for Nearest Neighbor Search, 2011.
@@ -48,16 +48,16 @@ def recall_at_k(found: npt.ArrayLike, k: int) -> np.ndarray:
 
 
 def precision_at_k(found: npt.ArrayLike, k: int) -> np.ndarray:
-    """Share of right answers among the k nearest, float (Q,); arguments as of `recall_at_k`."""
+    """Returns the share of right answers among the k nearest, float (Q,); see `recall_at_k`."""
     return _first(found, k).mean(axis=1)
 
 
 def r_precision(found: npt.ArrayLike, relevant: npt.ArrayLike) -> np.ndarray:
-    """Share of right answers among the R nearest, R being the query's right answers there are.
+    """Returns the share of right answers among the R nearest, if R right answers exist.
 
     Args:
-        found: bool (Q, at least max R), of `matches`.
-        relevant: int (Q,), R of each query, at least 1, of `num_relevant`.
+        found: Result of `matches`, bool (Q, at least max R).
+        relevant: R of each query, at least 1, int (Q,), from `num_relevant`.
 
     Returns:
         float (Q,).
@@ -69,11 +69,11 @@ def r_precision(found: npt.ArrayLike, relevant: npt.ArrayLike) -> np.ndarray:
 
 
 def mean_average_precision_at_r(found: npt.ArrayLike, relevant: npt.ArrayLike) -> np.ndarray:
-    """Average precision over the R nearest of each query: R-precision that minds the order.
+    """Returns the average precision over the R nearest: R-precision that considers the order.
 
         MAP@R = 1/R sum_{i=1..R} P(i),   P(i) = precision at i where the i-th is right, else 0
 
-    Arguments and result as of `r_precision`.
+    Arguments and result are those of `r_precision`.
 
     Source: Musgrave et al., A Metric Learning Reality Check, ECCV 2020, section 3.2.
     """
@@ -82,13 +82,13 @@ def mean_average_precision_at_r(found: npt.ArrayLike, relevant: npt.ArrayLike) -
 
 
 def first_hit_rank(found: npt.ArrayLike) -> np.ndarray:
-    """Rank of the first right answer, from 1; k + 1 where none is among the k searched.
+    """Returns the rank of the first right answer, from 1, or k + 1 if none is among the k nearest.
 
-    So the mean is a floor of the true one where some query has no hit among its k: search deeper
-    (k of all the gallery gives the true rank), and compare means of the same k only.
+    So if some query has no hit, the mean is a lower bound of the true mean. Search more neighbours
+    (with k of the complete gallery the rank is exact), and compare only means of the same k.
 
     Args:
-        found: bool (Q, k), of `matches`.
+        found: Result of `matches`, bool (Q, k).
 
     Returns:
         int (Q,).
@@ -104,18 +104,18 @@ def first_hit_rank(found: npt.ArrayLike) -> np.ndarray:
 def per_class_metrics(
     values: Mapping[str, np.ndarray], labels: npt.ArrayLike
 ) -> dict[str, np.ndarray]:
-    """Mean of each metric over the queries of each class.
+    """Computes the mean of each metric over the queries of each class.
 
     Args:
-        values: (Q',) each, such as of `per_query_metrics`.
-        labels: class IDs or class names (Q',) of the same queries: those with a right answer.
+        values: Values (Q',) by name, for example from `per_query_metrics`.
+        labels: Class IDs or class names (Q',) of the same queries, those with a right answer.
 
     Returns:
-        "label", as given, and "num_queries", int, (C,) each, by rising label, and float (C,) by
-        the names of values.
+        "label", as given, and "num_queries", int, (C,) each, sorted by label, and means, float
+        (C,), by the names in `values`.
 
     Raises:
-        ValueError: labels that are not one a value.
+        ValueError: The number of labels differs from that of the values.
 
     Example:
         >>> per_class_metrics({"recall_at_1": np.array([1, 0, 1])}, [7, 7, 2])["recall_at_1"]
@@ -139,21 +139,21 @@ def per_query_metrics(
     gallery_labels: npt.ArrayLike | None = None,
     ks: int | Sequence[int] = (1, 2, 4, 8),
 ) -> dict[str, np.ndarray]:
-    """Every metric of every query that has a right answer.
+    """Computes all metrics of each query that has a right answer.
 
     Args:
-        indices: int (Q, k) of `nearest_neighbours`, with k at least max(ks) and the largest R, or
-            all the gallery there is: beyond it nothing is found, so that any K is allowed.
-        query_labels: class IDs or class names (Q,).
-        gallery_labels: the same (N,). Default None: leave-one-out among the queries.
-        ks: one K or several, as integers. Default (1, 2, 4, 8).
+        indices: Result of `nearest_neighbours`, int (Q, k), with k at least max(ks) and the largest
+            R, or k of the complete gallery: nothing is found beyond it, so any K is allowed.
+        query_labels: Class IDs or class names (Q,).
+        gallery_labels: The same (N,). Default None: leave-one-out among the queries.
+        ks: One K or several, as integers. Default (1, 2, 4, 8).
 
     Returns:
         dict of float (Q',), by the names recall_at_K, precision_at_K, r_precision and map_at_r, and
-        first_hit_rank, int; Q' counts the queries with a right answer.
+        first_hit_rank, int; Q' is the number of queries with a right answer.
 
     Raises:
-        ValueError: too few neighbours; no query has a right answer; a K below 1.
+        ValueError: There are too few neighbours, no query has a right answer, or a K is below 1.
     """
     ks = as_ks(ks)
     relevant = num_relevant(query_labels, gallery_labels)
@@ -181,26 +181,27 @@ def retrieval_metrics(
     ks: int | Sequence[int] = (1, 2, 4, 8),
     method: Method = "auto",
 ) -> dict[str, float]:
-    """Search, and the mean of every metric over the queries that have a right answer.
+    """Searches, and returns the mean of each metric over the queries that have a right answer.
 
-    Searches max(max ks, largest R) neighbours, held as 9 bytes each: a class of 30,000 images
-    among 60,000 needs 16 GB, where Recall@K alone (`nearest_neighbours`, `recall_at_k`) does not.
+    Searches max(max ks, largest R) neighbours, of 9 bytes each: a class of 30,000 images among
+    60,000 needs 16 GB, but Recall@K alone (`nearest_neighbours`, `recall_at_k`) does not.
 
     Args:
-        queries: floating (Q, D), unit rows.
-        query_labels: class IDs or class names (Q,).
-        gallery: floating (N, D), unit rows. Default None: leave-one-out among the queries.
-        gallery_labels: the same (N,), given if and only if `gallery` is.
-        ks: one K or several, as integers. Default (1, 2, 4, 8).
-        method: as of `nearest_neighbours`. Default "auto".
+        queries: Unit rows, floating (Q, D).
+        query_labels: Class IDs or class names (Q,).
+        gallery: Unit rows, floating (N, D). Default None: leave-one-out among the queries.
+        gallery_labels: The same (N,), given if and only if `gallery` is.
+        ks: One K or several, as integers. Default (1, 2, 4, 8).
+        method: Method of `nearest_neighbours`. Default "auto".
 
     Returns:
         dict of float: recall_at_K and precision_at_K for each K, r_precision and map_at_r, in
-        [0, 1]; first_hit_rank, from 1; num_queries that were counted, num_left_out that have no
-        right answer.
+        [0, 1]; first_hit_rank, from 1; num_queries, the number of queries that count, and
+        num_left_out, the number of those without a right answer.
 
     Raises:
-        ValueError: as of `nearest_neighbours`; labels that do not fit; no query has an answer.
+        ValueError: `nearest_neighbours` raises it, the labels do not fit, or no query has a right
+            answer.
 
     Example:
         >>> points = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0]], "float32")
@@ -242,7 +243,7 @@ def _first(found: npt.ArrayLike, k: int) -> np.ndarray:
 def _within_r(
     found: npt.ArrayLike, relevant: npt.ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Matches cut to each query's R, and the ranks 1..max R."""
+    """Returns the matches within each query's R, all R, and the ranks 1..max R."""
     relevant = np.asarray(relevant)
     if (relevant < 1).any():
         raise ValueError(
@@ -258,6 +259,6 @@ def _labels(name: str, labels: npt.ArrayLike | None, vectors: npt.ArrayLike) -> 
     shape = np.shape(vectors)[:1]
     if labels.shape != shape:
         raise ValueError(
-            f"Expected {name} of shape {shape}, one a vector; received {labels.shape}."
+            f"Expected {name} of shape {shape}, one per vector; received {labels.shape}."
         )
     return labels

@@ -1,4 +1,4 @@
-"""Which answers are right, and how many right ones there are."""
+"""Determines which answers are right, and how many right answers exist."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,19 +9,19 @@ from pa_keras.class_ids import common_class_ids
 def matches(
     indices: npt.ArrayLike, query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike | None
 ) -> np.ndarray:
-    """Which neighbours are right: of the query's class.
+    """Returns which neighbours are right, that is, have the class of the query.
 
     Args:
-        indices: int (Q, k), rows of the gallery, best first, as of `nearest_neighbours`.
-        query_labels: class IDs or class names (Q,).
-        gallery_labels: class IDs or class names (N,).
+        indices: Rows of the gallery, int (Q, k), best first, as from `nearest_neighbours`.
+        query_labels: Class IDs or class names (Q,).
+        gallery_labels: Class IDs or class names (N,).
 
     Returns:
         bool (Q, k).
 
     Raises:
-        ValueError: indices that are not of rank 2, or not one row a query label; labels that
-            `pa_keras.class_ids` refuses.
+        ValueError: The indices are not of rank 2 or do not have one row per query label, or
+            `pa_keras.class_ids` refuses the labels.
 
     Example:
         >>> matches([[1, 2], [0, 2]], [7, 7], [7, 7, 5]).tolist()
@@ -40,14 +40,14 @@ def matches(
 def num_relevant(
     query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike | None = None
 ) -> np.ndarray:
-    """R of each query: right answers in the gallery, int (Q,).
+    """Returns R of each query, the number of right answers in the gallery, int (Q,).
 
     Args:
-        query_labels: class IDs or class names (Q,).
-        gallery_labels: the same (N,). Default None: leave-one-out, the query itself does not count.
+        query_labels: Class IDs or class names (Q,).
+        gallery_labels: The same (N,). Default None: leave-one-out, the query itself does not count.
 
     Raises:
-        ValueError: labels that `pa_keras.class_ids` refuses.
+        ValueError: `pa_keras.class_ids` refuses the labels.
     """
     leave_one_out = gallery_labels is None
     gallery_labels = query_labels if leave_one_out else gallery_labels
@@ -60,12 +60,12 @@ def num_relevant(
 
 
 def check_answerable(relevant: np.ndarray) -> np.ndarray:
-    """Bool (Q,): which queries have a right answer; a ValueError where none has."""
+    """Returns which queries have a right answer, bool (Q,); raises a ValueError if none has."""
     answerable = relevant > 0
     if not answerable.any():
         raise ValueError(
             f"Expected a right answer in the gallery for some query; received {len(relevant)} "
-            "queries without any; check that queries and gallery share class ids, and that "
+            "queries without any; check that queries and gallery share class IDs, and that "
             "classes have two images or more."
         )
     return answerable

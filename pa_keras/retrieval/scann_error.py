@@ -1,4 +1,4 @@
-"""How far an approximate search is from exact search, measured on a sample, with its bound."""
+"""Measures the error of an approximate search on a sample of queries, and bounds it."""
 
 from dataclasses import asdict, dataclass
 
@@ -6,23 +6,23 @@ import numpy as np
 from scipy.special import betaincinv
 
 CONFIDENCE = 0.95
-# Similarities of one pair, summed in two orders, differ by less.
+# Similarities of the same pair, summed in different orders, differ by less than this.
 TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
 class SearchError:
-    """What an approximate search changed against exact search; shares in [0, 1].
+    """The error of an approximate search against exact search; shares are in [0, 1].
 
     Attributes:
-        k: neighbours a query.
-        sample_size: number of queries that were searched both ways.
-        nearest: share of them whose nearest neighbour was missed.
-        neighbours: share of all their k nearest neighbours that were missed.
-        recalls: Recall@1 and Recall@k of the approximate search less those of the exact one, or
+        k: Number of neighbours per query.
+        sample_size: Number of queries that were searched by both methods.
+        nearest: Share of these queries whose nearest neighbour was missed.
+        neighbours: Share of all their k nearest neighbours that were missed.
+        recalls: Recall@1 and Recall@k of the approximate search minus those of exact search, or
             None without labels.
-        bound: at 95 % confidence, the recalls of all queries are moved by no more; without labels,
-            no more of the nearest and of the k nearest neighbours of all queries are missed.
+        bound: Upper bound, at 95 % confidence, of the change of the recalls over all queries;
+            without labels, of the shares of missed nearest and k nearest neighbours.
     """
 
     k: int
@@ -33,7 +33,7 @@ class SearchError:
     bound: float
 
     def as_json(self) -> dict:
-        """Every number, ready for `json.dump`."""
+        """Returns all values, ready for `json.dump`."""
         return {**asdict(self), "confidence": CONFIDENCE}
 
     def __str__(self) -> str:
@@ -59,22 +59,22 @@ def measure_error(
     tests: int = 1,
     whole: bool = False,
 ) -> SearchError:
-    """The error of an approximate search on a sample of queries.
+    """Measures the error of an approximate search on a sample of queries.
 
-    With labels, a query counts as changed if it has a hit among its nearest, or its k nearest, by
-    one search and not by the other. No recall can move by more than the share of changed queries,
-    so that one bound on this share serves Recall@1 and Recall@k, losses and gains. Where neighbours
-    tie at one similarity, any of them is a neighbour.
+    With labels, a query counts as changed if only one of the two searches finds a hit as its
+    nearest, or among its k nearest. No recall can change by more than the share of changed queries,
+    so one bound on this share covers Recall@1 and Recall@k, losses and gains. Any of several
+    neighbours with equal similarities counts as found.
 
     Args:
-        similarities: float (n, k), of the approximate search; NaN where it gave no answer.
-        exact_similarities: float (n, k), of exact search.
-        right: bool (n, k), which answers of the approximate search are right. Default None: there
-            are no labels.
-        exact_right: bool (n, k), which answers of exact search are.
-        tests: number of searches of which the first that is good enough is taken. Each is held
-            to a confidence so much higher that the choice keeps 95 %. Default 1.
-        whole: the sample is all the queries, so that nothing is left to chance. Default False.
+        similarities: Similarities by the approximate search, float (n, k); NaN if no answer.
+        exact_similarities: Similarities by exact search, float (n, k).
+        right: Which answers of the approximate search are right, bool (n, k). Default None:
+            there are no labels.
+        exact_right: Which answers of exact search are right, bool (n, k).
+        tests: Number of searches, of which the first that is good enough is taken. The confidence
+            of each is raised so that the choice has 95 %. Default 1.
+        whole: Whether the sample is all queries, so that there is no sampling error. Default False.
 
     Returns:
         The `SearchError`.
@@ -109,13 +109,13 @@ def measure_error(
 
 
 def upper_bound(share: float, size: int, confidence: float = CONFIDENCE) -> float:
-    """The largest share of all that a share of a random sample speaks for (Clopper-Pearson).
+    """Returns the Clopper-Pearson upper bound of a share, from the share in a random sample.
 
     Args:
-        share: mean over the sample of a yes or no, or of values in [0, 1]: those vary no more than
-            a yes or no of their mean does, so that the bound is only wider than need be.
-        size: size of the sample.
-        confidence: one-sided, in (0, 1). Default 0.95.
+        share: Mean over the sample of a yes or no, or of values in [0, 1]. Such values vary no
+            more than a yes or no with the same mean, so the bound is at most too wide.
+        size: Size of the sample.
+        confidence: One-sided confidence, in (0, 1). Default 0.95.
     """
     count = share * size
     return 1.0 if count >= size else float(betaincinv(count + 1, size - count, confidence))

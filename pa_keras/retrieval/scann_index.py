@@ -1,4 +1,4 @@
-"""One ScaNN index, configured by Google's rules, to be searched at several efforts."""
+"""A ScaNN index, configured by Google's rules, that can be searched at several efforts."""
 
 import math
 from dataclasses import dataclass
@@ -7,26 +7,26 @@ from typing import Any
 
 import numpy as np
 
-# Google's published rule: brute force below it.
+# Google's published rule is brute force below this number of vectors.
 BRUTE_FORCE_BELOW = 20_000
-# The tree is trained on no more vectors.
+# The tree is trained on at most this number of vectors.
 TREE_SAMPLE = 250_000
 
 
 class ScannUnusableError(RuntimeError):
-    """ScaNN is missing, does not load, or is not exact enough; the message says which."""
+    """ScaNN is missing, does not load, or is not exact enough; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class ScannIndex:
-    """An index, and how much of it effort 1 looks at; effort e looks at e times as much.
+    """An index, and how much of it is searched at effort 1; effort e searches e times as much.
 
     Attributes:
-        searcher: ScaNN's own.
-        num_vectors: in the index.
-        num_leaves: of the tree, or None for brute force.
-        leaves: of them that are searched, or None for brute force.
-        candidates: vectors whose exact similarity is taken, or None for brute force.
+        searcher: ScaNN's searcher.
+        num_vectors: Number of vectors in the index.
+        num_leaves: Number of leaves of the tree, or None for brute force.
+        leaves: Number of leaves to search, or None for brute force.
+        candidates: Number of vectors whose exact similarity is computed, or None for brute force.
     """
 
     searcher: Any
@@ -36,10 +36,10 @@ class ScannIndex:
     candidates: int | None = None
 
     def find(self, queries: np.ndarray, effort: int) -> tuple[np.ndarray, np.ndarray]:
-        """Indices int32 (Q, k), -1 where no answer was found, and similarities float32 (Q, k)."""
+        """Returns indices int32 (Q, k), -1 without an answer, and similarities float32 (Q, k)."""
         indices, similarities = self.searcher.search_batched_parallel(
             queries,
-            # None is ScaNN's own word for what does not apply.
+            # ScaNN expects None for an argument that does not apply.
             pre_reorder_num_neighbors=self._candidates(effort),
             leaves_to_search=self._leaves(effort),
         )
@@ -47,7 +47,7 @@ class ScannIndex:
         return np.where(np.isfinite(similarities), indices, -1).astype(np.int32), similarities
 
     def settings(self, effort: int) -> dict[str, int | str | None]:
-        """What a search at this effort does, by ScaNN's words."""
+        """Returns the settings of a search at this effort, with ScaNN's names."""
         if self.num_leaves is None:
             return {"index": "brute force"}
         return {
@@ -65,15 +65,15 @@ class ScannIndex:
 
 
 def build_index(gallery: np.ndarray, k: int) -> ScannIndex:
-    """Brute force under 20,000 vectors; a tree of sqrt(N) leaves, hashing and rescoring above.
+    """Builds a brute-force index below 20,000 vectors, else a tree with hashing and rescoring.
 
-    Google's rules plant the tree from 100,000 on only. On 60,502 trained embeddings, hashes alone
-    took four times as long as with a tree, and missed more, since the tree's hashes are of the
-    small differences from the centre of a leaf.
+    The tree has sqrt(N) leaves. Google's rules use a tree only from 100,000 vectors. On 60,502
+    trained embeddings, hashing alone took four times as long as with a tree and missed more, since
+    the hashes in a tree encode the small differences from the centre of a leaf.
 
     Args:
-        gallery: float32 (N, D), unit rows.
-        k: answers a query.
+        gallery: Unit rows, float32 (N, D).
+        k: Number of answers per query.
 
     Raises:
         ScannUnusableError: ScaNN does not load.
@@ -96,7 +96,7 @@ def build_index(gallery: np.ndarray, k: int) -> ScannIndex:
 
 
 def load_scann() -> ModuleType:
-    """ScaNN's builder module; its three ways not to load become one error that says what to do."""
+    """Imports ScaNN's builder module; if that fails, raises an error that says what to do."""
     import tensorflow as tf
 
     try:

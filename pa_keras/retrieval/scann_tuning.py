@@ -1,4 +1,4 @@
-"""Approximate search by ScaNN, used only as far as it was measured against exact search."""
+"""Approximate search with ScaNN, tuned against exact search on a sample of queries."""
 
 import time
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from pa_keras.retrieval.scann_index import ScannIndex, ScannUnusableError, build
 
 T = TypeVar("T")
 
-# Queries that are also searched exactly: a sixth of them, between these. Fewer than 4,400 cannot
-# bound the error of the best of four efforts by 0.1 %, even where nothing was missed.
+# Limits of the sample that is also searched exactly, a sixth of the queries. Fewer than 4,400 could
+# not bound the error of the best of four efforts by 0.1 %, even if nothing were missed.
 SMALLEST_SAMPLE, LARGEST_SAMPLE = 5_000, 10_000
-# Each further effort looks at twice the candidates and leaves; past the last, exact search pays.
+# Each effort doubles the candidates and leaves; above the last one, exact search is faster.
 EFFORTS = (1, 2, 4, 8)
-# What the bound of the error may be: of the recalls with labels, of missed neighbours without.
+# Largest allowed bound of the error: of the recalls with labels, of missed neighbours without.
 MAX_RECALL_ERROR, MAX_MISSED = 0.001, 0.01
 
 # Labels of the queries (Q,) and of the gallery (N,).
@@ -28,14 +28,14 @@ Labels = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Tuning:
-    """How an index was tuned, and what that was worth.
+    """The result of tuning an index.
 
     Attributes:
-        settings: of the search, by ScaNN's words.
-        error: against exact search, of the answers that were given.
-        build_seconds: spent on the index.
-        tune_seconds: spent on measuring, exact search of the sample included.
-        search_seconds: spent on all the queries.
+        settings: Settings of the search, with ScaNN's names.
+        error: Error of the search against exact search.
+        build_seconds: Time to build the index.
+        tune_seconds: Time to measure the error, including exact search of the sample.
+        search_seconds: Time to search all queries.
     """
 
     settings: dict[str, int | str | None]
@@ -45,7 +45,7 @@ class Tuning:
     search_seconds: float
 
     def as_json(self) -> dict:
-        """Everything, ready for `json.dump`."""
+        """Returns all values, ready for `json.dump`."""
         return {**asdict(self), "error": self.error.as_json()}
 
 
@@ -58,27 +58,26 @@ def scann_neighbours(
     max_error: float | None = None,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, Tuning]:
-    """The k nearest of each query by ScaNN, at the least effort that is surely exact enough.
+    """Finds the k nearest of each query with ScaNN, at the least effort that is exact enough.
 
-    Each effort is measured on a sample of the queries against exact search, until the bound of its
-    error is small enough at 95 % confidence (`measure_error`).
+    The error of each effort is measured against exact search on a sample of the queries, until its
+    bound at 95 % confidence is small enough (`measure_error`).
 
     Args:
-        queries: float32 (Q, D), unit rows.
-        gallery: float32 (N, D), unit rows.
-        k: neighbours a query.
-        own: int (Q,), the index of each query in the gallery, left out of its answers, or None.
-        labels: int (Q,) and (N,): the error is that of Recall@1 and Recall@k. Default None: it is
-            the share of missed neighbours.
-        max_error: what the bound may be. Default None: 0.001 with labels, 0.01 without.
-        seed: seed of the sample. Default 0.
+        queries: Unit rows, float32 (Q, D).
+        gallery: Unit rows, float32 (N, D).
+        k: Number of neighbours per query.
+        own: Index of each query in the gallery, int (Q,), to leave out of its answers, or None.
+        labels: Labels, int (Q,) and (N,): the error is the change of Recall@1 and Recall@k.
+            Default None: it is the share of missed neighbours.
+        max_error: Largest allowed bound. Default None: 0.001 with labels, 0.01 without.
+        seed: Seed of the sample. Default 0.
 
     Returns:
         indices int32 (Q, k), similarities float32 (Q, k), and the `Tuning`.
 
     Raises:
-        ScannUnusableError: ScaNN does not load, or may be off by more than `max_error` at every
-            effort.
+        ScannUnusableError: ScaNN does not load, or the bound exceeds `max_error` at every effort.
     """
     started = time.perf_counter()
     index = build_index(gallery, k if own is None else k + 1)
@@ -88,7 +87,7 @@ def scann_neighbours(
     effort, error = _tune(index, queries, gallery, k, own, labels, max_error, seed)
     tuned = time.perf_counter()
     indices, similarities = _answers(index, queries, effort, own)
-    # A tree gives too few answers where its leaves hold fewer than k vectors.
+    # A tree gives too few answers if the leaves that are searched have fewer than k vectors.
     short = np.flatnonzero(~np.isfinite(similarities).all(axis=1))
     if len(short):
         short_own = None if own is None else own[short]
@@ -99,11 +98,11 @@ def scann_neighbours(
 
 
 def least_effort(measure: Callable[[int], T], is_enough: Callable[[T], bool]) -> tuple[int, T]:
-    """The first of `EFFORTS` whose measured error is small enough, or the last; and this error.
+    """Returns the first of `EFFORTS` with a small enough error, or the last one, and its error.
 
     Args:
         measure: Measures the error of the search at an effort.
-        is_enough: Whether an error is small enough.
+        is_enough: Returns whether an error is small enough.
 
     Example:
         >>> least_effort(lambda effort: 1 / effort, lambda error: error <= 0.25)
@@ -126,10 +125,10 @@ def _tune(
     max_error: float,
     seed: int,
 ) -> tuple[int, SearchError]:
-    """The least effort whose error is bounded by `max_error`, and this error."""
+    """Returns the least effort whose error is bounded by `max_error`, and this error."""
     countable = np.arange(len(queries))
     if labels is not None:
-        # Queries without a right answer count in no recall.
+        # Queries without a right answer do not count in the recalls.
         countable = np.flatnonzero(num_relevant(*labels) > (own is not None))
         if not len(countable):
             raise ScannUnusableError("no query has a right answer to measure it by")

@@ -1,4 +1,4 @@
-"""Nearest neighbours among unit vectors."""
+"""Finds nearest neighbours among unit vectors."""
 
 import logging
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 Method = Literal["auto", "exact", "scann"]
 METHODS = get_args(Method)
-# A unit vector that went through half precision is off by less than this.
+# Half precision changes the length of a unit vector by less than this.
 LENGTH_TOLERANCE = 1e-3
-# Below so many queries, or past so large a k, "auto" stays exact: building and tuning, or rescoring
-# so many candidates, costs as much as exact search.
+# With fewer queries or a larger k, "auto" uses exact search: building and tuning an index, or
+# rescoring so many candidates, would take as long.
 MANY_QUERIES = 15_000
 SMALL_K = 100
 
@@ -29,12 +29,13 @@ class Neighbours:
     """The k nearest gallery vectors of each query, best first, and how they were found.
 
     Attributes:
-        indices: int32 (Q, k), rows of the gallery.
-        similarities: float32 (Q, k), cosines.
+        indices: Rows of the gallery, int32 (Q, k).
+        similarities: Cosines, float32 (Q, k).
         method: "exact" or "scann", the search that was used.
-        note: one phrase for people: the search, the gallery's size, and what it may have missed.
-        report: the same for machines, ready for `json.dump`: method, gallery_size and k; by ScaNN
-            its settings, error and seconds (`Tuning`); why not ScaNN, where it was tried.
+        note: A phrase for people: the search, the gallery's size, and what it may have missed.
+        report: The same for programs, ready for `json.dump`: method, gallery_size and k; with ScaNN
+            its settings, error and seconds (`Tuning`); and the reason if ScaNN was tried but not
+            used.
     """
 
     indices: np.ndarray
@@ -53,34 +54,34 @@ def nearest_neighbours(
     query_labels: npt.ArrayLike | None = None,
     gallery_labels: npt.ArrayLike | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest gallery vectors of each query by cosine; a log line says which search it was.
+    """Finds the k nearest gallery vectors of each query by cosine, and logs the method.
 
-    The cosine is the inner product, so rows must be of unit length. Exact search holds one block
-    of similarities at a time, never (Q, N), and orders equal similarities by lower index.
+    The cosine is the inner product, so rows must have unit length. Exact search keeps one block
+    of similarities at a time, never (Q, N), and orders equal similarities by index.
 
     Args:
-        queries: floating (Q, D), rows of unit length (to 1e-3).
-        gallery: floating (N, D), rows of unit length.
-        k: neighbours a query, from 1 to N (N - 1 with `exclude_self`).
-        exclude_self: leave query i out of its own answers, by its index i, even where images
-            repeat; the gallery must be the queries. Default False.
-        method: "exact"; "scann", approximate and measured, or exact search with a warning where
-            ScaNN is missing, does not load or is not exact enough; or "auto" (the default):
-            "scann" from 20,000 gallery vectors, 15,000 queries and k up to 100, where it pays;
-            exact otherwise.
-        query_labels: class IDs or class names (Q,). With labels, an approximate search is exact
-            enough where it moves Recall@1 and Recall@k by at most 0.1 point, at 95 % confidence.
-            Default None: where it misses at most 1 % of the nearest, and of the k nearest
+        queries: Rows of unit length (to 1e-3), floating (Q, D).
+        gallery: Rows of unit length, floating (N, D).
+        k: Number of neighbours per query, from 1 to N (N - 1 with `exclude_self`).
+        exclude_self: Whether to leave query i out of its own answers, by its index i, even if
+            images repeat; the gallery must be the queries. Default False.
+        method: "exact"; "scann", approximate search with a measured error, or exact search with a
+            warning if ScaNN is missing, does not load or is not exact enough; or "auto" (the
+            default): "scann" where it is faster, from 20,000 gallery vectors, 15,000 queries and
+            with k up to 100, else exact.
+        query_labels: Class IDs or class names (Q,). With labels, an approximate search is exact
+            enough if it changes Recall@1 and Recall@k by at most 0.1 point, at 95 % confidence.
+            Default None: if it misses at most 1 % of the nearest, and of the k nearest
             neighbours.
-        gallery_labels: the same (N,). Default None: with `exclude_self`, the query_labels.
+        gallery_labels: The same (N,). Default None: with `exclude_self`, the query_labels.
 
     Returns:
         indices int32 (Q, k) and similarities float32 (Q, k), best first.
 
     Raises:
-        ValueError: an unknown method; a wrong rank or width; a row that is not finite or not of
-            unit length; k out of range; `exclude_self` with a gallery of another length; labels
-            that are not one a vector, or that `pa_keras.class_ids` refuses.
+        ValueError: The method is unknown; a rank or width is wrong; a row is not finite or not of
+            unit length; k is out of range; `exclude_self` is set and the gallery has another
+            length; there is not one label per vector, or `pa_keras.class_ids` refuses the labels.
 
     Example:
         >>> points = np.eye(3, dtype="float32")
@@ -102,7 +103,7 @@ def search(
     query_labels: npt.ArrayLike | None = None,
     gallery_labels: npt.ArrayLike | None = None,
 ) -> Neighbours:
-    """As `nearest_neighbours`, but returns `Neighbours`, which also says which search it was."""
+    """Like `nearest_neighbours`, but returns `Neighbours`, which also describe the search."""
     if method not in METHODS:
         raise ValueError(f"Expected method to be one of {', '.join(METHODS)}; received {method!r}.")
     same = gallery is queries
@@ -128,14 +129,14 @@ def search(
 
 
 def unit_rows(name: str, vectors: npt.ArrayLike) -> np.ndarray:
-    """The vectors as float32 (N, D); a ValueError that names rows which are not of unit length."""
+    """Returns vectors as float32 (N, D); raises a ValueError if a row is not of unit length."""
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if vectors.ndim != 2 or 0 in vectors.shape:
         raise ValueError(
             f"Expected {name} of shape (number, embedding_size), neither of them 0; received shape "
             f"{vectors.shape}."
         )
-    # The length of a row with a NaN or an infinity is not finite either: one pass finds all.
+    # The length of a row with NaN or infinity is not finite either, so one pass is enough.
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
     _refuse(name, "finite", ~np.isfinite(lengths), lengths, "see whether the training diverged")
     _refuse(
@@ -159,7 +160,7 @@ def _refuse(name: str, wanted: str, bad: np.ndarray, lengths: np.ndarray, advice
 
 
 def check_sizes(queries: np.ndarray, gallery: np.ndarray, k: int, exclude_self: bool) -> None:
-    """Raises a ValueError unless queries and gallery fit together, and k the gallery."""
+    """Raises a ValueError unless the sizes of queries and gallery fit, and k is in range."""
     if queries.shape[1] != gallery.shape[1]:
         raise ValueError(
             "Expected queries and gallery of one embedding_size; received "

@@ -1,8 +1,8 @@
-"""The benchmarks in their official layouts, but small: a few classes of small photographs.
+"""Writes small versions of the benchmarks in their official layouts.
 
-Each writer fills a folder as the official archive does, with `classes` classes, the first half of
-them for training, of `images` images each. Images of a class share a colour and a pattern; no two
-classes do. `small_counts` lets the loaders take such a set for the whole one.
+Each writer fills a folder like the official archive, with `classes` classes of `images` images; the
+first half of the classes is for training. Each class has its own colour and pattern.
+`small_counts` lets the loaders accept such a set as complete.
 """
 
 import colorsys
@@ -20,7 +20,7 @@ BOXES = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 
 
 def small_counts(monkeypatch, classes=8, images=3):
-    """Put the numbers of the small sets in place of the benchmarks', until the test ends."""
+    """Replace the counts of the benchmarks by those of the small sets during a test."""
     half = classes // 2
     by_class = {"training": (half, half * images), "test": (half, half * images)}
     for module in (cars196, cub200, sop):
@@ -30,7 +30,7 @@ def small_counts(monkeypatch, classes=8, images=3):
 
 
 def write_cub200(root, classes=8, images=3):
-    """`CUB_200_2011`, which `root` is to be; its own train/test flag is not by class."""
+    """Write `root` as `CUB_200_2011`; its own train/test flag is not by class."""
     root = Path(root)
     names = {c: f"{c:03}.Grey_Bird_{c}" for c in range(1, classes + 1)}
     each = [(c, i) for c in names for i in range(images)]
@@ -45,7 +45,7 @@ def write_cub200(root, classes=8, images=3):
 
 
 def write_sop(root, classes=8, images=3):
-    """`Stanford_Online_Products`, which `root` is to be."""
+    """Write `root` as `Stanford_Online_Products`."""
     root = Path(root)
     rows = []
     for c in range(1, classes + 1):
@@ -62,7 +62,7 @@ def write_sop(root, classes=8, images=3):
 
 
 def write_inshop(root, classes=8, images=3):
-    """The folder of In-Shop; of each test item the first image is the query."""
+    """Write `root` as the folder of In-Shop; the first image of each test item is the query."""
     root = Path(root)
     rows = []
     for c, i in itertools.product(range(1, classes + 1), range(images)):
@@ -76,7 +76,7 @@ def write_inshop(root, classes=8, images=3):
 
 
 def write_cars196(root, classes=8, images=3, combined=False):
-    """Cars-196 as the devkit, whose parts are not by class, or as one `combined` file."""
+    """Write Cars-196 like the devkit, whose parts are not by class, or as one `combined` file."""
     root = Path(root)
     names = np.array([[f"Maker Model {c} 2012" for c in range(1, classes + 1)]], object)
     each = list(itertools.product(range(1, classes + 1), range(images)))
@@ -99,7 +99,7 @@ def write_cars196(root, classes=8, images=3, combined=False):
 
 
 def write_photograph(path, c, i, classes):
-    """A JPEG in the colour of the class `c` (from 1), striped as the class is, shaded by `i`."""
+    """Write a JPEG with the colour and stripes of class `c` (from 1), shaded by `i`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([c, i])
     colour = 220 * np.array(colorsys.hsv_to_rgb(c / classes, 0.8, 0.7 + 0.2 * rng.random()))
@@ -109,13 +109,13 @@ def write_photograph(path, c, i, classes):
 
 
 def write_lines(path, rows):
-    """A text file with one row of words a line."""
+    """Write a text file with one row of words per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
 
 
 def write_mat(path, rows, name_field, **extra):
-    """An annotation file of Cars-196: rows of box, class from 1 and file name."""
+    """Write an annotation file of Cars-196 from rows of box, class (from 1) and file name."""
     table = np.zeros((1, len(rows)), [(field, object) for field in (*BOXES, "class", name_field)])
     for number, row in enumerate(rows):
         table[0, number] = row

@@ -85,7 +85,7 @@ def test_progress_yields_every_item():
 
 
 def test_a_source_that_may_not_be_read_is_named(tmp_path):
-    """Not as a cache that cannot be written to."""
+    """The error is not about a cache that cannot be written to."""
 
     def write(folder):
         raise PermissionError(errno.EACCES, "Permission denied", "/photos/000001.jpg")

@@ -11,7 +11,7 @@ from pa_keras.pipelines import check_images
 
 from .official_layouts import write_mat
 
-# Class from 1 as in the files, box.
+# Class (from 1, as in the files) and box.
 CARS = [
     (1, (3, 5, 30, 20)),
     (1, (1, 1, 40, 30)),
@@ -32,7 +32,7 @@ def write_annotations(path, names, cars, name_field="fname", **extra):
 def write_photographs(folder, names):
     folder.mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 256, (len(names), 30, 40, 3), np.uint8)
-    # Blocks of 10 pixels survive JPEG well enough to tell where a crop was cut.
+    # Blocks of 10 pixels survive JPEG compression well enough to show where a crop was cut.
     blocks = pixels[:, ::10, ::10].repeat(10, 1).repeat(10, 2)
     for name, block in zip(names, blocks, strict=True):
         Image.fromarray(block).save(folder / name, quality=95)
@@ -40,13 +40,13 @@ def write_photographs(folder, names):
 
 @pytest.fixture
 def eight_cars(monkeypatch):
-    """The numbers of the benchmark, for `CARS`."""
+    """Replaces the counts of the benchmark by those of `CARS`."""
     monkeypatch.setattr(cars196, "COUNTS", {"training": (3, 4), "test": (2, 4)})
 
 
 @pytest.fixture
 def combined(tmp_path, eight_cars):
-    """The layout of one annotation file."""
+    """Writes the layout with one annotation file."""
     names = [f"{i:06}.jpg" for i in range(1, len(CARS) + 1)]
     write_photographs(tmp_path / "cars" / "car_ims", names)
     write_annotations(
@@ -61,7 +61,7 @@ def combined(tmp_path, eight_cars):
 
 @pytest.fixture
 def devkit(tmp_path, eight_cars):
-    """The layout of the devkit, whose parts do not follow the classes."""
+    """Writes the layout of the devkit, whose parts do not follow the classes."""
     for part, cars in (("train", CARS[::2]), ("test", CARS[1::2])):
         names = [f"{i:05}.jpg" for i in range(1, len(cars) + 1)]
         write_photographs(tmp_path / "cars" / f"cars_{part}", names)
@@ -126,7 +126,7 @@ def test_the_devkits_test_file_without_classes_is_refused(devkit):
 def test_annotations_that_are_cut_short(combined, devkit):
     for path in (combined / "cars_annos.mat", devkit / "devkit" / "cars_train_annos.mat"):
         whole = path.read_bytes()
-        # Less the end, which may be padding.
+        # Except for the end, which may be padding.
         for kept in range(0, len(whole) - 8, 250):
             path.write_bytes(whole[:kept])
             with pytest.raises(ValueError, match=f"(?s)received {path}: .*Fetch it again"):
@@ -160,7 +160,7 @@ def test_a_folder_that_may_not_be_read_is_passed_over(combined, monkeypatch):
             raise PermissionError(f"Permission denied: {folder}")
         return scandir(folder)
 
-    # Permissions alone would not stop root.
+    # Permissions would not stop the root user.
     monkeypatch.setattr(os, "scandir", guarded)
     locked.chmod(0)
     try:
@@ -253,7 +253,7 @@ def test_the_official_files_give_the_benchmarks_split(tmp_path, combined_file):
         (tmp_path / part).mkdir()
     if combined_file:
         (tmp_path / "cars_annos.mat").symlink_to(official / "cars_annos.mat")
-        # Its numbers are its own; which photograph is which does not matter here.
+        # This file has its own image numbers; the content of the photographs does not matter here.
         for i in range(1, 16_186):
             (tmp_path / "car_ims" / f"{i:06}.jpg").touch()
     else:

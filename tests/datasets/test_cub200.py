@@ -44,10 +44,12 @@ def test_the_order_of_the_lines_is_of_no_matter(birds):
 
 def test_ids_that_another_file_lacks(birds):
     change(birds / "images.txt", 3, "77 001.Grey_Bird_1/Grey_Bird_1_0002_7001.jpg")
-    with pytest.raises(ValueError, match="received 1 that image_class_labels.txt has not: 77"):
+    with pytest.raises(
+        ValueError, match="received 1 that image_class_labels.txt does not have: 77"
+    ):
         load("cub200", str(birds))
     change(birds / "image_class_labels.txt", 3, "77 300")
-    with pytest.raises(ValueError, match="received 1 that classes.txt has not: 300"):
+    with pytest.raises(ValueError, match="received 1 that classes.txt does not have: 300"):
         load("cub200", str(birds))
 
 

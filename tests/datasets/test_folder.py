@@ -147,7 +147,7 @@ def test_a_class_with_a_single_image_is_reported(tmp_path, caplog):
     assert len(dataset.queries) == 5
     assert dataset.answerable().sum() == 4
     assert "1 of 5 queries have no other image of their class" in caplog.text
-    assert "1 of 3 training classes have a single image, such as 'c0'" in caplog.text
+    assert "1 of 3 training classes have only one image, such as 'c0'" in caplog.text
 
 
 def test_test_classes_that_all_have_a_single_image(tmp_path):
@@ -181,7 +181,7 @@ def test_other_folders_beside_splits(tmp_path, caplog):
     write_tree(tmp_path, *(f"{split}/{name}" for split in splits for name in classes(3)))
     write_tree(tmp_path, "annotations/boxes.txt")
     assert folder_images(tmp_path).class_names == ("c0", "c1", "c2")
-    assert "is ignored: annotations." in caplog.text
+    assert "are ignored: annotations." in caplog.text
 
 
 def test_a_single_split_of_validation_is_split_by_class(tmp_path):

@@ -14,7 +14,7 @@ from pa_keras.datasets.splits import split_as_given
 
 
 def make_images(counts):
-    """`counts[c]` images of class c."""
+    """Makes `counts[c]` images of each class c."""
     labels = np.repeat(np.arange(len(counts)), counts)
     paths = tuple(f"/{c}/{i}.jpg" for i, c in enumerate(labels))
     return Images(paths, labels, tuple(f"name {c}" for c in range(len(counts))))
@@ -194,12 +194,12 @@ def test_sample_classes_takes_whole_classes_until_there_are_enough():
 
 def test_sample_classes_of_queries_and_gallery():
     queries = labelled(np.repeat(np.arange(20), 2), "q")
-    gallery = labelled(np.repeat(np.arange(12), 3), "g")  # eight classes cannot be found
+    gallery = labelled(np.repeat(np.arange(12), 3), "g")  # eight classes have no right answer
     dataset = Dataset("some", labelled(np.repeat(np.arange(20), 2)), queries, gallery)
     some = sample_classes(dataset, 8)
     assert len(some.queries) == 8 and some.answerable().all()
     assert set(some.gallery.labels) == set(some.queries.labels)
     assert len(some.gallery) == 12
-    more = sample_classes(dataset, 30)  # of which 24 can be found
+    more = sample_classes(dataset, 30)  # 24 of them have a right answer
     assert len(more.queries) == 30 and more.answerable().sum() == 24
     assert sample_classes(dataset, 40) is dataset

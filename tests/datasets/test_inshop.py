@@ -64,7 +64,7 @@ def test_an_item_of_two_parts_or_without_its_gallery(clothes, wrong):
     first = next(i for i, line in enumerate(lines) if line.endswith("id_00000005 query"))
     lines[first] = lines[first].replace("id_00000005 query", f"{wrong} query")
     partition.write_text("\n".join(lines))
-    with pytest.raises(ValueError, match=f"received .*{wrong}.* otherwise in .*Fetch"):
+    with pytest.raises(ValueError, match=f"received items that are not, .*{wrong}.* in .*Fetch"):
         load("inshop", str(clothes))
 
 
@@ -92,7 +92,7 @@ def test_a_list_without_images(clothes):
 
 @pytest.mark.large
 def test_a_list_of_full_size(tmp_path):
-    """The sizes of the benchmark; images are empty files."""
+    """The official split has the sizes of the benchmark; images are empty files."""
     rows = []
     for status, first in (("train", 1), ("query", 3_998), ("gallery", 3_998)):
         num_items, num_images = inshop.COUNTS[status]
@@ -114,5 +114,5 @@ def test_a_list_of_full_size(tmp_path):
     assert (len(dataset.gallery), dataset.gallery.num_classes) == (12_612, 3_985)
     items = [Path(path).parent.name for path in dataset.gallery.paths]
     assert items == [dataset.gallery.class_names[label] for label in dataset.gallery.labels]
-    # So many files are not to be kept, as pytest keeps those of its last runs.
+    # Delete the many files, since pytest keeps those of its last runs.
     shutil.rmtree(tmp_path)

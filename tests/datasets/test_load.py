@@ -11,7 +11,7 @@ def test_the_nearest_name_is_offered():
         load("car196")
     with pytest.raises(ValueError, match="mean 'manifest'"):
         load("Manifest")
-    with pytest.raises(ValueError, match="of your own: --dataset folder --data-dir PATH"):
+    with pytest.raises(ValueError, match="For your own images: --dataset folder --data-dir PATH"):
         load("xyz")
     with pytest.raises(ValueError, match="mean 'tfds:NAME'"):
         load("tfds:")

@@ -1,4 +1,4 @@
-"""Label noise and outliers: as many as asked for, and always the same ones."""
+"""Tests of label noise and outliers: their number, and that they are repeatable."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_shares_out_of_range(share):
 
 
 def test_noise_is_spread_over_an_epochs_batches():
-    """The batches' order is drawn from the same seed: they must not be the same order."""
+    """Batches are drawn from the same seed, but must not have the same order."""
     before = images(1000)
     for seed in range(3):
         changed = flip_labels(before, 0.2, seed).labels != before.labels

@@ -1,4 +1,4 @@
-"""What holds for the official layouts of all benchmarks alike."""
+"""Tests that apply to the official layouts of all benchmarks."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ SOURCES = {
     "sop": "https://cvgl.stanford.edu/projects/lifted_struct/",
     "inshop": "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
 }
-# A file of the set, a folder of its images, and what else of it a user may point at.
+# For each set: a file, a folder of images, and another folder that a user may give.
 INSIDE = {
     "cars196": ("devkit/cars_train_annos.mat", "cars_train", "devkit"),
     "cub200": ("images.txt", "images", "images/001.Grey_Bird_1"),
@@ -44,7 +44,7 @@ TABLES = [
 
 @pytest.fixture
 def written(tmp_path, monkeypatch):
-    """Writes a small set, which is then taken for the whole; returns its folder."""
+    """Writes a small set that the loaders accept as complete; returns its folder."""
 
     def write(name, **sizes):
         small_counts(monkeypatch, **sizes)
@@ -120,7 +120,7 @@ def test_missing_images_are_counted_and_at_most_twenty_named(written, name):
     images = sorted([*root.rglob("*.jpg"), *root.rglob("*.JPG")])
     for path in images[:-1:2]:
         path.unlink()
-    # Neither is a folder an image.
+    # A folder is not an image either.
     images[1].unlink()
     images[1].mkdir()
     with pytest.raises(FileNotFoundError, match="the 48 images .* received 25 paths") as caught:
@@ -171,7 +171,7 @@ def test_line_ends_and_marks_of_windows(written, name, file, mark):
 
 @pytest.mark.parametrize(("name", "file"), TABLES)
 def test_a_file_cut_anywhere_in_its_last_line(written, name, file):
-    # Twelve classes, so that a class cut short may be another one.
+    # With twelve classes, a truncated class ID may be that of another class.
     root = written(name, classes=12, images=2)
     contents = (root / file).read_text()
     start = contents.rindex("\n", 0, -1) + 1
@@ -188,9 +188,9 @@ def test_a_file_cut_between_lines(written, name, file):
     lines = (root / file).read_text().splitlines(keepends=True)
     (root / file).write_text("".join(lines[:-1]))
     message = {
-        "images.txt": "received 1 that images.txt has not: 24",
-        "image_class_labels.txt": "received 1 that image_class_labels.txt has not: 24",
-        "classes.txt": "received 1 that classes.txt has not: 8",
+        "images.txt": "received 1 that images.txt does not have: 24",
+        "image_class_labels.txt": "received 1 that image_class_labels.txt does not have: 24",
+        "classes.txt": "received 1 that classes.txt does not have: 8",
         "Ebay_train.txt": r"received 11 of 12 training images \(1 short\)",
         "Ebay_test.txt": r"received 11 of 12 test images \(1 short\)",
         "list_eval_partition.txt": "as its first line says, 24; received 23",
@@ -230,7 +230,7 @@ def test_a_folder_that_may_not_be_read_is_passed_over(tmp_path, monkeypatch):
             raise PermissionError(f"Permission denied: {folder}")
         return scandir(folder)
 
-    # Permissions alone would not stop root.
+    # Permissions would not stop the root user.
     monkeypatch.setattr(os, "scandir", guarded)
     (tmp_path / "set").mkdir()
     assert [*folders_near(tmp_path)] == [tmp_path, tmp_path / "locked", tmp_path / "set"]

@@ -48,7 +48,7 @@ def test_a_missing_test_file(products):
 
 @pytest.mark.large
 def test_a_list_of_full_size(tmp_path):
-    """The sizes of the benchmark, and how its classes are named; images are empty files."""
+    """The sizes and class names are those of the benchmark; images are empty files."""
     header = ("image_id", "class_id", "super_class_id", "path")
     rows, folders = [], ("bicycle", "cabinet", "chair", "lamp", "sofa", "toaster")
     for part, first in (("training", 1), ("test", 11_319)):
@@ -66,5 +66,5 @@ def test_a_list_of_full_size(tmp_path):
     dataset = load("sop", str(tmp_path))
     assert (len(dataset.train), dataset.train.num_classes) == (59_551, 11_318)
     assert (len(dataset.queries), dataset.queries.num_classes) == (60_502, 11_316)
-    # So many files are not to be kept, as pytest keeps those of its last runs.
+    # Delete the many files, since pytest keeps those of its last runs.
     shutil.rmtree(tmp_path)

@@ -15,7 +15,7 @@ PER_SPLIT = 2
 
 
 class TinyCars(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
-    """Two images of each of five classes in either split, as JPEG and as PNG, one unlabelled."""
+    """Two images of each of five classes per split, as JPEG and as PNG, and one unlabelled."""
 
     VERSION = tfds.core.Version("1.2.3")
 
@@ -40,7 +40,7 @@ class TinyCars(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
 
 
 class NoLabels(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
-    """Numbers only."""
+    """A data set without images."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -56,7 +56,7 @@ class NoLabels(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
 
 
 class Unlabelled(TinyCars):
-    """An image whose class is not known, in a split of the usual name."""
+    """Images of unknown class, in a split of a usual name."""
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples("train")}
@@ -112,7 +112,7 @@ def test_the_images_are_written_once(data_dir, monkeypatch):
 
 
 class TwelveBirds(TinyCars):
-    """The features of `caltech_birds2011` that matter: a class is a number, as a name as well."""
+    """The relevant features of `caltech_birds2011`, whose class names are numbers."""
 
     def _info(self):
         features = {
@@ -124,7 +124,7 @@ class TwelveBirds(TinyCars):
 
     def _generate_examples(self, split):
         path = str(Path(self.data_dir).parents[2] / "source" / split / "0.jpg")
-        # Not in the order of the classes, and each name before that of the class before it.
+        # Labels are not in order, and the names are in the reverse order of the labels.
         for label in (11, 3, 10, 2, 9, 1, 8, 0, 7, 6, 5, 4):
             name = f"bird_{99 - label}"
             yield f"{label}", {"image": path, "label": label, "label_name": name}
@@ -132,7 +132,7 @@ class TwelveBirds(TinyCars):
 
 @pytest.fixture
 def prepared(data_dir, monkeypatch):
-    """Lets the class of a tiny builder stand in for the set of a name, as prepared."""
+    """Replaces the set of a given name by a prepared tiny builder."""
 
     def stand_in(tfds_name, builder):
         sets = {tfds_name: builder}
@@ -217,7 +217,7 @@ def test_a_set_without_images_and_labels(data_dir):
 @pytest.mark.parametrize(("name", "splits"), [("unlabelled", "train"), ("odd_splits", "small1")])
 def test_a_set_without_labelled_images_is_not_cached(data_dir, tmp_path, name, splits):
     for _ in range(2):
-        with pytest.raises(ValueError, match=f"'{name}'; received none, its splits being {splits}"):
+        with pytest.raises(ValueError, match=f"'{name}'; received none; its splits are {splits}"):
             load(f"tfds:{name}", data_dir)
     assert not list((tmp_path / "cache" / "tfds").iterdir())
 

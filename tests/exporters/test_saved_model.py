@@ -187,7 +187,7 @@ def test_pixels_that_are_not_finite(saved):
     ("start", "kind"), [(b"GIF89a", "GIF"), (b"BM", "BMP"), (b"RIFF\0\0\0\0WEBP", "WebP")]
 )
 def test_a_header_that_is_cut_short_is_named(saved, start, kind):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"Expected a whole {kind} file"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"Expected a complete {kind} file"):
         embed_bytes(saved, start)
 
 

@@ -1,4 +1,4 @@
-"""Augmentation by name."""
+"""Tests of augmentation by the name of a layer."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ def test_the_seed_alone_decides(name):
     np.testing.assert_array_equal(augment(IMAGES, tf.constant([1, 2])), first)
     again = tf.function(make_augmentation(name))
     np.testing.assert_array_equal(again(IMAGES, tf.constant([1, 2])), first)
-    # Eagerly, AugMix adds up in another order.
+    # In eager mode, AugMix adds in another order.
     eager = make_augmentation(name)(IMAGES, tf.constant([1, 2]))
     np.testing.assert_allclose(eager, first, rtol=1e-6)
     assert np.abs(first - second).max() > 1
@@ -38,7 +38,7 @@ def test_keras_cv_layer():
         "keras_cv.RandomCutout", {"height_factor": (0.5, 0.5), "width_factor": (0.5, 0.5)}
     )
     result = augment(IMAGES, tf.constant([0, 0])).numpy()
-    # Of a quarter of the image, a quarter is inside even where its centre is a corner.
+    # The cutout is a quarter of the image. Even if centred on a corner, a quarter of it is inside.
     assert 0.04 < np.mean(result == 0) < 0.3
 
 

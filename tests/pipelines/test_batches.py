@@ -1,4 +1,4 @@
-"""Training and evaluation batches of small files."""
+"""Tests of training and evaluation batches of small files."""
 
 import itertools
 import logging
@@ -31,7 +31,7 @@ LABELS = np.arange(23) % 4
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    """23 images, JPEG and PNG, each of one colour and size of its own."""
+    """23 JPEG and PNG images, each of a different colour and size."""
     folder, files = tmp_path_factory.mktemp("images"), []
     for i in range(len(LABELS)):
         files.append(str(folder / f"{i}.{'png' if i % 5 == 0 else 'jpg'}"))
@@ -48,7 +48,7 @@ def taken(paths, steps, **options):
 
 @pytest.fixture(scope="module")
 def plain(paths):
-    """Three epochs without options."""
+    """Three epochs with the default options."""
     return taken(paths, 3 * steps_per_epoch(len(LABELS), 6))
 
 
@@ -118,7 +118,7 @@ def test_caches_change_nothing(paths, plain, cache, caplog):
     with caplog.at_level(logging.WARNING):
         cached = taken(paths, 4, cache=cache)
     for (kept, labels), (read, same) in zip(cached, plain[:4], strict=True):
-        # Decoding only a window of a JPEG smooths the colour at its edge differently.
+        # If only a window of a JPEG is decoded, the colour at its edge is smoothed differently.
         assert np.abs(kept - read).mean() < (0.5 if cache == "pixels" else 1e-6)
         np.testing.assert_array_equal(labels, same)
     said = "pixels of 23 images stay in memory: about 0.0 GB" in caplog.text
@@ -137,7 +137,7 @@ def test_a_filled_cache_is_shared(paths, tmp_path, kind):
 
 
 def test_a_cache_of_other_paths(paths):
-    with pytest.raises(ValueError, match="cache of these 23 paths; received one of 23 others"):
+    with pytest.raises(ValueError, match="these 23 paths; received a cache of 23 other paths"):
         taken(paths, 1, cache=fill_cache(paths[::-1], "none"))
 
 
@@ -154,7 +154,7 @@ def test_kept_batches_are_the_decoded_ones_to_the_bit(paths, tmp_path):
     options = {"batch_size": 10, "image_size": SIZE}
     expected = list(evaluation_batches(paths, **options).as_numpy_iterator())
     kept = evaluation_batches(copies, keep=True, **options)
-    next(iter(kept))  # a pass that is left early keeps nothing
+    next(iter(kept))  # an interrupted pass keeps nothing
     for _ in range(2):
         received = list(kept.as_numpy_iterator())
         for one, other in zip(received, expected, strict=True):
@@ -176,7 +176,7 @@ def test_each_pass_is_the_next_epoch(paths, options):
 
 @pytest.mark.parametrize("steps", [None, 3])
 def test_fit_ends_its_epochs(paths, steps):
-    """Also without `steps_per_epoch`, and with another order in the second epoch."""
+    """This also works without `steps_per_epoch`, and the second epoch has another order."""
     layers = [keras.Input((*SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(1)]
     model = keras.Sequential(layers)
     seen = []
@@ -219,7 +219,7 @@ def test_a_name_that_is_not_utf8_is_read(paths, tmp_path):
 
 
 def dark(paths, folder):
-    """The images, saved after a division by 255."""
+    """The images, saved after division by 255."""
     files = []
     for path in paths:
         files.append(str(folder / f"{Path(path).stem}.png"))
@@ -310,7 +310,7 @@ def test_a_label_for_each_path(paths):
 
 @pytest.mark.parametrize("options", [{}, {"classes_per_batch": 2}, {"first_epoch": 1}])
 def test_the_parts_of_two_workers_are_those_of_the_whole_batches(paths, options):
-    """Also the crops of each image, which go by its place in the whole batch."""
+    """The crops of each image are the same too, as they depend on its place in the batch."""
     whole = taken(paths, 3, **options)
     parts = [taken(paths, 3, share=Share(2, first, 1), **options) for first in range(2)]
     assert_same(joined(*parts), whole)

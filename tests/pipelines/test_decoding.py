@@ -1,4 +1,4 @@
-"""Each image format against Pillow, eagerly and in a graph."""
+"""Compares the decoding of each image format with Pillow, eagerly and in a graph."""
 
 import io
 import struct
@@ -29,7 +29,7 @@ def by_pillow(contents):
 
 
 def ycck():
-    """A CMYK JPEG whose Adobe marker says that it is YCCK."""
+    """Makes a CMYK JPEG whose Adobe marker declares YCCK."""
     contents = bytearray(encoded(RGB.convert("CMYK"), "JPEG"))
     contents[contents.index(b"Adobe") + 11] = 2
     return bytes(contents)
@@ -49,7 +49,7 @@ def os2_bmp(width, height, bits, pixels, palette=b""):
 
 
 def partial_gif():
-    """A GIF of 20 x 16 whose first frame, 8 x 6, is at (4, 3)."""
+    """Makes a GIF of 20 x 16 whose first frame, 8 x 6, is at (4, 3)."""
     contents = bytearray(encoded(RGB.resize((8, 6)).quantize(4), "GIF"))
     frame = 13 + 3 * 2 ** (contents[10] % 8 + 1)
     contents[6:10] = struct.pack("<HH", 20, 16)
@@ -59,7 +59,7 @@ def partial_gif():
 
 
 def growing_gif():
-    """A GIF of 20 x 16 whose first frame is 8 x 6, at (4, 3), and the second the whole."""
+    """Makes a GIF of 20 x 16 with a first frame of 8 x 6, at (4, 3), and a full second frame."""
     first, whole = partial_gif(), encoded(RGB.resize((20, 16)).quantize(4), "GIF")
     palette = whole[13 : 13 + 3 * 2 ** (whole[10] % 8 + 1)]
     frame = struct.pack("<c4HB", b",", 0, 0, 20, 16, whole[10] & 0x87)
@@ -120,7 +120,7 @@ def test_equals_pillow(name):
         image = decode(FILES[name])
         assert image.dtype == tf.uint8
         assert image.shape == expected.shape
-        # Another libjpeg or libwebp may round differently; the ones in use give equal pixels.
+        # Other versions of libjpeg or libwebp may round differently; these give equal pixels.
         assert np.abs(image.numpy() - expected).max() <= (3 if name[0] in "jw" else 0)
 
 
@@ -164,7 +164,7 @@ def test_jpeg_ratio(name):
     assert decode_image(FILES[name], jpeg_ratio=8).shape[0] == height
 
 
-# Half of a moving file may hold the whole of its first frame.
+# Half of an animated file may contain its complete first frame.
 @pytest.mark.parametrize("name", [name for name in FILES if "moving" not in name])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5])
 def test_truncated_is_an_error(name, share):
@@ -211,7 +211,7 @@ def test_in_a_saved_model(tmp_path):
 
 
 def png(width, height):
-    """A black PNG of one bit a pixel; a thousandth of its pixels in bytes."""
+    """Makes a black PNG of one bit per pixel; its bytes are a thousandth of its pixels."""
 
     def chunk(kind, data):
         content = kind + data
@@ -224,7 +224,7 @@ def png(width, height):
 
 
 def webp_canvas(width, height, **options):
-    """An extended WebP whose header announces another canvas."""
+    """Makes an extended WebP whose header declares another canvas."""
     contents = bytearray(encoded(ALPHA, "WEBP", **options))
     assert contents[12:16] == b"VP8X"
     contents[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
@@ -271,7 +271,7 @@ def test_a_size_that_would_fill_the_memory_is_refused_by_the_header(name, decode
 
 @pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("jpeg")])
 def test_the_size_in_the_header_is_the_images(name, monkeypatch):
-    # The formats' headers are read by us, their pixels by TensorFlow.
+    # The library reads the headers of these formats, and TensorFlow their pixels.
     height, width, _ = by_pillow(FILES[name]).shape
     samples = height * width * (12 if name == "webp moving" else 3)
     monkeypatch.setattr(decoding, "MOST_SAMPLES", samples + 1)

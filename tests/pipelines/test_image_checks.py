@@ -1,4 +1,4 @@
-"""Every kind of bad file is named; EXIF orientations are counted."""
+"""Tests that every kind of bad file is reported, and that EXIF orientations are counted."""
 
 import io
 import logging
@@ -20,7 +20,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
 @pytest.fixture
 def files(tmp_path):
-    """Ten good images, by their names."""
+    """Ten good images, by name."""
     paths = [tmp_path / f"good{i}.{kind}" for i in range(5) for kind in ("jpg", "png")]
     for path in paths:
         Image.fromarray(PIXELS).save(path)
@@ -34,17 +34,17 @@ def encoded(pixels, kind):
 
 
 def replaced(contents, marker, offset, new):
-    """The contents with new bytes so far behind a marker."""
+    """Returns the contents with new bytes at an offset from a marker."""
     start = contents.index(marker) + offset
     return contents[:start] + new + contents[start + len(new) :]
 
 
 def huge_jpeg():
-    """A grey JPEG of 65472 x 8208 samples, just above 2**29, in six megabytes."""
+    """Makes a grey JPEG of 65472 x 8208 samples, just above 2**29, in six megabytes."""
     small = encoded(PIXELS[..., 0], "JPEG")
     header = small[: small.index(b"\xff\xda") + 10]
     header = replaced(header, b"\xff\xc0", 5, struct.pack(">HH", 8208, 65472))
-    # The bits of a block as the one before it: 00, no difference, and 1010, no frequencies.
+    # A block like the previous one has the bits 00 (no difference) and 1010 (no frequencies).
     blocks = (65472 // 8) * (8208 // 8)
     return header + b"\x28\xa2\x8a" * (blocks // 4) + b"\xff\xd9"
 
@@ -137,7 +137,7 @@ def test_rotated_images_are_counted(files, tmp_path, caplog, kind):
 
 
 def turned(path, exif=None):
-    """A rotated image at the path, or one with the given bytes as its EXIF data."""
+    """Writes a rotated image to the path, or one with the given bytes as its EXIF data."""
     rotated = Image.Exif()
     rotated[0x0112] = 6
     Image.fromarray(PIXELS).save(path, exif=exif or rotated)
@@ -149,7 +149,7 @@ def test_exif_that_pillow_cannot_read(tmp_path):
     chunk = struct.pack(">I", len(text)) + b"zTXt" + text
     chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
     long_text = tmp_path / "long_text.png"
-    long_text.write_bytes(PNG[:33] + chunk + PNG[33:])  # behind the header
+    long_text.write_bytes(PNG[:33] + chunk + PNG[33:])  # after the header
     short_exif = turned(tmp_path / "short_exif.webp", exif=b"Exif\0\0II*\0")
     check = check_images([str(long_text), short_exif, turned(tmp_path / "turned.jpg")])
     assert len(check.good) == 3
@@ -158,7 +158,7 @@ def test_exif_that_pillow_cannot_read(tmp_path):
 
 @pytest.mark.parametrize(("limit", "rotated"), [(3000, 1), (1000, 0)])
 def test_more_pixels_than_pillow_likes(tmp_path, monkeypatch, limit, rotated):
-    # Above the limit Pillow warns; above twice the limit it refuses to open the file.
+    # Pillow warns above its limit, and refuses to open the file above twice the limit.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     check = check_images([turned(tmp_path / "large.jpg")])
     assert len(check.good) == 1

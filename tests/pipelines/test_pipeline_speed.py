@@ -1,4 +1,4 @@
-"""The cost of batches that are kept: ratios in one run, never absolute times."""
+"""Tests the speed of batches kept in memory, by ratios within one run, not absolute times."""
 
 import time
 
@@ -25,9 +25,9 @@ def paths(tmp_path_factory):
 
 
 def median_ratio(ours, other, turns=3):
-    """Of the processor seconds, which other jobs change little; the first turn does not count."""
+    """Returns the median ratio of processor seconds, which other jobs hardly affect."""
     ratios = []
-    for _ in range(turns + 1):
+    for _ in range(turns + 1):  # the first turn does not count
         seconds = []
         for work in (ours, other):
             started = time.process_time()
@@ -39,6 +39,6 @@ def median_ratio(ours, other, turns=3):
 
 def test_kept_evaluation_batches_are_not_decoded_again(paths):
     options = {"batch_size": 32, "image_size": SIZE}
-    kept, anew = (evaluation_batches(paths, keep=keep, **options) for keep in (True, False))
+    kept, decoded = (evaluation_batches(paths, keep=keep, **options) for keep in (True, False))
     list(kept)
-    assert median_ratio(lambda: list(kept), lambda: list(anew)) > 3
+    assert median_ratio(lambda: list(kept), lambda: list(decoded)) > 3

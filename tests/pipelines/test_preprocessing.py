@@ -1,4 +1,4 @@
-"""Evaluation against Pillow, training against torchvision's algorithm in NumPy."""
+"""Compares evaluation with Pillow, and training with torchvision's algorithm in NumPy."""
 
 import io
 
@@ -14,7 +14,7 @@ SIZE = (48, 40)
 
 
 def noise(height, width):
-    """A smooth but busy picture, uint8."""
+    """Makes a smooth picture with many details, uint8."""
     small = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4, 3), np.uint8)
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -51,7 +51,7 @@ def test_evaluation_equals_pillow(shape, image_size, crop_fraction):
     result = evaluation_image(pixels, image_size, crop_fraction)
     assert result.dtype == tf.float32
     assert result.shape == (*image_size, 3)
-    # Pillow rounds to whole numbers after each of the two directions.
+    # Pillow rounds to integers after each of the two directions.
     assert np.abs(result.numpy() - expected).max() <= 1.2
 
 
@@ -133,7 +133,7 @@ def test_fused_decoding_takes_the_same_window():
     for position in range(20):
         fused = training_image(tf.constant(contents), SIZE, (0, position)).numpy()
         whole = training_image(pixels, SIZE, (0, position)).numpy()
-        # At the window's edge libjpeg has no neighbour to smooth the colour with.
+        # At the edge of the window, libjpeg has no neighbour to smooth the colour with.
         np.testing.assert_allclose(fused[3:-3, 3:-3], whole[3:-3, 3:-3], atol=1e-3)
         assert np.abs(fused - whole).mean() < 0.5
 

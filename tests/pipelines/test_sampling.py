@@ -1,4 +1,4 @@
-"""Invariants of the two samplers."""
+"""Tests the invariants of the two samplers."""
 
 import numpy as np
 import pytest

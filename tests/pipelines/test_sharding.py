@@ -1,4 +1,4 @@
-"""Which rows of each batch a worker makes."""
+"""Tests which rows of each batch a worker makes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of pictures."""
+"""Fixtures for the tests of pictures."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from pa_keras.datasets import Images
 
 @pytest.fixture
 def images(tmp_path):
-    """Makes `Images` of files, one a label, of classes whose names Matplotlib may take for TeX."""
+    """Makes `Images` of one file per label, with class names that Matplotlib may take for TeX."""
 
     def make(folder, labels):
         (tmp_path / folder).mkdir()

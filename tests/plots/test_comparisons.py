@@ -1,4 +1,4 @@
-"""Pictures of a comparison: what is drawn, by Matplotlib's own objects, and that files appear."""
+"""Tests the pictures of a comparison, by Matplotlib's objects and the files written."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from pa_keras import plots
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that were saved, so that their lines can be asked for their data."""
+    """The figures that were saved, so that tests can read the data of their lines."""
     figures = []
     save = Figure.savefig
 

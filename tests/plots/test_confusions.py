@@ -1,4 +1,4 @@
-"""What failed worst, against double loops."""
+"""Compares the worst failures with double loops."""
 
 import itertools
 
@@ -16,7 +16,7 @@ def unit(rng, number):
 
 @pytest.fixture(params=[True, False], ids=["leave-one-out", "gallery"])
 def searched(request):
-    """Queries, gallery, their labels, and all neighbours; classes without an answer among them."""
+    """Queries, gallery, labels and all neighbours; some classes have no right answer."""
     rng = np.random.default_rng(5)
     queries, labels = unit(rng, 60), rng.integers(0, 12, 60)
     alone = request.param
@@ -27,7 +27,7 @@ def searched(request):
 
 
 def first_right(searched):
-    """Rank (from 0) of the first right answer of each query, by looking along its neighbours."""
+    """Finds the rank (from 0) of the first right answer of each query among its neighbours."""
     _, labels, _, gallery_labels, _, nearest = searched
     for query, found in enumerate(nearest):
         hits = [rank for rank, other in enumerate(found) if gallery_labels[other] == labels[query]]

@@ -1,4 +1,4 @@
-"""The map of embeddings: what is near stays near, and no thumbnail hides another."""
+"""Tests that near embeddings stay near on the map, and that thumbnails do not overlap."""
 
 import importlib.util
 import sys
@@ -14,7 +14,7 @@ from pa_keras.plots.embedding_map import apart, flattened
 
 @pytest.fixture
 def clusters():
-    """Unit vectors (60, 8) round three directions, twenty each."""
+    """Makes unit vectors (60, 8), twenty around each of three directions."""
     rng = np.random.default_rng(0)
     vectors = np.repeat(np.eye(8)[:3], 20, axis=0) + rng.normal(size=(60, 8)) / 50
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("float32")

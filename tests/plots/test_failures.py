@@ -1,4 +1,4 @@
-"""The page of failures: its rows, borders and words."""
+"""Tests the page of failures: its rows, borders and texts."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def place(axis):
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_row_is_the_query_what_was_found_and_the_first_right_one(images, tmp_path, pages, alone):
-    # The last of class 0 lies among class 1; the nearest of the others is right.
+    # The last image of class 0 lies among class 1; the nearest neighbours of the others are right.
     labels, vectors = [0, 0, 1, 1, 1, 0], circle(0, 2, 50, 53, 57, 51)
     queries = images("queries", labels)
     gallery = None if alone else images("gallery", labels)

@@ -1,4 +1,4 @@
-"""The weights of Figure 1 against formulas, and the picture."""
+"""Compares the weights in figure 1 with formulas, and tests the picture."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_weights_of_multi_similarity_are_the_papers():
 
 
 def test_weights_of_contrastive_are_equal_within_a_kind():
-    """The Euclidean distance: a pair of cosine s has the weight 1 / d of its distance d."""
+    """With the Euclidean distance d of a pair, the weight of its cosine is 1 / d."""
     x = embeddings()
     distance = np.linalg.norm(x[:, None] - x, axis=2)
     found = pair_weights(losses.ContrastiveLoss(negative_margin=2.0), LABELS, x)

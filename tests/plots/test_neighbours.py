@@ -1,4 +1,4 @@
-"""Figure 3: which image, border and name is where, and which queries are drawn."""
+"""Tests the images, borders and names of figure 3, and which queries are drawn."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def borders(figure):
 
 
 def drawn(figure):
-    """The green of each image, which is its place in the set."""
+    """Reads the green of each image, which is its position in the set."""
     return [int(np.asarray(axis.images[0].get_array())[0, 0, 1]) for axis in figure.axes]
 
 
@@ -115,4 +115,4 @@ def test_queries_stand_leftmost_beside_what_was_found(tmp_path):
 
     assert count(0, (0, 0, 255)) > 10_000 and count(1, (255, 0, 255)) > 10_000
     assert count(0, (255, 0, 255)) == 0
-    assert count(2, (0, 0, 255)) == count(2, (255, 0, 255)) == 0  # what is not there stays empty
+    assert count(2, (0, 0, 255)) == count(2, (255, 0, 255)) == 0  # the missing image stays empty

@@ -1,4 +1,4 @@
-"""Names, thumbnails, and the endings of pictures."""
+"""Tests names, thumbnails and the suffixes of pictures."""
 
 import numpy as np
 import pytest

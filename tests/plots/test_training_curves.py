@@ -1,4 +1,4 @@
-"""The curves of a run, read back pixel by pixel."""
+"""Tests the curves of a run by reading their pixels."""
 
 import numpy as np
 import pytest
@@ -18,6 +18,6 @@ def test_curves(tmp_path, with_recall):
     plots.curves(rows, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as image:
         left, right = np.array_split(np.asarray(image.convert("RGB")), 2, axis=1)
-    first_colour = (31, 119, 180)  # of Matplotlib's cycle
+    first_colour = (31, 119, 180)  # the first one of Matplotlib's color cycle
     assert count(left, first_colour) == 0
     assert (count(right, first_colour) > 0) == with_recall

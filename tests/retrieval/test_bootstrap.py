@@ -1,4 +1,4 @@
-"""The bootstrap interval against the normal approximation, a plain loop, and its promises."""
+"""Compares the bootstrap interval with the normal approximation and with a plain loop."""
 
 import numpy as np
 import pytest

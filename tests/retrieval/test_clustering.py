@@ -1,4 +1,4 @@
-"""NMI and AMI: from their definition, and of clusterings whose worth is known."""
+"""Tests NMI and AMI by their definitions, and on clusterings with known values."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Smaller embeddings: PCA by another route, codes by loops, Hamming distances bit by bit."""
+"""Compares compression with another form of PCA, loops for the codes, and Hamming distances."""
 
 import numpy as np
 import pytest
@@ -106,7 +106,7 @@ def test_bad_input_is_refused():
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("leave_one_out", [True, False])
 def test_ties_are_decided_as_in_the_search_that_is_not_compressed(leave_one_out, seed):
-    # Of vectors that are nearly alike the last bit decides, and half of them repeat in another
+    # The last bit decides between nearly equal vectors, and half of them repeat in another
     # class. Every 8th query is alone in its class.
     rng = np.random.default_rng(seed)
     vectors = unit(1 + 1e-3 * rng.normal(size=(40, 8)))

@@ -1,4 +1,4 @@
-"""Every metric against a double loop written from its definition."""
+"""Compares every metric with a double loop written from its definition."""
 
 import numpy as np
 import pytest
@@ -28,12 +28,12 @@ CORNERS = [(0.5, 0.5, 0.5, 0.5), (0.5, -0.5, 0.5, 0.5), (-0.5, -0.5, 0.5, 0.5), 
 
 
 def on_sphere(steps):
-    """Few unit vectors, so that ties abound, whose products are exact in any order of summing."""
+    """Makes few unit vectors, for many ties, with products that are exact in any order of sums."""
     return np.array([(AXES + CORNERS)[step] for step in steps], dtype="float32")
 
 
 def by_loop(queries, query_labels, gallery, gallery_labels, ks, leave_one_out):
-    """The metrics one query after the other, as the papers define them, in plain Python."""
+    """Computes the metrics query by query, as the papers define them, in plain Python."""
     rows, left_out = [], 0
     for i, (query, label) in enumerate(zip(queries, query_labels, strict=True)):
         others = [j for j in range(len(gallery)) if not (leave_one_out and i == j)]
@@ -103,7 +103,7 @@ def test_the_first_hit_of_what_was_not_searched_deep_enough():
     found = np.array([[True, True], [False, True], [False, False]])
     assert first_hit_rank(found).tolist() == [1, 2, 3]
     labels = [0, 0, 1, 1, 1]
-    # The second query's hit is at rank 4, beyond the two that R-precision needs.
+    # The hit of the second query is at rank 4, beyond the two neighbours of R-precision.
     indices = [[1, 2], [2, 3], [3, 4], [4, 2], [3, 2]]
     values = per_query_metrics(indices, labels, ks=(1,))
     assert values["first_hit_rank"].tolist() == [1, 3, 1, 1, 1]
@@ -141,7 +141,7 @@ def test_average_precision_equals_scikit_learn_s_where_all_is_searched():
 
 
 def test_recall_at_k_equals_scikit_learn_s_top_k_accuracy():
-    """With one gallery vector a class, Recall@K is the accuracy of a classifier's top K."""
+    """With one gallery vector per class, Recall@K is the top-K accuracy of a classifier."""
     rng = np.random.default_rng(2)
     gallery = rng.normal(size=(9, 6))
     queries = rng.normal(size=(100, 6))

@@ -1,4 +1,4 @@
-"""The bound of a search's error against SciPy's binomial test, and by drawing samples."""
+"""Compares the bound of the search error with SciPy's binomial test and with samples."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_three_thousand_queries_without_a_loss_bound_it_to_a_tenth_of_a_point():
 
 @pytest.mark.parametrize("share", [0.001, 0.03])
 def test_few_samples_are_bounded_below_the_truth(share):
-    """Yes or no, and shares of ten neighbours that are missed together or one by one."""
+    """The values are yes or no, or shares of ten neighbours that are missed independently."""
     rng = np.random.default_rng(0)
     size, draws = 1000, 2000
     yes = rng.binomial(size, share, draws) / size
@@ -40,7 +40,7 @@ def test_a_case_by_hand():
     right = np.array([[1, 0], [1, 0], [0, 0], [0, 0]], bool)
     error = measure_error(found, exact, right, exact_right, whole=True)
     assert error.recalls == (0.0, -0.25)
-    # The second query won a hit at 1 and the fourth lost one: both changed.
+    # The second query gained a hit at 1 and the fourth lost one, so both changed.
     assert error.bound == 0.5
     assert measure_error(found, exact, right, exact_right).bound > 0.5
 

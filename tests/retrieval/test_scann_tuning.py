@@ -1,4 +1,4 @@
-"""ScaNN: measured against exact search, and what happens when it cannot be used."""
+"""Compares ScaNN with exact search, and tests the fallback when it cannot be used."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ def without_scann(monkeypatch, error):
 
 
 class Altered:
-    """An index that answers exactly, and then as `alter(indices, similarities)` has it."""
+    """An index whose exact answers are changed by `alter(indices, similarities)`."""
 
     def __init__(self, gallery, k, alter):
         self.gallery, self.k, self.alter = gallery, k, alter
@@ -96,7 +96,7 @@ def test_the_tree_stays_within_the_error_it_reports(scann, monkeypatch, size):
     truth, _ = exact_neighbours(points, points, 5, own)
     missed = 1 - np.mean([len(set(a) & set(b)) / 5 for a, b in zip(indices, truth, strict=True)])
     assert tuning.error.sample_size == 2_000
-    # ScaNN trains in threads, so that no two builds are alike: only the bound is promised.
+    # ScaNN trains in threads, so two builds differ: only the bound is guaranteed.
     assert tuning.error.neighbours < tuning.error.bound <= 0.03 and missed <= 0.03
     assert tuning.settings["index"] == "tree and hashing" and tuning.settings["num_leaves"] == 55
     assert not (indices == own[:, None]).any()
@@ -143,11 +143,12 @@ def test_the_least_effort_within_the_bound_is_taken(monkeypatch):
 
 def test_labels_forgive_a_neighbour_of_the_same_class_and_no_other(monkeypatch):
     points = clustered(600)
-    # The second nearest in place of the nearest.
+    # Return the second nearest instead of the nearest.
     use(monkeypatch, lambda q, e, indices, values: indices.__setitem__((..., 0), indices[:, 1]))
     alike = np.zeros(600, int)
     _, _, tuning = scann_neighbours(points, points, 3, labels=(alike, alike))
-    assert tuning.error.recalls == (0.0, 0.0) and tuning.error.bound == 0  # all were measured
+    # All queries are in the sample, so the bound is the error itself.
+    assert tuning.error.recalls == (0.0, 0.0) and tuning.error.bound == 0
     apart = np.arange(600)
     with pytest.raises(ScannUnusableError, match=r"moved Recall@1 by -100.00 and Recall@3 by"):
         scann_neighbours(points, points, 3, labels=(apart, apart))

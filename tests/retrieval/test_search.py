@@ -1,4 +1,4 @@
-"""Exact search against a double loop, and everything that must be refused."""
+"""Compares exact search with a double loop, and tests that bad arguments are refused."""
 
 import logging
 
@@ -17,12 +17,12 @@ def unit_rows(seed, number, size):
 
 
 def on_grid(codes):
-    """Vectors of quarters: their products are exact, so ties are ties in any order of summing."""
+    """Makes vectors of multiples of 1/4: their products, and so ties, are exact in any order."""
     return np.asarray(codes, dtype="float32").reshape(len(codes), 3) / 4
 
 
 def by_loop(queries, gallery, k, exclude_self):
-    """Every pair, sorted by falling similarity, then by index."""
+    """Sorts every pair by falling similarity, then by index."""
     answers = []
     for i, query in enumerate(queries):
         pairs = []
@@ -71,7 +71,7 @@ def test_few_groups_or_many_equal_a_whole_sort(k, monkeypatch):
     monkeypatch.setattr(exact, "BLOCK_SIZE", 100 * 9_000)
     queries = np.random.default_rng(0).integers(-3, 4, (150, 5)).astype("float32")
     gallery = np.random.default_rng(1).integers(-3, 4, (9_000, 5)).astype("float32")
-    gallery[::7] = -0.0  # its products tie with those that are 0.0
+    gallery[::7] = -0.0  # its products are equal to those that are 0.0
     indices, similarities = exact_neighbours(queries, gallery, k)
     products = queries @ gallery.T
     np.testing.assert_array_equal(indices, np.argsort(-products, axis=1, kind="stable")[:, :k])
