@@ -73,7 +73,7 @@ setup(
             *TFLITE,
             "build>=1.2,<2",
             "hypothesis>=6.100,<7",
-            "mypy>=1.18,<3",
+            "mypy>=2.4,<3",
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.14,<0.18",
