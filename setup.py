@@ -77,6 +77,7 @@ setup(
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.14,<0.18",
+            "twine>=6,<8",
             "types-protobuf>=6.32,<8",
             "types-PyYAML>=6.0,<7",
             "types-tqdm>=4.66,<5",

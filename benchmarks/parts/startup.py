@@ -12,14 +12,15 @@ from benchmarks.rows import Part, Row, Side, duration, in_turns, no_slower
 # Ends the process after the first step.
 FIRST_STEP = """
 import os
-from pa_keras import fit, run_callbacks
+from pa_keras import fit
+from pa_keras.runs import train
 import keras
-make = run_callbacks.make_callbacks
+make = train.make_callbacks
 end = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: os._exit(0))
 def with_end(*arguments):
     callbacks, saver = make(*arguments)
     return [*callbacks, end], saver
-run_callbacks.make_callbacks = with_end
+train.make_callbacks = with_end
 fit.main(["--run-dir", {folder!r}])
 """
 AT_MOST = {"pa_keras.fit --help": 1.0, "first step of the default run": 15.0}

@@ -92,9 +92,9 @@ class Chunks:
         return np.concatenate(parts)
 
     def discard(self) -> None:
-        """Deletes the chunks, once a result holds them, and the folder if nothing else is in it."""
+        """Deletes the chunks after the result is written, and the folder if it is then empty."""
         own = [path for path in self._folder.glob("*") if _FILE.fullmatch(path.name)]
-        # The plan last: without it nothing says what the others are.
+        # The plan is deleted last: it identifies the other files.
         files.delete(sorted(own, key=lambda path: path.name == _PLAN), self._folder)
 
     def _chunk(self, start: int) -> Path:

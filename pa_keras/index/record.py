@@ -111,11 +111,11 @@ def is_data(folder: Path) -> bool:
 
 
 def delete_data(folder: Path, names: Iterable[str] | None = None) -> None:
-    """Deletes a version's data, but nothing that somebody else has put into the folder.
+    """Deletes the data of a version, but no other files in the folder.
 
     Args:
         folder: The data.
-        names: The names of its files. Default: all there are, once `is_data` has recognised it.
+        names: Names of its files. Default: all files; only after `is_data` recognized the folder.
     """
     if folder.is_dir() and not folder.is_symlink():
         there = _files_in(folder)
