@@ -49,7 +49,7 @@ def make_parser(config_class: type, program: str, description: str) -> Parser:
     Returns:
         The parser. More options can be added to it.
     """
-    parser = Parser(prog=program, description=description.replace("%", "%%"))
+    parser = Parser(prog=program, description=description)  # argparse formats no % in it
     add_settings(parser, config_class)
     return parser
 

@@ -83,7 +83,7 @@ def folder_images(root: str | Path, flat: bool = False) -> Images:
         FileNotFoundError: There is no such folder.
         ValueError: There is no image in class folders.
     """
-    root = _existing(root)
+    root = _existing(root, "images" if flat else "class folders")
     paths, classes = _paths_and_classes(root, flat)
     warn_of_similar_classes(classes, root)
     return label_images(paths, classes)
@@ -111,6 +111,11 @@ def _paths_and_classes(root: Path, flat: bool = False) -> tuple[list[str], list[
     if not flat:
         left_out += [LeftOut(path, OUTSIDE) for path in top.images]
     warn_of_left_out(root, left_out)
+    if not paths and flat:
+        raise ValueError(
+            f"Expected a folder with images, or with folders of images; received {str(root)!r}, "
+            "in which there is none. Check the path."
+        )
     if not paths:
         raise ValueError(
             f"Expected images in class folders; received {str(root)!r} with "
@@ -122,12 +127,14 @@ def _paths_and_classes(root: Path, flat: bool = False) -> tuple[list[str], list[
     return paths, classes
 
 
-def _existing(path: str | Path) -> Path:
+def _existing(path: str | Path, contents: str = "class folders") -> Path:
     root = absolute(path)
     if not root.is_dir():
+        tree = f"Expected:{_TREE.format(root=root)}"
+        advice = "Check the path." if contents == "images" else tree
         raise FileNotFoundError(
-            f"Expected a folder of class folders; received {str(root)!r}, which is "
-            f"{'a file' if root.exists() else 'not there'}. Expected:{_TREE.format(root=root)}"
+            f"Expected a folder of {contents}; received {str(root)!r}, which is "
+            f"{'a file' if root.exists() else 'not there'}. {advice}"
         )
     return root
 

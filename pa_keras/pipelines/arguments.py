@@ -19,7 +19,7 @@ def as_paths(paths: Sequence[str | os.PathLike]) -> tuple[str, ...]:
         paths: Strings or `pathlib.Path`s.
 
     Raises:
-        ValueError: A single path was given.
+        ValueError: A single path, or something other than paths, was given.
 
     Example:
         >>> from pathlib import Path
@@ -28,7 +28,13 @@ def as_paths(paths: Sequence[str | os.PathLike]) -> tuple[str, ...]:
     """
     if isinstance(paths, str | bytes | os.PathLike):
         raise ValueError(f"Expected a list of paths; received {paths!r} alone. Write [path].")
-    return tuple(os.fspath(path) for path in paths)
+    for path in paths:
+        if not isinstance(path, str | bytes | os.PathLike):
+            raise ValueError(
+                f"Expected the paths of image files; received a list with {type(path).__name__} in "
+                "it. Images in memory need no pipeline: give them to `fit`."
+            )
+    return tuple(os.fsdecode(path) for path in paths)
 
 
 def path_tensor(paths: Sequence[str | os.PathLike]) -> tf.Tensor:

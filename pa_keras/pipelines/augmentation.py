@@ -78,6 +78,10 @@ def _python_draws_repeat() -> Iterator[None]:
 
 
 def _find(name: str) -> type[keras.layers.Layer]:
+    if not isinstance(name, str):
+        raise ValueError(
+            f"Expected an augmentation by its name, with its arguments as options; received {name}."
+        )
     wanted = _spelled(name.removeprefix("keras_cv."))
     if wanted in ("mixup", "cutmix", "mosaic", "fouriermix"):
         raise ValueError(

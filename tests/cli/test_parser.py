@@ -367,3 +367,9 @@ def test_an_entry_of_a_dictionary_is_added_to_that_of_the_file():
     assert config.settings == {"data": {"outliers": 0.2}, "data.outliers_dir": "d", "seed": 2}
     with pytest.raises(ValueError, match="settings: Expected dict"):
         cli.config_from(CompareConfig, [file], {"settings": 3})
+
+
+def test_a_percent_sign_in_a_description_is_shown_once(capsys):
+    with pytest.raises(SystemExit):
+        cli.make_parser(EmbedConfig, "embed", "A 95 % interval.").parse_args(["--help"])
+    assert "A 95 % interval." in capsys.readouterr().out

@@ -117,6 +117,14 @@ def test_a_missing_folder(tmp_path):
         load("folder")
 
 
+def test_a_folder_of_images_needs_no_classes(tmp_path):
+    with pytest.raises(FileNotFoundError, match="folder of images; .*not there. Check") as missing:
+        images_at(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="folder with images, .*there is none. Check") as empty:
+        images_at(tmp_path)
+    assert "class" not in f"{missing.value} {empty.value}".replace(str(tmp_path), "")
+
+
 def test_an_empty_folder(tmp_path):
     with pytest.raises(ValueError, match="0 images outside of class folders") as caught:
         load("folder", str(tmp_path))

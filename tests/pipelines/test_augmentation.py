@@ -69,6 +69,7 @@ def test_which_layers_repeat():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        (keras.layers.Rescaling(2.0), None, "by its name, .*received <Rescaling"),
         ("RandAugmnt", None, "the nearest: RandAugment"),
         ("keras_cv.Cutout", None, "the nearest: RandomCutout"),
         ("MixUp", None, "keeps the label"),

@@ -303,6 +303,14 @@ def test_bad_arguments_of_the_evaluation(paths, options, message):
         evaluation_batches(paths, **{"batch_size": 4, "image_size": SIZE, **options})
 
 
+@pytest.mark.parametrize("images", [np.zeros((4, 8, 8, 3)), [1, 2, 3, 4]])
+def test_what_is_no_list_of_paths(images):
+    with pytest.raises(ValueError, match="Expected the paths of image files; received a list"):
+        training_batches(images, [0, 0, 1, 1], batch_size=2, image_size=8, seed=0)
+    with pytest.raises(ValueError, match="Expected the paths of image files; received a list"):
+        evaluation_batches(images, batch_size=2, image_size=8)
+
+
 def test_a_label_for_each_path(paths):
     with pytest.raises(ValueError, match="received 22 paths and 23 labels"):
         training_batches(paths[1:], LABELS, batch_size=2, image_size=SIZE, seed=0)

@@ -284,10 +284,7 @@ class _Labelled:
         if self.labels is not None and isinstance(self.images, tf.distribute.DistributedDataset):
             embeddings = embeddings[: len(self.labels)]
         if self.labels is not None and len(embeddings) != len(self.labels):
-            raise ValueError(
-                f"Expected one label for each of the {self.name}; received {len(embeddings)} "
-                f"images and {len(self.labels)} labels."
-            )
+            raise ValueError(self._wrong_number(len(embeddings), len(self.labels)))
         found = [labels for labels in carried if labels is not None]
         if not found:
             return embeddings, self.labels
@@ -311,19 +308,26 @@ class _Labelled:
         """Raises a ValueError if the labels of the batches differ from those given."""
         if self.labels is None:
             return
-        given = self.labels[: len(carried)]
-        same = given == carried if given.shape == carried.shape else np.zeros(len(carried), bool)
-        if not np.all(same):
+        if len(self.labels) < len(carried):
+            raise ValueError(self._wrong_number(len(carried), len(self.labels)))
+        same = np.broadcast_to(self.labels[: len(carried)] == carried, len(carried))
+        if not same.all():
             row = int(np.argmin(same))
             raise ValueError(
                 f"Expected the labels given for the {self.name} to be those of the batches; image "
-                f"{row} is of class {carried[row]!r} in its batch and of {self.labels[row]!r} in "
+                f"{row} is of class {carried[row]} in its batch and of {self.labels[row]} in "
                 "those given. A dataset that shuffles, as those of "
                 "keras.utils.image_dataset_from_directory do by default, has another order in each "
                 "pass. Give RecallAtK the dataset alone, whose batches carry the labels. If the "
                 "labels given are meant to differ, remove the others: dataset.map(lambda images, "
                 "*labels: images)."
             )
+
+    def _wrong_number(self, images: int, labels: int) -> str:
+        return (
+            f"Expected one label for each of the {self.name}; received {images} images and "
+            f"{labels} labels."
+        )
 
     def _expect_same_order(self, first: Batch) -> None:
         """Raises a ValueError if a second pass begins with other images: labels would be wrong."""
