@@ -47,7 +47,8 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
     from pa_keras.runs.train import stoppable, train
     from pa_keras.training.distribution import is_chief
 
-    expect_shared_folder(config)
+    if not dry_run:
+        expect_shared_folder(config)
     waits_for_nobody = dry_run and config.training.strategy == "multi_worker"
     strategy = make_strategy(FitConfig() if waits_for_nobody else config)
     if is_chief(strategy) and not dry_run:

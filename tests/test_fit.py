@@ -361,11 +361,12 @@ def test_chunks_and_executions_out_of_range(arguments, tmp_path, setting, messag
 
 
 def test_a_dry_run_of_several_workers_waits_for_none_and_knows_what_they_cannot(
-    arguments, tmp_path, capsys
+    arguments, tmp_path, capsys, monkeypatch
 ):
-    dry = ["--dry-run", "--training.strategy=multi_worker", "--run-dir", tmp_path / "run"]
+    monkeypatch.chdir(tmp_path)
+    dry = ["--dry-run", "--training.strategy=multi_worker"]
     run(arguments, *dry)
     assert "A dry run: nothing was trained" in capsys.readouterr().out
     message = failure(arguments, *dry, "--training.steps_per_execution=2")
     assert "steps_per_execution=1 for training.strategy=multi_worker" in message
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "runs").exists()
