@@ -291,7 +291,7 @@ def test_a_run_of_unknown_settings_is_passed_over(comparison, tmp_path, trained,
     (cache / "proxy_anchor-seed0-old" / "result.json").write_text("{}")
     (cache / "proxy_anchor-seed0-old" / "config.yaml").write_text("once: there was\n")
     assert run_cache.train(config, cache) is not None
-    assert "proxy_anchor-seed0-old is left out" in caplog.text
+    assert "proxy_anchor-seed0-old is ignored" in caplog.text
     assert run_cache.trained(config, cache) == cache / run_cache.run_name(config)
 
 
@@ -336,7 +336,7 @@ def test_the_folder_of_another_comparison(comparison, tmp_path, trained):
     main(comparison, tmp_path)
     main({**comparison, "seeds": [0, 1]}, tmp_path)
     assert "± " in (tmp_path / "out" / "table.md").read_text(), "more seeds are the same comparison"
-    with pytest.raises(SystemExit, match="one with other settings"):
+    with pytest.raises(SystemExit, match="has other settings"):
         main({**comparison, "settings": {"training": {"epochs": 1}}}, tmp_path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("")
