@@ -337,7 +337,7 @@ def test_embeddings_of_embed(run_folder, other_model, photos, tmp_path, capsys):
     message = failure(*arguments, tmp_path / "c", "--run", run_folder, "--crop-fraction", "0.5")
     assert "that model with 1.0" in message
     npz.write_text("none")
-    assert "cannot read" in failure(*arguments, tmp_path / "c")
+    assert "another file or damaged" in failure(*arguments, tmp_path / "c")
 
 
 def test_parquet_there_and_back(index, run_folder, other_model, photos, tmp_path, capsys):
@@ -398,7 +398,7 @@ def test_parquet_of_an_unknown_model(run_folder, other_model, model, photos, tmp
     assert "on trust" not in caplog.text
     write(["a", "b", "c"])
     do(*arguments, tmp_path / "b", "--run", run_folder)
-    assert "on trust" in caplog.text
+    assert "is assumed to have made it" in caplog.text
 
 
 def test_an_empty_gallery(run_folder, tmp_path):
