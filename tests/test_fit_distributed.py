@@ -133,7 +133,7 @@ def test_a_killed_worker_stops_the_others_and_a_restart_goes_on(arguments, alone
     assert time.monotonic() - killed < 60 and codes == [1, -9]
     last = errors[0].splitlines()[-1]
     assert last.startswith("error: The connection to worker 1 is lost: it died")
-    assert "start all of them again with --resume" in last
+    assert "Start all workers again with --resume" in last
     assert len(rows(tmp_path / "run")) == 1
     codes, _, errors = finish(start(2, f"--run-dir={tmp_path}/run", "--resume"))
     assert codes == [0, 0], errors

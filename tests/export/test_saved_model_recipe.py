@@ -55,7 +55,7 @@ def test_names_the_file_that_is_no_image(saved_model, photos, tmp_path):
     (photos / "bad.png").write_bytes(b"no image")
     output = run(saved_model, photos, tmp_path / "out.npz")
     assert output.returncode == 1
-    assert f"cannot read {photos / 'bad.png'}; remove" in output.stderr
+    assert f"cannot read {photos / 'bad.png'}. Remove" in output.stderr
     assert not (tmp_path / "out.npz").exists()
 
 
