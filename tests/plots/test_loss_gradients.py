@@ -74,7 +74,7 @@ def test_the_picture_has_a_panel_for_each_loss(tmp_path, capsys):
     [
         ("there.png", "exists already"),
         ("a.xyz", "Expected a picture's name"),
-        ("nowhere/a.png", "Expected a folder"),
+        ("nowhere/a.png", "Expected an existing folder"),
     ],
 )
 def test_where_no_picture_can_be_written(tmp_path, name, message):

@@ -38,7 +38,7 @@ def test_unknown_names():
 @pytest.mark.parametrize(
     ("message", "who"),
     [
-        ("The following tasks are unhealthy: /job:worker/replica:0/task:1", "worker 1 died"),
+        ("The following tasks are unhealthy: /job:worker/replica:0/task:1", "worker 1 is lost"),
         ("{{node}} on /job:worker/replica:0/task:0/device:CPU:0: Socket closed", "another worker"),
     ],
 )
