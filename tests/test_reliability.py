@@ -133,11 +133,11 @@ def test_a_signal_saves_the_steps_of_the_epoch(arguments, tmp_path, monkeypatch,
 def test_a_signal_in_the_evaluation(arguments, tmp_path, monkeypatch, log):
     folder, trained = tmp_path / "run", []
 
-    def slow(self, real=RecallAtK._measure):
+    def slow(self, embedder, real=RecallAtK._measure):
         if not trained:
             trained.append(True)
             terminate()
-        return real(self)
+        return real(self, embedder)
 
     monkeypatch.setattr(RecallAtK, "_measure", slow)
     assert failure(*arguments, "--run-dir", folder) == 143
@@ -237,7 +237,7 @@ def test_a_checkpoint_that_cannot_be_read(arguments, tmp_path, log, monkeypatch)
     folder = tmp_path / "run"
     monkeypatch.setattr(save_checkpoint.SaveCheckpoint, "_can_afford_it", lambda self: True)
     scores = iter([0.1, 0.9, 0.2, 0.2])  # of epochs 1 and 2, then of the repeated epoch 2
-    monkeypatch.setattr(RecallAtK, "_measure", lambda self: {"recall_at_1": next(scores)})
+    monkeypatch.setattr(RecallAtK, "_measure", lambda self, _: {"recall_at_1": next(scores)})
     run(*arguments, "--run-dir", folder, "--evaluation.ks=[1]")
     kept = folder / "state"
     first, second = sorted(kept.glob("best-*.keras"))

@@ -19,9 +19,9 @@ def gathered(part: tf.Tensor) -> tf.Tensor:
     """Concatenates the shards (n, ...) of all replicas; n may differ. It is differentiable."""
     if not several():
         return part
-    # Collectives do not accept booleans.
+    # Collectives do not accept booleans, nor a tensor without a device, such as an argument.
     whole = tf.distribute.get_replica_context().all_gather(
-        ops.cast(part, "int32") if part.dtype == tf.bool else part, axis=0
+        ops.cast(part, "int32") if part.dtype == tf.bool else tf.identity(part), axis=0
     )
     return ops.cast(whole, part.dtype)
 

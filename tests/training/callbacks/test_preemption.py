@@ -92,9 +92,9 @@ def test_in_another_thread_signals_are_left_alone():
 
 BUSY = """
 import sys, time
-from pa_keras.training import stopping
-stopping.PATIENCE = {patience}
-with stopping.StopRequests() as requests:
+from pa_keras.training.callbacks import preemption
+preemption.PATIENCE = {patience}
+with preemption.StopRequests() as requests:
     requests.interruptible = False
     sys.stdout.write("ready\\n"); sys.stdout.flush()
     {work}
