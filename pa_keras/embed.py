@@ -48,7 +48,8 @@ def _run(config: EmbedConfig) -> None:
     crop_fraction = crop_fraction_of(settings, config.source.crop_fraction)
     images = datasets.images_at(config.images)
     on_bad_image = config.source.on_bad_image or "error"
-    key = f"{checksum(model)} {crop_fraction} {on_bad_image}"
+    model_checksum = checksum(model)
+    key = f"{model_checksum} {crop_fraction} {on_bad_image}"
     unfinished.mkdir(exist_ok=True)
     with files.locked(unfinished / "lock", f"writes {out}", "Wait until it has ended."):
         cli.expect_new(config.out)  # another process may have written it meanwhile
@@ -60,7 +61,7 @@ def _run(config: EmbedConfig) -> None:
             "embeddings": embeddings,
             **_described(images.take(good)),
             # An export rejects a gallery with another model or another preprocessing.
-            "checksum": checksum(model),
+            "checksum": model_checksum,
             "crop_fraction": crop_fraction,
         }
         then = f"{files.START_AGAIN}: it continues"

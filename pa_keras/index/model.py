@@ -61,7 +61,7 @@ def embedding(
 
     Returns:
         A function of paths and, optionally, of a function to call with the size of each batch. It
-        raises a ValueError at the first batch with an embedding that is not of unit length.
+        raises a ValueError, once all paths are embedded, if an embedding is not of unit length.
     """
     embedder = Embedder(model)
 
