@@ -404,7 +404,7 @@ def test_parquet_of_an_unknown_model(run_folder, other_model, model, photos, tmp
 def test_an_empty_gallery(run_folder, tmp_path):
     (tmp_path / "empty").mkdir()
     arguments = ["build", "--run", run_folder, "--index", tmp_path / "index", "--gallery"]
-    assert "Expected images" in failure(*arguments, tmp_path / "empty")
+    assert "Expected a folder with images" in failure(*arguments, tmp_path / "empty")
 
 
 def test_help_and_a_misspelt_command(capsys):
