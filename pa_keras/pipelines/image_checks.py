@@ -13,7 +13,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pa_keras.pipelines.arguments import as_paths, path_tensor
-from pa_keras.pipelines.decoding import MOST_SAMPLES, decode_image, is_jpeg
+from pa_keras.pipelines.decoding import decode_image, is_jpeg
+from pa_keras.pipelines.image_bytes import MOST_SAMPLES
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pa_keras.pipelines import decode_image, decoding
+from pa_keras.pipelines import decode_image, gif, image_bytes
 
 HEIGHT, WIDTH = 22, 29
 RAMP = np.add.outer(np.arange(HEIGHT) * 6, np.arange(WIDTH) * 3)[..., None]
@@ -274,9 +274,9 @@ def test_the_size_in_the_header_is_the_images(name, monkeypatch):
     # The library reads the headers of these formats, and TensorFlow their pixels.
     height, width, _ = by_pillow(FILES[name]).shape
     samples = height * width * (12 if name == "webp moving" else 3)
-    monkeypatch.setattr(decoding, "MOST_SAMPLES", samples + 1)
+    monkeypatch.setattr(image_bytes, "MOST_SAMPLES", samples + 1)
     assert decode_image(FILES[name]).shape == (height, width, 3)
-    monkeypatch.setattr(decoding, "MOST_SAMPLES", samples)
+    monkeypatch.setattr(image_bytes, "MOST_SAMPLES", samples)
     with pytest.raises(tf.errors.InvalidArgumentError, match="too large"):
         decode_image(FILES[name])
 
@@ -305,5 +305,5 @@ def test_the_end_of_a_gifs_blocks(least):
         lengths = RNG.integers(least, 256, 600)
         blocks = b"".join(bytes([length]) + RNG.bytes(length) for length in lengths)
         data = RNG.bytes(start) + blocks + b"\0" + RNG.bytes(3000)
-        found = decoding._gif_pixels_end(tf.io.decode_raw(data, tf.uint8), tf.constant(start))
+        found = gif._pixels_end(tf.io.decode_raw(data, tf.uint8), tf.constant(start))
         assert found == end(data, start) == start + len(blocks) + 1
