@@ -33,9 +33,9 @@ def main():
         embedder = embedding_model(
             "efficientnet_lite0", image_size=size, weights=None, batch_norm="frozen"
         )
-        model = make_training_model(config, embedder, options.classes)
+        model = make_training_model(name, config.loss_options, embedder, options.classes)
         optimizer = make_optimizer(config, model, 1e-4, 1e-2)
-        loss = make_loss(config, options.classes)
+        loss = make_loss(name, config.loss_options, options.classes)
         model.compile(optimizer, loss, jit_compile=False)
         model.train_on_batch(images, labels)  # traces
         models[name] = model

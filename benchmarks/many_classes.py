@@ -75,9 +75,10 @@ def measure(options, classes):
     before = memory("VmRSS")
     inputs = keras.Input((options.embedding_size,))
     given = keras.Model(inputs, inputs, name="embedding_model")
-    model = make_training_model(config, given, classes)
+    model = make_training_model(config.loss, config.loss_options, given, classes)
     optimizer = make_optimizer(config, model, 1e-4, 1e-2)
-    model.compile(optimizer, make_loss(config, classes), jit_compile=False)
+    loss = make_loss(config.loss, config.loss_options, classes)
+    model.compile(optimizer, loss, jit_compile=False)
     batches = tf.data.Dataset.from_tensors((embeddings, labels)).repeat()
     seconds = []
     started = time.perf_counter()

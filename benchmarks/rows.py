@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -72,20 +72,20 @@ def no_slower(
     what: str, ours: np.ndarray, peer: np.ndarray, name: str, at_most: float | None = None
 ) -> Row:
     """Returns a row with our time relative to the peer's: the median of the turns' ratios."""
-    bar = "" if at_most is None else f"<= {at_most:.4g}"
-    return _row(
-        what, ours, peer, name, ours / peer, "its time", bar, lambda ratio: ratio <= at_most
-    )
+    row = _row(what, ours, peer, name, ours / peer, "its time")
+    if at_most is None:
+        return row
+    return replace(row, bar=f"<= {at_most:.4g}", met=np.median(ours / peer) <= at_most)
 
 
 def faster(
     what: str, ours: np.ndarray, peer: np.ndarray, name: str, at_least: float | None = None
 ) -> Row:
     """Returns a row with our speed relative to the peer's: the median of the turns' ratios."""
-    bar = "" if at_least is None else f">= {at_least:.4g}"
-    return _row(
-        what, ours, peer, name, peer / ours, "as fast", bar, lambda ratio: ratio >= at_least
-    )
+    row = _row(what, ours, peer, name, peer / ours, "as fast")
+    if at_least is None:
+        return row
+    return replace(row, bar=f">= {at_least:.4g}", met=np.median(peer / ours) >= at_least)
 
 
 def missing(what: str, peer: str, why: str) -> Row:
@@ -105,17 +105,14 @@ def exponent(sizes: np.ndarray, costs: np.ndarray) -> float:
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
-def _row(what, ours, peer, name, ratios, of_what, bar, meets) -> Row:
-    ratio = float(np.median(ratios))
+def _row(what, ours, peer, name, ratios, of_what) -> Row:
     low, high = np.quantile(ratios, [0.25, 0.75])
     return Row(
         what,
         duration(float(np.median(ours))),
         f"{name} {duration(float(np.median(peer)))}",
-        f"{ratio:.2f} x {of_what}",
+        f"{np.median(ratios):.2f} x {of_what}",
         f"{low:.2f} to {high:.2f}",
-        bar,
-        meets(ratio) if bar else None,
     )
 
 

@@ -101,7 +101,11 @@ def _claim(out: Path, config: CompareConfig) -> None:
     kept = out / "comparison.yaml"
     if kept.exists() and kept.read_text().startswith(_HEAD):
         before = cli.config_from(CompareConfig, [str(kept)], {})
-        if _what(before) != _what(config):
+        # The same comparison may have more seeds, and other folders.
+        same = dataclasses.replace(
+            before, seeds=config.seeds, train=config.train, cache=config.cache, out=config.out
+        )
+        if same != config:
             raise FileExistsError(
                 f"Expected the folder of this comparison; {kept} has other settings. "
                 "Give another --out."
@@ -119,11 +123,6 @@ def _write(text: str, path: Path) -> None:
     from pa_keras.files import START_AGAIN, save_whole
 
     save_whole(lambda partial: Path(partial).write_text(text), path, START_AGAIN)
-
-
-def _what(config: CompareConfig) -> CompareConfig:
-    """Returns the settings that identify a comparison, without seeds and folders."""
-    return dataclasses.replace(config, seeds=(), train=True, cache="", out="")
 
 
 def _report(config: CompareConfig, trained: Trained, out: Path, note: str) -> None:
@@ -147,7 +146,7 @@ def _report(config: CompareConfig, trained: Trained, out: Path, note: str) -> No
     _write(table, out / "table.md")
     comparison.write_csv(rows, settings, out / "table.csv")
     _draw(settings, curves, out)
-    _write(_about(config, trained), out / "about.md")
+    _write(_about(config.out, trained), out / "about.md")
     sys.stdout.write(f"{table}Written to {out}: table.md, table.csv, about.md and pictures.\n")
 
 
@@ -177,9 +176,9 @@ def _draw(settings: list[str], curves: list["Curve"], out: Path) -> None:
         plots.heat_maps((settings[0], settings[1]), (rows, columns), maps, out / "heat_map.png")
 
 
-def _about(config: CompareConfig, trained: Trained) -> str:
+def _about(out: str, trained: Trained) -> str:
     """Returns the versions and machines of the runs, and the commands that reproduce them."""
-    command = shlex.join([*PROGRAM.split(), "--config", f"{config.out}/comparison.yaml"])
+    command = shlex.join([*PROGRAM.split(), "--config", f"{out}/comparison.yaml"])
     lines = ["# How this comparison was made", "", "```bash", command, "```", ""]
     runs_of: dict[str, list[str]] = {}
     for _, folder in trained:

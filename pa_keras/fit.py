@@ -48,9 +48,9 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
     from pa_keras.training.distribution import is_chief
 
     if not dry_run:
-        expect_shared_folder(config)
+        expect_shared_folder(config.training.strategy, config.run_dir)
     waits_for_nobody = dry_run and config.training.strategy == "multi_worker"
-    strategy = make_strategy(FitConfig() if waits_for_nobody else config)
+    strategy = make_strategy(FitConfig().training if waits_for_nobody else config.training)
     if is_chief(strategy) and not dry_run:
         expect_new_run(config.run_dir)
     config = resolved(config)
@@ -80,7 +80,7 @@ def _resume(asked: FitConfig, arguments: list[str], parser: cli.Parser, started:
             cli.parse(parser, FitConfig, stored + arguments, shipped=True)[0],
         )
     )
-    strategy = make_strategy(config)
+    strategy = make_strategy(config.training)
     expect_devices(config, strategy)
     with (
         stoppable(config.training.max_hours, started) as requests,

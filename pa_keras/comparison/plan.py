@@ -73,44 +73,40 @@ def plan(config: CompareConfig) -> list[Run]:
     for setting, values in config.vary.items():
         # 0 and 0.0 are the same value.
         _expect_different(f"different values of {setting}", values)
-    base = cli.config_from(FitConfig, [config.base], {})
+    data_dir = {} if config.data_dir is None else {"data_dir": config.data_dir}
+    common = [_MEASURED, config.settings, data_dir]
     points = itertools.product(*(map(_frozen, values) for values in config.vary.values()))
-    runs = [
-        Run(name, values, _fit_config(config, base, settings, values, seed))
-        for seed, values in itertools.product(config.seeds, list(points))
-        for name, settings in zip(names, config.runs, strict=True)
-    ]
+    runs = []
+    for seed, values in itertools.product(config.seeds, list(points)):
+        varied = dict(zip(config.vary, values, strict=True))
+        for name, settings in zip(names, config.runs, strict=True):
+            own = {key: value for key, value in settings.items() if key != "name"}
+            try:
+                fit = _fit_config(config.base, [*common, own, varied], seed)
+            except ValueError as error:
+                raise ValueError(f"run {settings['name']}: {error}") from error
+            runs.append(Run(name, values, fit))
     _expect_comparable(runs)
     return runs
 
 
-def _fit_config(
-    config: CompareConfig,
-    base: FitConfig,
-    settings: dict[str, Any],
-    values: tuple[Any, ...],
-    seed: int,
-) -> FitConfig:
-    own = {name: value for name, value in settings.items() if name != "name"}
-    varied = dict(zip(config.vary, values, strict=True))
-    data_dir = {} if config.data_dir is None else {"data_dir": config.data_dir}
+def _fit_config(base: str, layers: Sequence[dict[str, Any]], seed: int) -> FitConfig:
+    """The settings of a run: those of the base, overridden by each layer in turn."""
     merged: dict[str, Any] = {}
-    for layer in (_MEASURED, config.settings, data_dir, own, varied):
+    for layer in layers:
         merged |= dotted(layer)
     if "seed" in merged:
         raise ValueError("Expected the seeds in seeds; received a seed among other settings.")
-    if merged.get("loss", base.loss) != base.loss:
+    loss = cli.config_from(FitConfig, [base], {}).loss
+    if merged.get("loss", loss) != loss:
         merged = {**_OF_THE_LOSS, **merged}
-    try:
-        fit = cli.config_from(FitConfig, [config.base], {**merged, "seed": seed})
-        if fit.training.selection == "last":
-            raise ValueError(
-                "Expected a training.selection that measures each epoch; received last. Use "
-                "held_out or reference_protocol."
-            )
-        return dataclasses.replace(resolved(fit), run_dir=None)
-    except ValueError as error:
-        raise ValueError(f"run {settings['name']}: {error}") from error
+    fit = cli.config_from(FitConfig, [base], {**merged, "seed": seed})
+    if fit.training.selection == "last":
+        raise ValueError(
+            "Expected a training.selection that measures each epoch; received last. Use "
+            "held_out or reference_protocol."
+        )
+    return dataclasses.replace(resolved(fit), run_dir=None)
 
 
 def _expect_comparable(runs: list[Run]) -> None:

@@ -62,8 +62,9 @@ def train(config: FitConfig, cache: Path, wait: bool = True) -> Path | None:
 def trained(config: FitConfig, cache: Path) -> Path | None:
     """Returns the folder of a complete run with these settings, from any comparison."""
     wanted, own = _of_the_result(config), cache / run_name(config)
+    kind = own.name.rpartition("-")[0]
     # Runs of an earlier version, which had fewer settings, have other names.
-    for folder in sorted(cache.glob(f"{_kind(config)}-*"), key=lambda path: (path != own, path)):
+    for folder in sorted(cache.glob(f"{kind}-*"), key=lambda path: (path != own, path)):
         if not _is_whole(folder):
             continue
         try:
@@ -104,7 +105,8 @@ def expect_same_images(runs: Sequence[tuple[FitConfig, Path]]) -> None:
 def run_name(config: FitConfig) -> str:
     """Returns the name of a run folder: loss, seed, and a checksum of its settings."""
     text = json.dumps(_of_the_result(config), sort_keys=True)
-    return f"{_kind(config)}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    checksum = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{config.loss}-seed{config.seed}-{checksum}"
 
 
 def _take_back(kept: Path, folder: Path) -> None:
@@ -168,10 +170,6 @@ def _ended(process: subprocess.Popen) -> int:
 def _is_whole(folder: Path) -> bool:
     """Returns whether the run is complete: its result is the last file that it writes."""
     return RunFolder(folder).result.exists()
-
-
-def _kind(config: FitConfig) -> str:
-    return f"{config.loss}-seed{config.seed}"
 
 
 def _of_the_result(config: FitConfig) -> dict[str, Any]:

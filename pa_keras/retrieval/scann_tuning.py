@@ -84,7 +84,8 @@ def scann_neighbours(
     built = time.perf_counter()
     if max_error is None:
         max_error = MAX_MISSED if labels is None else MAX_RECALL_ERROR
-    effort, error = _tune(index, queries, gallery, k, own, labels, max_error, seed)
+    sample = _sample(queries, own, labels, seed)
+    effort, error = _tune(index, gallery, k, sample, max_error)
     tuned = time.perf_counter()
     indices, similarities = _answers(index, queries, effort, own)
     # A tree gives too few answers if the leaves that are searched have fewer than k vectors.
@@ -115,40 +116,62 @@ def least_effort(measure: Callable[[int], T], is_enough: Callable[[T], bool]) ->
     return effort, error
 
 
-def _tune(
-    index: ScannIndex,
-    queries: np.ndarray,
-    gallery: np.ndarray,
-    k: int,
-    own: np.ndarray | None,
-    labels: Labels | None,
-    max_error: float,
-    seed: int,
-) -> tuple[int, SearchError]:
-    """Returns the least effort whose error is bounded by `max_error`, and this error."""
+@dataclass(frozen=True)
+class _Sample:
+    """The queries that are searched exactly, too.
+
+    Attributes:
+        queries: Unit rows, float32 (S, D).
+        own: Index of each in the gallery, int (S,), or None.
+        labels: Labels of the sample, int (S,), and of the gallery, int (N,), or None.
+        is_whole: Whether it holds all queries that count.
+    """
+
+    queries: np.ndarray
+    own: np.ndarray | None
+    labels: Labels | None
+    is_whole: bool
+
+    def right(self, indices: np.ndarray) -> np.ndarray | None:
+        """Whether each answer is of the query's class, bool (S, k); None without labels."""
+        return None if self.labels is None else matches(indices, *self.labels) & (indices >= 0)
+
+
+def _sample(
+    queries: np.ndarray, own: np.ndarray | None, labels: Labels | None, seed: int
+) -> _Sample:
     countable = np.arange(len(queries))
     if labels is not None:
         # Queries without a right answer do not count in the recalls.
         countable = np.flatnonzero(num_relevant(*labels) > (own is not None))
         if not len(countable):
             raise ScannUnusableError("no query has a right answer to measure it by")
-    size = np.clip(len(queries) // 6, SMALLEST_SAMPLE, LARGEST_SAMPLE)
-    size = min(size, len(countable))
-    sample = np.sort(np.random.default_rng(seed).choice(countable, size, replace=False))
-    sample_own = None if own is None else own[sample]
-    truth, exact_similarities = exact_neighbours(queries[sample], gallery, k, sample_own)
-    exact_right = None
-    if labels is not None:
-        exact_right = matches(truth, labels[0][sample], labels[1])
+    size = min(np.clip(len(queries) // 6, SMALLEST_SAMPLE, LARGEST_SAMPLE), len(countable))
+    chosen = np.sort(np.random.default_rng(seed).choice(countable, size, replace=False))
+    return _Sample(
+        queries[chosen],
+        None if own is None else own[chosen],
+        None if labels is None else (labels[0][chosen], labels[1]),
+        size == len(countable),
+    )
+
+
+def _tune(
+    index: ScannIndex, gallery: np.ndarray, k: int, sample: _Sample, max_error: float
+) -> tuple[int, SearchError]:
+    """Returns the least effort whose error is bounded by `max_error`, and this error."""
+    truth, exact_similarities = exact_neighbours(sample.queries, gallery, k, sample.own)
+    exact_right = sample.right(truth)
 
     def measure(effort: int) -> SearchError:
-        indices, similarities = _answers(index, queries[sample], effort, sample_own)
-        right = None
-        if labels is not None:
-            right = matches(indices, labels[0][sample], labels[1]) & (indices >= 0)
-        whole = size == len(countable)
+        indices, similarities = _answers(index, sample.queries, effort, sample.own)
         return measure_error(
-            similarities, exact_similarities, right, exact_right, len(EFFORTS), whole
+            similarities,
+            exact_similarities,
+            sample.right(indices),
+            exact_right,
+            len(EFFORTS),
+            sample.is_whole,
         )
 
     effort, error = least_effort(measure, lambda error: error.bound <= max_error)

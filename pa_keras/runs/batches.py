@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from pa_keras.config import FitConfig
+from pa_keras.config import AugmentationConfig, DataConfig, FitConfig
 from pa_keras.datasets import Images
 from pa_keras.pipelines import ImageCache, Share, evaluation_batches, training_batches
 from pa_keras.pipelines.caching import CacheKind
@@ -24,7 +24,7 @@ def make_batches(
             images.paths,
             images.labels,
             batch_size=config.batches.batch_size,
-            image_size=training_size(config),
+            image_size=training_size(config.data, config.augmentation),
             seed=config.seed,
             classes_per_batch=config.batches.classes_per_batch,
             images_per_class=config.batches.images_per_class,
@@ -60,9 +60,9 @@ def make_evaluation_batches(
     return distributed(batches, strategy)
 
 
-def training_size(config: FitConfig) -> tuple[int, int]:
+def training_size(data: DataConfig, augmentation: AugmentationConfig) -> tuple[int, int]:
     """Height and width of the training images, which may be smaller than in the evaluation."""
-    return both(config.augmentation.image_size or config.data.image_size)
+    return both(augmentation.image_size or data.image_size)
 
 
 def both(size: int | tuple[int, int]) -> tuple[int, int]:

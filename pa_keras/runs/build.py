@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pa_keras.config import FitConfig
+from pa_keras.config import FitConfig, TrainingConfig
 from pa_keras.datasets import Dataset, Images
 from pa_keras.pipelines import ImageCache, repeats, steps_per_epoch
 from pa_keras.pipelines.caching import CacheKind
@@ -24,7 +24,7 @@ from pa_keras.training import RecallAtK, distribution, xla
 from pa_keras.training.callbacks.recall_at_k import Batches
 from pa_keras.training.callbacks.save_checkpoint import SavePolicy
 from pa_keras.training.gradient_cache import expect_chunks
-from pa_keras.training.phases import Phase, Setup, phases
+from pa_keras.training.phases import Setup, phases
 from pa_keras.training.profiling import profiled_steps
 
 logger = logging.getLogger("pa_keras.fit")  # the log of the command
@@ -73,12 +73,12 @@ class Run:
         return steps_per_epoch(len(self.data.dataset.train), self.config.batches.batch_size)
 
 
-def make_strategy(config: FitConfig) -> tf.distribute.Strategy:
+def make_strategy(training: TrainingConfig) -> tf.distribute.Strategy:
     """The devices of a run. Call it before any other call of TensorFlow.
 
     Workers other than the chief log only warnings.
     """
-    strategy = distribution.make_strategy(config.training.strategy, config.training.cluster)
+    strategy = distribution.make_strategy(training.strategy, training.cluster)
     if not distribution.is_chief(strategy):
         logging.getLogger("pa_keras").setLevel(logging.WARNING)
     return strategy
@@ -97,18 +97,22 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
         ImportError: A package that a setting needs is not installed.
     """
     as_ks(config.evaluation.ks)
-    _expect_repeatable(config)
-    _expect_wandb(config)
+    if config.training.deterministic:
+        _expect_repeatable(config.augmentation.extra)
+    if config.logging.wandb_project:
+        _expect_wandb()
     data = load_run_data(config)
     train = data.dataset.train
     with distribution.naming_lost_workers(strategy), strategy.scope():
         model, embedder = make_models(config, train.num_classes)
         steps = steps_per_epoch(len(train), config.batches.batch_size)
+        plan = phases(config.training.epochs, config.training.warmup_epochs)
+        optimizer = make_optimizers(config, model, steps)
         setup = Setup(
-            _phases(config, model, steps),
-            make_loss(config, train.num_classes),
+            [(phase, optimizer(phase.first_epoch)) for phase in plan],
+            make_loss(config.loss, config.loss_options, train.num_classes),
             config.model.batch_norm,
-            jit_compile(config, strategy),
+            jit_compile(config.training, strategy),
             config.training.steps_per_execution,
             statistics_in_warmup=config.recipe == "reference",
         )
@@ -146,13 +150,12 @@ def expect_devices(config: FitConfig, strategy: tf.distribute.Strategy) -> None:
             f"one step at a time there; received {training.steps_per_execution}. Leave it out or, "
             "to resume, choose another strategy."
         )
-    jit_compile(config, strategy)
+    jit_compile(training, strategy)
     expect_chunks(training.batch_chunks, config.batches.batch_size, strategy.num_replicas_in_sync)
 
 
-def jit_compile(config: FitConfig, strategy: tf.distribute.Strategy) -> bool:
+def jit_compile(training: TrainingConfig, strategy: tf.distribute.Strategy) -> bool:
     """Whether XLA compiles the training step; raises a ValueError if it cannot as asked."""
-    training = config.training
     return xla.jit_compile(
         training.jit_compile,
         distribution.device_kind(strategy),
@@ -162,16 +165,9 @@ def jit_compile(config: FitConfig, strategy: tf.distribute.Strategy) -> bool:
     )
 
 
-def _phases(
-    config: FitConfig, model: keras.Model, steps_per_epoch: int
-) -> list[tuple[Phase, keras.optimizers.Optimizer]]:
-    optimizer = make_optimizers(config, model, steps_per_epoch)
-    plan = phases(config.training.epochs, config.training.warmup_epochs)
-    return [(phase, optimizer(phase.first_epoch)) for phase in plan]
-
-
 def _recall(config: FitConfig, selection: Dataset, embedder: keras.Model) -> RecallAtK:
-    keep = _keeps_pixels(config, selection)
+    size = both(config.data.image_size)
+    keep = _keeps_pixels(selection, size, config.evaluation.cache_gigabytes)
 
     def labelled(images: Images | None) -> tuple[tf.data.Dataset, np.ndarray] | None:
         if images is None:
@@ -187,29 +183,28 @@ def _recall(config: FitConfig, selection: Dataset, embedder: keras.Model) -> Rec
         method=config.evaluation.search,
         embedding_model=embedder,
         map_at_r=config.evaluation.map_at_r,
-        jit_compile=jit_compile(config, embedder.distribute_strategy),
+        jit_compile=jit_compile(config.training, embedder.distribute_strategy),
     )
 
 
-def _keeps_pixels(config: FitConfig, selection: Dataset) -> bool:
+def _keeps_pixels(selection: Dataset, size: tuple[int, int], most_gigabytes: float) -> bool:
     """Whether the pixels of the images that every epoch is measured on may stay in memory."""
     number = len(selection.queries) + len(selection.gallery or ())
-    gigabytes = number * math.prod(both(config.data.image_size)) * 3 * 4 / 1e9
-    keep = gigabytes <= config.evaluation.cache_gigabytes
+    gigabytes = number * math.prod(size) * 3 * 4 / 1e9
+    keep = gigabytes <= most_gigabytes
     logger.info(
         "The pixels of the %d images that each epoch is measured on %s in memory: %.1f GB, "
         "with evaluation.cache_gigabytes = %g.",
         number,
         "stay" if keep else "do not stay",
         gigabytes,
-        config.evaluation.cache_gigabytes,
+        most_gigabytes,
     )
     return keep
 
 
-def _expect_repeatable(config: FitConfig) -> None:
-    extra = config.augmentation.extra
-    if config.training.deterministic and extra is not None and not repeats(extra):
+def _expect_repeatable(extra: str | None) -> None:
+    if extra is not None and not repeats(extra):
         raise ValueError(
             "Expected an augmentation that repeats, for training.deterministic; received "
             f"{extra} of keras_cv, which draws new random numbers in each run. Use a layer of "
@@ -217,9 +212,7 @@ def _expect_repeatable(config: FitConfig) -> None:
         )
 
 
-def _expect_wandb(config: FitConfig) -> None:
-    if config.logging.wandb_project is None:
-        return
+def _expect_wandb() -> None:
     try:
         import wandb  # noqa: F401
     except ImportError as error:

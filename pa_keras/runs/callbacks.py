@@ -5,12 +5,12 @@ import logging
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from pa_keras import files
-from pa_keras.config import FitConfig
 from pa_keras.datasets import Dataset
 from pa_keras.runs.build import Run
 from pa_keras.runs.folder import RunFolder
@@ -83,7 +83,7 @@ def _writers(run: Run, folder: RunFolder, best: SaveBest | None) -> list[keras.c
     result.append(AppendMetrics(folder.metrics))
     result.append(_tensorboard(run.profile, folder))
     if run.config.logging.wandb_project:
-        result.append(_wandb(run.config, folder))
+        result.append(_wandb(dataclasses.asdict(run.config), folder))
     return result
 
 
@@ -116,7 +116,7 @@ def _tensorboard(profile: tuple[int, int] | int, folder: RunFolder) -> keras.cal
     return keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False, profile_batch=profile)
 
 
-def _wandb(config: FitConfig, folder: RunFolder) -> keras.callbacks.Callback:
+def _wandb(settings: dict[str, Any], folder: RunFolder) -> keras.callbacks.Callback:
     import wandb
 
     # The name of the folder is not unique: runs elsewhere may have the same.
@@ -124,11 +124,11 @@ def _wandb(config: FitConfig, folder: RunFolder) -> keras.callbacks.Callback:
     if not kept.exists():
         files.save_whole(lambda partial: Path(partial).write_text(uuid.uuid4().hex), kept)
     wandb.init(
-        project=config.logging.wandb_project,
+        project=settings["logging"]["wandb_project"],
         id=kept.read_text(),
         name=folder.path.name,
         resume="allow",
-        config=dataclasses.asdict(config),
+        config=settings,
     )
     # wandb's own Keras callback reads one learning rate from the optimizer; ours has two.
     return keras.callbacks.LambdaCallback(

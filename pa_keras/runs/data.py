@@ -6,7 +6,7 @@ import re
 import tensorflow as tf
 
 from pa_keras import datasets
-from pa_keras.config import FitConfig
+from pa_keras.config import DataConfig, FitConfig
 from pa_keras.datasets import Dataset, Images
 from pa_keras.pipelines import check_images, undecodable
 from pa_keras.pipelines.image_checks import OnBadImage
@@ -66,8 +66,8 @@ def load_run_data(config: FitConfig) -> RunData:
             train, config.training.held_out_fraction, seed=config.seed
         )
         selection = Dataset("held out", train, held_out)
-    train = _with_noise(config, train)
-    check_pairs(config, train.labels)
+    train = _with_noise(train, config.data, config.seed)
+    check_pairs(config.loss, config.batches, train.labels)
     return RunData(dataclasses.replace(dataset, train=train), selection, skipped)
 
 
@@ -135,9 +135,8 @@ def unreadable_images(error: tf.errors.OpError, data: RunData) -> str | None:
     )
 
 
-def _with_noise(config: FitConfig, train: Images) -> Images:
+def _with_noise(train: Images, data: DataConfig, seed: int) -> Images:
     """The training images with the noise of the settings; the other images stay clean."""
-    data = config.data
     if data.outliers:
         if data.outliers_dir is None:
             raise ValueError(
@@ -146,5 +145,5 @@ def _with_noise(config: FitConfig, train: Images) -> Images:
             )
         others = datasets.images_at(data.outliers_dir)
         foreign = others.take(check_images(others.paths, data.on_bad_image).good).paths
-        train = datasets.replace_by_outliers(train, foreign, data.outliers, config.seed)
-    return datasets.flip_labels(train, data.label_noise, config.seed)
+        train = datasets.replace_by_outliers(train, foreign, data.outliers, seed)
+    return datasets.flip_labels(train, data.label_noise, seed)

@@ -78,29 +78,32 @@ def resolved(config: FitConfig) -> FitConfig:
                 f"loss_options.{name}. Leave it out, or give null where a file has it."
             )
     options = dataclasses.replace(config.loss_options, **{**known, **given})
-    return dataclasses.replace(config, loss_options=options, batches=_batches(config))
+    return dataclasses.replace(
+        config, loss_options=options, batches=_batches(config.loss, config.batches)
+    )
 
 
-def make_loss(config: FitConfig, num_classes: int) -> keras.losses.Loss:
+def make_loss(name: str, settings: LossOptions, num_classes: int) -> keras.losses.Loss:
     """The loss of `resolved` settings."""
-    make = KINDS[config.loss].make
+    make = KINDS[name].make
     known = inspect.signature(make).parameters
-    options = {k: v for k, v in vars(config.loss_options).items() if v is not None and k in known}
-    if config.loss == "proxy_anchor":
+    options = {k: v for k, v in vars(settings).items() if v is not None and k in known}
+    if name == "proxy_anchor":
         options["num_classes"] = num_classes  # lets the loss check the number of its inputs
     return make(**options)
 
 
-def make_training_model(config: FitConfig, embedder: keras.Model, num_classes: int) -> keras.Model:
+def make_training_model(
+    loss: str, settings: LossOptions, embedder: keras.Model, num_classes: int
+) -> keras.Model:
     """The training model, whose output is the input of the loss of `resolved` settings."""
-    if KINDS[config.loss].is_of_pairs:
+    if KINDS[loss].is_of_pairs:
         images = keras.Input(embedder.input_shape[1:], name="images")
         return keras.Model(images, embedder(images), name="with_embeddings")
-    if KINDS[config.loss].has_centers:
-        options = config.loss_options
-        strength = options.centers_strength
+    if KINDS[loss].has_centers:
+        strength = settings.centers_strength
         regularizer = SoftTripleRegularizer(*(() if strength is None else (strength,)))
-        return with_proxies(embedder, num_classes, options.centers_per_class, regularizer)
+        return with_proxies(embedder, num_classes, settings.centers_per_class, regularizer)
     return with_proxies(embedder, num_classes)
 
 
@@ -117,26 +120,27 @@ def make_optimizer(
     return two_rate_adamw(model, rate, proxies_rate, settings.weight_decay, settings.clip_value)
 
 
-def check_pairs(config: FitConfig, labels: np.ndarray) -> None:
+def check_pairs(loss: str, batches: BatchConfig, labels: np.ndarray) -> None:
     """Logs a warning for classes that are too small for the batches of `resolved` settings.
 
     Raises:
         ValueError: The loss is a pair loss, and no class has two images.
     """
-    if KINDS[config.loss].is_of_pairs and config.batches.sampling == "random":
+    of_pairs = KINDS[loss].is_of_pairs
+    if of_pairs and batches.sampling == "random":
         logger.warning(
             "Random batches may have no two images of a class, which %s rejects; balanced batches "
-            "always have some.", config.loss,
+            "always have some.", loss,
         )  # fmt: skip
     counts = np.bincount(labels)
     counts = counts[counts > 0]
-    if KINDS[config.loss].is_of_pairs and counts.max() < 2:
+    if of_pairs and counts.max() < 2:
         raise ValueError(
-            f"Expected a class with 2 training images or more for the loss {config.loss}, which "
+            f"Expected a class with 2 training images or more for the loss {loss}, which "
             f"compares pairs; received {len(counts)} classes of one image each. Add images, or "
             "choose a proxy loss, such as proxy_anchor."
         )
-    wanted = config.batches.images_per_class
+    wanted = batches.images_per_class
     short = int((counts < (wanted or 0)).sum())
     if short:
         logger.warning(
@@ -153,15 +157,14 @@ def _defaults(loss: str) -> dict[str, object]:
     return {**found, **_CENTERS} if KINDS[loss].has_centers else found
 
 
-def _batches(config: FitConfig) -> BatchConfig:
-    batches = config.batches
+def _batches(loss: str, batches: BatchConfig) -> BatchConfig:
     expect_counts(
         batch_size=batches.batch_size,
         classes_per_batch=batches.classes_per_batch,
         images_per_class=batches.images_per_class,
     )
     sizes_given = batches.classes_per_batch is not None or batches.images_per_class is not None
-    of_loss = KINDS[config.loss].images_per_class
+    of_loss = KINDS[loss].images_per_class
     match batches.sampling:
         case "random":
             if sizes_given:
@@ -183,7 +186,7 @@ def _batches(config: FitConfig) -> BatchConfig:
     if images < least or classes < least:
         raise ValueError(
             f"Expected a batch of {least} classes or more with {least} images or more each for the "
-            f"loss {config.loss}; received batches.batch_size={batches.batch_size}, "
+            f"loss {loss}; received batches.batch_size={batches.batch_size}, "
             f"which makes {classes} x {images}. Choose another batch_size that {of_loss or 5} "
             "divides, or other classes_per_batch and images_per_class."
         )

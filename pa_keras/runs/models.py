@@ -23,7 +23,7 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
     keras.config.set_dtype_policy(config.training.precision)
     settings = config.model
     evaluation_size = both(config.data.image_size)
-    size = training_size(config)
+    size = training_size(config.data, config.augmentation)
 
     def embedder(size: tuple[int, int], weights: str | None) -> keras.Model:
         return embedding_model(
@@ -31,7 +31,7 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
         )
 
     trained = embedder(size, settings.weights)
-    model = make_training_model(config, trained, num_classes)
+    model = make_training_model(config.loss, config.loss_options, trained, num_classes)
     share_batch_statistics(model)
     chunks = config.training.batch_chunks
     model = TrainingModel(model.input, model.output, name=model.name, chunks=chunks)

@@ -6,16 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pa_keras import cli
-from pa_keras.config import FitConfig
 from pa_keras.files import save_whole
 from pa_keras.runs.build import Run
 from pa_keras.runs.fingerprint import fingerprint, write_fingerprint
 from pa_keras.runs.folder import RunFolder, new_run_folder
 
 
-def expect_shared_folder(config: FitConfig) -> None:
+def expect_shared_folder(strategy: str, run_dir: str | None) -> None:
     """Raises a ValueError if several workers would each make a different folder."""
-    if config.training.strategy == "multi_worker" and config.run_dir is None:
+    if strategy == "multi_worker" and run_dir is None:
         raise ValueError(
             "Expected --run-dir for training.strategy=multi_worker; received none. Give a new "
             "folder on a disk that all workers share: to resume, they read the checkpoint there."

@@ -38,8 +38,8 @@ def test_every_name_has_a_loss_and_every_loss_a_name():
 def test_each_takes_what_its_model_gives(name, float32_policy):
     settings = resolved(config(name))
     embedder = embedding_model("conv4", 8, (16, 16), weights=None)
-    model = make_training_model(settings, embedder, 3)
-    loss = make_loss(settings, 3)
+    model = make_training_model(settings.loss, settings.loss_options, embedder, 3)
+    loss = make_loss(settings.loss, settings.loss_options, 3)
     optimizer = make_optimizer(settings, model, 1e-3, 1e-1)
     images = np.random.default_rng(0).uniform(0, 255, (12, 16, 16, 3)).astype("float32")
     labels = np.repeat([0, 1, 2], 4)
@@ -65,11 +65,12 @@ def test_defaults_are_written_out():
 def test_settings_reach_the_loss_and_its_proxies():
     settings = resolved(config("soft_triple", {"gamma": 0.3, "centers_per_class": 4,
                                                "centers_strength": 0.7}))  # fmt: skip
-    assert make_loss(settings, 3).gamma == 0.3
+    assert make_loss(settings.loss, settings.loss_options, 3).gamma == 0.3
     embedder = embedding_model("conv4", 8, (16, 16), weights=None)
-    layer = make_training_model(settings, embedder, 3).get_layer("proxies")
+    model = make_training_model("soft_triple", settings.loss_options, embedder, 3)
+    layer = model.get_layer("proxies")
     assert layer.centers_per_class == 4 and layer.regularizer.strength == 0.7
-    assert make_loss(resolved(config("triplet", {"mining": "hard"})), 3).mining == "hard"
+    assert make_loss("triplet", LossOptions(mining="hard"), 3).mining == "hard"
 
 
 def test_a_setting_of_another_loss():
@@ -107,15 +108,17 @@ def test_sampling_that_contradicts_itself():
 
 
 def test_pairs_need_two_images_of_a_class(caplog):
+    def check(labels, loss="triplet", **batches):
+        check_pairs(loss, resolved(config(loss, **batches)).batches, np.array(labels))
+
     with pytest.raises(ValueError, match=r"one image each.*proxy loss, such as proxy_anchor"):
-        check_pairs(resolved(config("triplet")), np.arange(12))
-    check_pairs(resolved(config("proxy_anchor")), np.arange(12))
+        check(range(12))
+    check(range(12), "proxy_anchor")
     assert not caplog.records
-    check_pairs(resolved(config("triplet")), np.array([0] * 4 + [1] * 3 + [2]))
+    check([0] * 4 + [1] * 3 + [2])
     assert "2 of 3 classes have fewer than 4 images" in caplog.text
     assert "Random batches" not in caplog.text
-    random = resolved(config("triplet", sampling="random"))
-    check_pairs(random, np.array([0, 0, 1, 1]))
+    check([0, 0, 1, 1], sampling="random")
     assert "Random batches may have no two images of a class, which triplet rejects" in caplog.text
 
 
@@ -123,7 +126,7 @@ def test_pairs_need_two_images_of_a_class(caplog):
 def test_the_multiplier_is_for_the_proxies_of_every_loss(loss, float32_policy):
     settings = resolved(config(loss))
     embedder = embedding_model("conv4", 8, (16, 16), weights=None)
-    model = make_training_model(settings, embedder, 3)
+    model = make_training_model(settings.loss, settings.loss_options, embedder, 3)
     optimizer = make_optimizer(settings, model, 1e-3, 0.5)
     before = [weight.numpy() for weight in model.trainable_variables]
     optimizer.apply([np.ones_like(weight) for weight in before], model.trainable_variables)

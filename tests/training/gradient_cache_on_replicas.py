@@ -27,11 +27,11 @@ def change(strategy, name, chunks, images, start):
     config = resolved(FitConfig(loss=name))
     with strategy.scope():
         embedder = embedding_model("conv4", 8, (16, 16), weights=None, batch_norm="frozen")
-        model = make_training_model(config, embedder, 4)
+        model = make_training_model(config.loss, config.loss_options, embedder, 4)
         model = TrainingModel(model.input, model.output, name=model.name, chunks=chunks)
         model.set_weights(start or model.get_weights())
         start = model.get_weights()
-        loss = make_loss(config, 4)
+        loss = make_loss(config.loss, config.loss_options, 4)
         # A large step, since the rounding of the weights would hide a small one.
         model.compile(keras.optimizers.SGD(100.0), loss, jit_compile=False)
     batches = tf.data.Dataset.from_tensors((images, LABELS)).unbatch()

@@ -68,8 +68,8 @@ def assert_equal_to(expected, received, tolerance=1e-5):
 @pytest.mark.parametrize("name", KINDS)
 def test_gradients_are_those_of_the_whole_batch(name, images):
     config = resolved(FitConfig(loss=name))
-    loss = make_loss(config, CLASSES)
-    model = make_training_model(config, small_embedder(), CLASSES)
+    loss = make_loss(config.loss, config.loss_options, CLASSES)
+    model = make_training_model(config.loss, config.loss_options, small_embedder(), CLASSES)
     value, expected = gradients(model, loss, images)
     for chunks in (1, 4):
         received_value, received = gradients(chunked(model, chunks), loss, images)

@@ -55,12 +55,12 @@ def test_auto_takes_the_devices_of_the_run(monkeypatch):
         num_replicas_in_sync = 2
 
     one, many = distribution.make_strategy("none"), OfTwo()
-    assert not build.jit_compile(FitConfig(), one)
+    assert not build.jit_compile(TrainingConfig(), one)
     monkeypatch.setattr(distribution, "device_kind", lambda strategy: "GPU")
-    assert build.jit_compile(FitConfig(), one)
-    assert not build.jit_compile(FitConfig(), many)
+    assert build.jit_compile(TrainingConfig(), one)
+    assert not build.jit_compile(TrainingConfig(), many)
     for training in (TrainingConfig(deterministic=True), TrainingConfig(strategy="multi_worker")):
-        assert not build.jit_compile(FitConfig(training=training), one)
+        assert not build.jit_compile(training, one)
 
 
 @pytest.mark.parametrize("flag", ["--dry-run", None])
@@ -78,10 +78,10 @@ def test_what_xla_cannot_do_is_refused_before_there_is_a_run(tmp_path, monkeypat
 @pytest.mark.parametrize("name", KINDS)
 def test_loss_and_proxies_compile(name):
     config = resolved(FitConfig(loss=name))
-    loss = make_loss(config, CLASSES)
+    loss = make_loss(config.loss, config.loss_options, CLASSES)
     inputs = keras.Input((8,))
     embedder = keras.Model(inputs, inputs, name="embedding_model")
-    model = make_training_model(config, embedder, CLASSES)
+    model = make_training_model(config.loss, config.loss_options, embedder, CLASSES)
     embeddings = tf.constant(np.random.default_rng(0).normal(size=(12, 8)).astype("float32"))
 
     def step():
