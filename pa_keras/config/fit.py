@@ -116,6 +116,10 @@ class EvaluationConfig:
     map_at_r: bool = False
     """Also measure MAP@R, which needs as many neighbours as the largest class has images."""
 
+    before_training: bool = True
+    """Also measure the network before its first step, as epoch 0, to see what training gains; on
+    the test classes if no epoch is measured (selection last)."""
+
     every: int = 1
     """Epochs between two evaluations. The first and the last epoch are always evaluated."""
 

@@ -43,6 +43,8 @@ class Run:
         setup: Phases with their optimizers, loss, and how the training step is compiled.
         batches: Makes the endless training batches from a cache, an epoch and a step.
         recall: The callback that measures each epoch. None: the last epoch is kept.
+        before_training: The callback that measures the network before its first step, on the
+            images of `recall` or, without it, on the test images. None: it is not measured.
         saving: When checkpoints are saved.
         profile: First and last execution to trace, or 0.
     """
@@ -54,6 +56,7 @@ class Run:
     setup: Setup
     batches: Callable[[CacheKind | ImageCache, int, int], Batches]
     recall: RecallAtK | None
+    before_training: RecallAtK | None
     saving: SavePolicy
     profile: tuple[int, int] | int
 
@@ -104,6 +107,13 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
     with distribution.naming_lost_workers(strategy), strategy.scope():
         model, embedder = make_models(config, train.num_classes)
         steps = steps_per_epoch(len(train), config.batches.batch_size)
+        recall = None
+        if data.selection is not None:
+            keep = _keeps_pixels(config, data.selection)
+            recall = _recall(config, data.selection, embedder, keep)
+        before_training = None
+        if config.evaluation.before_training:
+            before_training = recall or _recall(config, data.dataset, embedder, keep=False)
         setup = Setup(
             _phases(config, model, steps),
             make_loss(config, train.num_classes),
@@ -119,7 +129,8 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
             embedder,
             setup,
             lambda cache, epoch, step: make_batches(config, train, cache, strategy, (epoch, step)),
-            None if data.selection is None else _recall(config, data.selection, embedder),
+            recall,
+            before_training,
             SavePolicy(config.training.save_minutes),
             profiled_steps(config.training.profile, steps, config.training.steps_per_execution),
         )
@@ -170,9 +181,7 @@ def _phases(
     return [(phase, optimizer(phase.first_epoch)) for phase in plan]
 
 
-def _recall(config: FitConfig, selection: Dataset, embedder: keras.Model) -> RecallAtK:
-    keep = _keeps_pixels(config, selection)
-
+def _recall(config: FitConfig, measured: Dataset, embedder: keras.Model, keep: bool) -> RecallAtK:
     def labelled(images: Images | None) -> tuple[tf.data.Dataset, np.ndarray] | None:
         if images is None:
             return None
@@ -180,8 +189,8 @@ def _recall(config: FitConfig, selection: Dataset, embedder: keras.Model) -> Rec
         return make_evaluation_batches(config, images, strategy, keep), images.labels
 
     return RecallAtK(
-        labelled(selection.queries),
-        labelled(selection.gallery),
+        labelled(measured.queries),
+        labelled(measured.gallery),
         ks=sorted({1, *config.evaluation.ks}),
         every=config.evaluation.every,
         method=config.evaluation.search,
