@@ -73,7 +73,7 @@ class Run:
     @property
     def steps_per_epoch(self) -> int:
         """Training steps in an epoch."""
-        return steps_per_epoch(len(self.data.dataset.train), self.config.batches.batch_size)
+        return steps_per_epoch(len(self.data.train), self.config.batches.batch_size)
 
 
 def make_strategy(config: FitConfig) -> tf.distribute.Strategy:
@@ -103,7 +103,7 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
     _expect_repeatable(config)
     _expect_wandb(config)
     data = load_run_data(config)
-    train = data.dataset.train
+    train = data.train
     with distribution.naming_lost_workers(strategy), strategy.scope():
         model, embedder = make_models(config, train.num_classes)
         steps = steps_per_epoch(len(train), config.batches.batch_size)

@@ -59,14 +59,14 @@ def train(
     """
     if run.writes:
         cli.log_to(folder.path / "fit.log")
-    dataset = run.data.dataset
-    logger.info("%s: %s, test %s.", dataset.name, dataset.train, dataset.queries)
+    dataset, images = run.data.dataset, run.data.train
+    logger.info("%s: %s, test %s.", dataset.name, images, dataset.queries)
     callbacks, saver = make_callbacks(run, folder, requests, checkpoint)
     verbose = (1 if sys.stdout.isatty() else 2) if run.writes else 0
     advice = f"Resume with: python -m pa_keras.fit --run-dir {folder.path} --resume"
     try:
         measure_before_training(run, folder, checkpoint)
-        cache = fill_cache(dataset.train.paths, run.config.data.cache)  # once, for both phases
+        cache = fill_cache(images.paths, run.config.data.cache)  # once, for both phases
         with distribution.naming_lost_workers(run.strategy):
             phases.train(
                 run.model,
