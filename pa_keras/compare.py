@@ -137,6 +137,7 @@ def _report(config: CompareConfig, trained: Trained, out: Path, note: str) -> No
             run.config.seed,
             RunFolder(folder).read_metrics(),
             cost=KINDS[run.config.loss].cost,
+            untrained=(RunFolder(folder).read_before_training() or {}).get("recall_at_1"),
         )
         for run, folder in trained
     ]
@@ -157,11 +158,13 @@ def _draw(settings: list[str], curves: list["Curve"], out: Path) -> None:
     points = list(dict.fromkeys(values for _, values in lines))
     for values in points:
         group = {name: each for (name, point), each in lines.items() if point == values}
+        untrained = {name: comparison.untrained(each) for name, each in group.items()}
         suffix = re.sub(r"[^\w.-]+", "_", "".join(f"-{value}" for value in values))
         plots.convergence(
             {name: comparison.seconds(each) for name, each in group.items()},
             {name: comparison.recalls(each) for name, each in group.items()},
             out / f"convergence{suffix}.png",
+            {name: each for name, each in untrained.items() if each is not None},
         )
     names = list(dict.fromkeys(name for name, _ in lines))
     if len(settings) == 1:

@@ -83,9 +83,10 @@ def _run(config: EvaluateConfig) -> None:
             lambda path: Path(path).write_text(content), Path(config.json), files.START_AGAIN
         )
     figures.draw(config, dataset, found, chosen)
+    vectors = None
     if trained is not None:
         vectors = embed_images(model, trained, crop_fraction, config.batch_size)
-        figures.draw_map(config, dataset, found, trained, vectors)
+    figures.draw_map(config, dataset, found, trained, vectors)
 
 
 def _clustering(

@@ -63,12 +63,18 @@ def _run(config: ExportConfig) -> None:
         test_fraction=config.data.test_fraction,
         crop_to_boxes=config.data.crop_to_boxes,
     )
+    if "tflite_int8" in config.formats and dataset.train is None:
+        raise ValueError(
+            "Expected training images to calibrate tflite_int8 with; the data set "
+            f"{dataset.name!r} has only test images. Leave tflite_int8 out, or give a data set "
+            "with a split train."
+        )
     gallery = _load_gallery(config, model, crop_fraction, on_bad_image)
     with staging(place) as staged:
         calibration = None
         if "tflite_int8" in config.formats:
             calibration = calibration_images(
-                dataset.train,
+                dataset.training_images(),
                 config.calibration_images,
                 image_size=model.input_shape[1:3],
                 crop_fraction=crop_fraction,

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import resource
+import shutil
 
 import keras
 import numpy as np
@@ -112,6 +113,70 @@ def test_evaluate_a_model_file_on_a_named_set(run_folder, photos, capsys):
          str(photos), "--crop-fraction", "1.0"]
     )  # fmt: skip
     assert capsys.readouterr().out == of_run
+
+
+@pytest.fixture
+def some_test(photos, tmp_path):
+    """Test images of three classes with a mate, and two that have one image each."""
+    for number, images in enumerate((4, 3, 2, 1, 1)):
+        folder = tmp_path / "own" / "test" / f"class {number}"
+        folder.mkdir(parents=True)
+        for image in range(images):
+            # The single images are copies of others: whoever searches meets them first.
+            source = photos / f"class {number if images > 1 else number - 3}" / f"{image}.png"
+            shutil.copy(source, folder)
+    return tmp_path / "own"
+
+
+def double_loop(queries, query_classes, gallery, gallery_classes, alone):
+    """Whether the nearest is right, for each query that has a right answer in the gallery."""
+    hits = []
+    for i, query in enumerate(queries):
+        others = [(query @ v, -j) for j, v in enumerate(gallery) if not (alone and i == j)]
+        if any(gallery_classes[-j] == query_classes[i] for _, j in others):
+            hits.append(gallery_classes[-max(others)[1]] == query_classes[i])
+    return hits
+
+
+@pytest.mark.parametrize("layout", ["test", "test fraction", "query and gallery"])
+def test_a_set_of_test_images_alone(run_folder, model, some_test, tmp_path, layout):
+    paths = sorted(some_test.rglob("*.png"))
+    classes = np.array([path.parent.name for path in paths])
+    arguments = ["--dataset", "folder", "--data-dir", some_test]
+    queries = gallery = np.arange(len(paths))
+    if layout == "test fraction":  # class folders without a split
+        arguments = ["--dataset", "folder", "--data-dir", some_test / "test", "--test-fraction", 1]
+    if layout == "query and gallery":
+        is_query = np.array([path.stem in "02" for path in paths])
+        queries, gallery = np.flatnonzero(is_query), np.flatnonzero(~is_query)
+        rows = [
+            f"{path.relative_to(some_test)},{path.parent.name},{'query' if each else 'gallery'}"
+            for path, each in zip(paths, is_query, strict=True)
+        ]
+        (some_test / "own.csv").write_text("\n".join(["path,label,split", *rows]))
+        arguments = ["--dataset", "manifest", "--data-dir", some_test / "own.csv"]
+    arguments += ["--run", run_folder, "--crop-fraction", 1, "--json", tmp_path / "a.json"]
+    if layout == "test":
+        arguments += ["--map", tmp_path / "map.png", "--map-neighbours", 3]
+    evaluate.main([str(argument) for argument in arguments])
+    embeddings = vectors(model, paths)
+    hits = double_loop(
+        embeddings[queries], classes[queries], embeddings[gallery], classes[gallery],
+        alone=layout != "query and gallery",
+    )  # fmt: skip
+    result = json.loads((tmp_path / "a.json").read_text())
+    if layout != "query and gallery":
+        assert 0 < np.mean(hits) < 1, "a distractor is the nearest of some queries"
+    assert result["metrics"]["recall_at_1"] == pytest.approx(np.mean(hits))
+    assert result["num_queries"] == len(hits) and result["num_classes"] == 3
+    assert result["num_left_out"] == 2
+    assert layout != "test" or (tmp_path / "map.png").exists()
+
+
+@pytest.mark.parametrize("fraction", [0, 1.5])
+def test_a_test_fraction_out_of_range(run_folder, fraction):
+    message = failure(evaluate, "--run", run_folder, "--test-fraction", fraction)
+    assert "Expected test_fraction above 0 and at most 1; received" in message
 
 
 def test_embed_writes_vectors_labels_and_paths(run_folder, model, photos, tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 
@@ -156,6 +157,22 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(run_folder, tmp_pat
 def test_the_report_takes_complete_classes(run_folder, tmp_path):
     run("--run", run_folder, "--out", tmp_path, "--report-images", 13)
     assert card(tmp_path)["agreement"]["images"] == 18  # three classes of six
+
+
+def test_a_set_of_test_images_alone(run_folder, photos, tmp_path):
+    for number in (0, 1):
+        shutil.copytree(photos / f"class {number}", tmp_path / "own" / "test" / f"class {number}")
+    (tmp_path / "own" / "test" / "single").mkdir()
+    shutil.copy(photos / "class 2" / "0.png", tmp_path / "own" / "test" / "single")
+    own = ["--run", run_folder, "--dataset", "folder", "--data-dir", tmp_path / "own"]
+    message = failure(*own, "--out", tmp_path, "--formats", "saved_model", "tflite_int8")
+    assert message == (
+        "error: Expected training images to calibrate tflite_int8 with; the data set 'own' has "
+        "only test images. Leave tflite_int8 out, or give a data set with a split train."
+    )
+    assert not (tmp_path / "photos-1").exists()
+    run(*own, "--out", tmp_path)
+    assert card(tmp_path)["agreement"]["images"] == 13
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,12 @@ def failure(arguments, *more):
 
 
 def rows(folder):
+    """The rows of the trained epochs; epoch 0 is for test_before_training.py."""
     lines = (folder / "metrics.csv").read_text().splitlines()
     header = lines[0].split(",")
-    return [dict(zip(header, map(float, line.split(",")), strict=True)) for line in lines[1:]]
+    cells = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
+    found = [{name: float(value) for name, value in row.items() if value} for row in cells]
+    return [row for row in found if row["epoch"] > 0]
 
 
 def test_a_run_leaves_everything_and_says_where(arguments, tmp_path, capsys):
@@ -70,9 +73,8 @@ def test_a_run_leaves_everything_and_says_where(arguments, tmp_path, capsys):
     assert result["num_classes"] == 5 and result["num_queries"] == 30
     closing = capsys.readouterr().out.splitlines()[-1]
     assert closing.startswith(f"{folder}/best.keras: epoch {result['epoch']}, Recall@1 ")
-    assert closing.endswith(
-        f"on 5 unseen classes. Next: python -m pa_keras.evaluate --run {folder}"
-    )
+    assert " on 5 unseen classes. Training " in closing
+    assert closing.endswith(f". Next: python -m pa_keras.evaluate --run {folder}")
     model = keras.saving.load_model(folder / "best.keras", compile=False)
     assert model.output_shape == (None, 8)
     assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["embedding_size"] == 8
@@ -312,6 +314,35 @@ def test_label_noise_is_for_the_training_images_alone(arguments, monkeypatch):
     assert (clean.dataset.queries.labels == noisy.dataset.queries.labels).all()
     assert (clean.selection.queries.labels == noisy.selection.queries.labels).all(), "held out"
     assert clean.selection.queries.paths == noisy.selection.queries.paths
+
+
+def test_a_validation_split_selects_the_best_epoch(photos, tmp_path):
+    """No training class is held out then, and only its images are checked and fingerprinted."""
+    parts = {"train": range(3), "val": range(3, 6), "test": range(6, 10)}
+    for part, numbers in parts.items():
+        for number in numbers:
+            shutil.move(photos / f"class {number}", tmp_path / "own" / part / f"class {number}")
+    data = load_run_data(FitConfig(dataset="folder", data_dir=str(tmp_path / "own")))
+    assert data.selection.gallery is None
+    assert data.selection.queries.class_names == ("class 3", "class 4", "class 5")
+    assert data.train.num_classes == 3 and data.dataset.queries.num_classes == 4
+    assert len(data.parts()["held out"]) == 18
+    (tmp_path / "own" / "val" / "class 3" / "0.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"val/class 3/0\.png"):
+        load_run_data(FitConfig(dataset="folder", data_dir=str(tmp_path / "own")))
+
+
+def test_test_images_alone_cannot_be_trained_on(arguments, photos, tmp_path):
+    message = failure(arguments, "--run-dir", tmp_path / "run", "--data.test_fraction=1")
+    assert message == (
+        "error: Expected training images in the data set 'photos'; received only test images, "
+        "Images(60 images, 10 classes). To train, add a split train, or give a test_fraction below "
+        "1. To measure a trained model on them: python -m pa_keras.evaluate"
+    )
+    shutil.move(photos, tmp_path / "own" / "test")
+    message = failure([*arguments[:-1], str(tmp_path / "own")], "--run-dir", tmp_path / "run")
+    assert message.startswith("error: Expected training images in the data set 'own'")
+    assert "\n" not in message and not (tmp_path / "run").exists()
 
 
 def test_outliers_come_from_a_folder(arguments, photos, tmp_path):

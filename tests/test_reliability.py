@@ -86,6 +86,11 @@ def failure(*arguments):
     return stopped.value.code
 
 
+def epochs(folder):
+    """The epochs in metrics.csv, as they are written."""
+    return [line.split(",")[0] for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
+
+
 def at_step(monkeypatch, epoch, step, act):
     """Calls a function once, after a step of a run."""
     done = []
@@ -126,26 +131,25 @@ def test_a_signal_saves_the_steps_of_the_epoch(arguments, tmp_path, monkeypatch,
     run("--run-dir", folder, "--resume", "--max-hours=9")
     assert "Resuming after epoch 2, step 2." in log.messages
     assert (folder / "result.json").exists()
-    assert (folder / "metrics.csv").read_text().count("\n") == 3
+    assert epochs(folder) == ["0", "1", "2"]
 
 
 @pytest.mark.large
 def test_a_signal_in_the_evaluation(arguments, tmp_path, monkeypatch, log):
-    folder, trained = tmp_path / "run", []
+    folder, measured = tmp_path / "run", []
 
     def slow(self, embedder, real=RecallAtK._measure):
-        if not trained:
-            trained.append(True)
+        measured.append(True)
+        if len(measured) == 2:  # after epoch 1; the first was before training
             terminate()
         return real(self, embedder)
 
     monkeypatch.setattr(RecallAtK, "_measure", slow)
     assert failure(*arguments, "--run-dir", folder) == 143
     assert "The checkpoint of epoch 1, step 3 is kept" in log.messages[-1]
-    assert not (folder / "metrics.csv").exists()
+    assert epochs(folder) == ["0"]
     run("--run-dir", folder, "--resume")
-    rows = (folder / "metrics.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
+    assert epochs(folder) == ["0", "1", "2"]
 
 
 def test_a_signal_before_the_first_step(arguments, tmp_path, monkeypatch, log):
@@ -236,7 +240,7 @@ def test_a_checkpoint_that_cannot_be_read(arguments, tmp_path, log, monkeypatch)
     """The one before it is used; rows and best models of later epochs are removed."""
     folder = tmp_path / "run"
     monkeypatch.setattr(save_checkpoint.SaveCheckpoint, "_can_afford_it", lambda self: True)
-    scores = iter([0.1, 0.9, 0.2, 0.2])  # of epochs 1 and 2, then of the repeated epoch 2
+    scores = iter([0.05, 0.1, 0.9, 0.2, 0.2])  # of epochs 0 to 2, then of the repeated epoch 2
     monkeypatch.setattr(RecallAtK, "_measure", lambda self, _: {"recall_at_1": next(scores)})
     run(*arguments, "--run-dir", folder, "--evaluation.ks=[1]")
     kept = folder / "state"
@@ -253,7 +257,7 @@ def test_a_checkpoint_that_cannot_be_read(arguments, tmp_path, log, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(train, "train", look)
         assert failure("--run-dir", folder, "--resume") == "error: looked at"
-    assert seen == [first.read_bytes(), 2]
+    assert seen == [first.read_bytes(), 3]  # lines: the header, epoch 0 and epoch 1
     run("--run-dir", folder, "--resume")
     assert "epoch-0003-step-000000.npz is wrong" in log.text
     assert json.loads((folder / "result.json").read_text())["epoch"] == 2

@@ -20,6 +20,7 @@ class Curve:
         seed: Seed of the run.
         rows: One row for each epoch: `seconds` of training, `recall_at_K` and `map_at_r`.
         cost: Cost of an epoch, such as "O(MC)". Default "": unknown.
+        untrained: Recall@1 before training, on the images of the rows. Default None: not measured.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Curve:
     seed: int
     rows: Sequence[Mapping[str, float]]
     cost: str = ""
+    untrained: float | None = None
 
     def metric(self, name: str) -> np.ndarray:
         """Returns a metric at each epoch, float (epochs,)."""
@@ -56,6 +58,7 @@ class Row:
         seconds_to_rival: Mean training time up to that epoch.
         rival_seconds: Time of the rival's complete training.
         cost: Cost of an epoch.
+        untrained: Mean and deviation of Recall@1 before training; None if a seed lacks it.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Row:
     seconds_to_rival: float | None
     rival_seconds: float | None
     cost: str
+    untrained: tuple[float, float | None] | None = None
 
 
 def lines(curves: Sequence[Curve]) -> Lines:
@@ -111,6 +115,12 @@ def seconds(group: Sequence[Curve]) -> np.ndarray:
 def recalls(group: Sequence[Curve]) -> np.ndarray:
     """Returns Recall@1 after each epoch, float (seeds, epochs)."""
     return np.stack([curve.metric(MAIN) for curve in group])
+
+
+def untrained(group: Sequence[Curve]) -> np.ndarray | None:
+    """Returns Recall@1 before training, float (seeds,); None if a run did not measure it."""
+    found = [curve.untrained for curve in group]
+    return None if None in found else np.array(found, float)
 
 
 def finals(lines: Lines, name: str, values: tuple[Any, ...]) -> np.ndarray:
@@ -155,12 +165,18 @@ def _row(key: tuple[str, tuple[Any, ...]], of_lines: Lines) -> Row:
         seconds_to_rival=None if reached is None else float(mean_seconds[reached]),
         rival_seconds=None if rival is None else float(seconds(rivals[rival])[:, -1].mean()),
         cost=group[0].cost,
+        untrained=None if (start := untrained(group)) is None else _summary(start),
     )
 
 
 def _mean_and_deviation(
     group: Sequence[Curve], metric: str, epochs: Sequence[int]
 ) -> tuple[float, float | None]:
-    found = [curve.metric(metric)[epoch] for curve, epoch in zip(group, epochs, strict=True)]
-    deviation = float(np.std(found, ddof=1)) if len(found) > 1 else None
-    return float(np.mean(found)), deviation
+    return _summary(
+        [curve.metric(metric)[epoch] for curve, epoch in zip(group, epochs, strict=True)]
+    )
+
+
+def _summary(found: Sequence[float] | np.ndarray) -> tuple[float, float | None]:
+    """Mean and sample standard deviation, which a single value does not have."""
+    return float(np.mean(found)), float(np.std(found, ddof=1)) if len(found) > 1 else None

@@ -21,6 +21,8 @@ def as_markdown(rows: Sequence[Row], settings: Sequence[str]) -> str:
     header += [f"Recall@{m.removeprefix('recall_at_')}" for m in recalls]
     header += ["MAP@R"] if "map_at_r" in metrics else []
     header += ["best Recall@1", "best MAP@R"] if "map_at_r" in metrics else ["best Recall@1"]
+    measured = any(row.untrained is not None for row in rows)
+    header += ["untrained Recall@1"] if measured else []
     header += ["s/epoch", "best rival's Recall@1 reached in"]
     header += ["cost"]
     cells = []
@@ -29,6 +31,7 @@ def as_markdown(rows: Sequence[Row], settings: Sequence[str]) -> str:
         line += [_percent(row.final[m]) for m in metrics]
         line += [_percent(row.best["recall_at_1"])]
         line += [_percent(row.best["map_at_r"])] if "map_at_r" in metrics else []
+        line += ["" if row.untrained is None else _percent(row.untrained)] if measured else []
         line += [f"{row.seconds_per_epoch:.1f}", _reached(row), row.cost]
         cells.append(line)
     table = [header, ["---"] * len(header), *cells]
@@ -51,6 +54,8 @@ def write_csv(rows: Sequence[Row], settings: Sequence[str], path: Path) -> None:
             for metric, (mean, deviation) in found.items():
                 cells[f"{when}_{metric}_mean"] = mean
                 cells[f"{when}_{metric}_deviation"] = deviation
+        untrained = row.untrained or (None, None)
+        cells["untrained_recall_at_1_mean"], cells["untrained_recall_at_1_deviation"] = untrained
         for name in ("seconds_per_epoch", "seconds", "rival", "epochs_to_rival",
                      "seconds_to_rival", "rival_seconds"):  # fmt: skip
             cells[name] = getattr(row, name)

@@ -15,7 +15,8 @@ class DataConfig:
     """Evaluation resizes the shorter side to image_size / crop_fraction and crops the centre."""
 
     test_fraction: float = 0.5
-    """Share of the classes used for the test, (0, 1), if the data set has no split of its own."""
+    """Share of the classes used for the test, (0, 1), if the data set has no split of its own. With
+    1 there is nothing to train on, but evaluate and export accept it."""
 
     crop_to_boxes: bool = False
     """Crop Cars-196 to its official bounding boxes (the crops are cached as files)."""

@@ -77,11 +77,13 @@ class TrainingConfig:
     """Steps that TensorFlow runs before it returns to Python; helps small networks on a GPU."""
 
     selection: Literal["held_out", "reference_protocol", "last"] = "held_out"
-    """Which epoch is kept: the best on held-out training classes; the best on the test classes, as
-    in papers, which is optimistic; or the last, after training on all the training classes."""
+    """Which epoch is kept: the best on held-out training classes, or on the split val if the data
+    set has one; the best on the test classes, as in papers, which is optimistic; or the last, after
+    training on all the training classes."""
 
     held_out_fraction: float = 0.15
-    """Share of the training classes that are held out for selection, (0, 1)."""
+    """Share of the training classes that are held out for selection, (0, 1), if there is no split
+    val."""
 
     deterministic: bool = field(default=False, metadata={"short": "--deterministic"})
     """Make repeated runs on the same machine identical bit for bit; slower."""
@@ -115,6 +117,10 @@ class EvaluationConfig:
 
     map_at_r: bool = False
     """Also measure MAP@R, which needs as many neighbours as the largest class has images."""
+
+    before_training: bool = True
+    """Also measure the network before its first step, as epoch 0, to see what training gains; on
+    the test classes if no epoch is measured (selection last)."""
 
     every: int = 1
     """Epochs between two evaluations. The first and the last epoch are always evaluated."""

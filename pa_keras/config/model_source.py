@@ -40,8 +40,8 @@ class EvaluationData:
     """Folder of the images, or path of the manifest. Default: as in the run."""
 
     test_fraction: float | None = None
-    """Share of the classes used for the test if the data set has no split of its own. Default: as
-    in the run, otherwise 0.5."""
+    """Share of the classes used for the test, (0, 1], if the data set has no split of its own; 1:
+    all classes. Default: as in the run, otherwise 0.5."""
 
     crop_to_boxes: bool | None = None
     """Crop Cars-196 to its official bounding boxes. Default: as in the run, otherwise not."""

@@ -56,13 +56,14 @@ def load(
             "sop" or "inshop" (the official files) or "tfds:NAME" (any classification set of
             TensorFlow Datasets).
         data_dir: Folder of its files. Required for "folder", "manifest", "sop" and "inshop".
-        test_fraction: Share of the classes to test on, in (0, 1). It has no effect on a data set
-            that defines its own split. Default 0.5.
+        test_fraction: Share of the classes to test on, in (0, 1]; 1: there are only test images. It
+            has no effect on a data set that defines its own split. Default 0.5.
         crop_to_boxes: Whether to crop to the annotated boxes, which "cars196" has. Default False.
         seed: Seed of the drawing of "glyphs". Default 0.
 
     Returns:
-        The training images, the queries and, unless the queries search each other, the gallery.
+        The training images, the queries, the gallery unless the queries search each other, and
+        the validation images if the data set has some.
 
     Raises:
         ValueError: The name is unknown, `data_dir` is missing or unexpected, or the data are

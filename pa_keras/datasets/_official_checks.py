@@ -89,8 +89,9 @@ def check_files(title: str, paths: Sequence[str]) -> None:
 def load_whole_tfds(name: str, title: str, tfds_name: str, counts: Counts) -> Dataset:
     """Load a benchmark from TensorFlow Datasets, give it its name here, and check its counts."""
     dataset = dataclasses.replace(load_tfds(tfds_name), name=name)
-    classes = {"training": dataset.train.labels.tolist(), "test": dataset.queries.labels.tolist()}
-    folder = Path(dataset.train.paths[0]).parents[1]
+    train = dataset.training_images()
+    classes = {"training": train.labels.tolist(), "test": dataset.queries.labels.tolist()}
+    folder = Path(train.paths[0]).parents[1]
     remedy = f"Delete {folder} and the copy of TensorFlow Datasets: both are then written again."
     check_counts(title, counts, classes, remedy=remedy)
     return dataset

@@ -13,13 +13,9 @@ from pa_keras.datasets.listing import (
     warn_of_left_out,
 )
 from pa_keras.datasets.similar_names import warn_of_similar_classes
-from pa_keras.datasets.splits import split_as_given, split_by_class
+from pa_keras.datasets.splits import SPLITS, VALIDATION, split_as_given, split_by_fraction
 
 logger = logging.getLogger(__name__)
-
-_SPLITS = ("train", "test", "query", "gallery")
-# `fit` does not use these splits, since it holds out classes itself.
-_OTHERS = ("val", "valid", "validation")
 
 _TREE = """
     {root}/
@@ -33,14 +29,15 @@ _TREE = """
 def load_folder(data_dir: str, test_fraction: float = 0.5) -> Dataset:
     """Read class folders, or `train/` and `test/` (or `query/` and `gallery/`) of class folders.
 
-    Without `train/`, the first classes by name (9 before 10) are for training and the others for
-    testing. Files that are not images, hidden files and the folders of storage systems are left
-    out; a warning counts them by reason.
+    `val/` (or `valid/`, `validation/`) of class folders may be added to select the best epoch by.
+    Without `train/` there are only test images. Without any of these folders, the first classes by
+    name (9 before 10) are for training and the others for testing. Files that are not images,
+    hidden files and the folders of storage systems are left out; a warning counts them by reason.
 
     Args:
         data_dir: The folder above the class folders.
-        test_fraction: Share of the classes to test on, in (0, 1). It has no effect if the folders
-            define the split. Default 0.5.
+        test_fraction: Share of the classes to test on, in (0, 1]; 1: there are only test images. It
+            has no effect if the folders define the split. Default 0.5.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -53,12 +50,8 @@ def load_folder(data_dir: str, test_fraction: float = 0.5) -> Dataset:
     root = _existing(data_dir)
     top = list_folder(root)
     parts = _split_folders(root, top.folders)
-    unused = [parts.pop(split).name for split in _OTHERS if split in parts]
-    if not parts:
-        train, queries = split_by_class(folder_images(root), test_fraction)
-        return Dataset(root.name, train, queries)
-    if unused:
-        logger.warning("In %s the splits %s are used; ignored: %s.", root, [*parts], some(unused))
+    if parts.keys() <= set(VALIDATION):
+        return split_by_fraction(root.name, folder_images(root), test_fraction)
     warn_of_left_out(root, top.left_out + [LeftOut(path, OUTSIDE) for path in top.images])
     paths, classes, splits = [], [], []
     for split, folder in parts.items():
@@ -144,12 +137,12 @@ def _split_folders(root: Path, folders: list[Path]) -> dict[str, Path]:
     found, others = {}, []
     for folder in folders:
         name = folder.name.lower()
-        if name in (*_SPLITS, *_OTHERS) and _holds_classes(folder):
+        if name in SPLITS and _holds_classes(folder):
             found[name] = folder
         else:
             others.append(folder.name)
     # If there are other folders too, these are splits only if they form a complete data set.
-    splits = found.keys() & set(_SPLITS)
+    splits = found.keys() - set(VALIDATION)
     is_set = {"query", "gallery"} <= splits or ("train" in splits and len(splits) > 1)
     if others and not is_set:
         return {}

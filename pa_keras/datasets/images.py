@@ -82,10 +82,11 @@ class Dataset:
 
     Args:
         name: Name of the data set in logs and tables.
-        train: Training images, of at least 2 classes.
+        train: Training images, of at least 2 classes. None: there are only test images.
         queries: Images to search with.
         gallery: Images to search, with the class names of `queries`. Default None: each query
             searches the other queries (leave-one-out).
+        validation: Images to select the best epoch by. Default None: there are none.
 
     Raises:
         ValueError: There are fewer than 2 classes to train on or to search, the gallery has other
@@ -93,12 +94,15 @@ class Dataset:
     """
 
     name: str
-    train: Images
+    train: Images | None
     queries: Images
     gallery: Images | None = None
+    validation: Images | None = None
 
     def __post_init__(self) -> None:
         for part, images in (("train", self.train), ("search among", self.gallery or self.queries)):
+            if images is None:
+                continue
             found = np.unique(images.labels)
             if len(found) < 2:
                 raise ValueError(
@@ -116,6 +120,20 @@ class Dataset:
                 f"find; received {len(self.queries)} queries without any right answer, as in "
                 f"class {self.queries.class_names[self.queries.labels[0]]!r}. Add images."
             )
+
+    def training_images(self) -> Images:
+        """Returns the training images.
+
+        Raises:
+            ValueError: The data set has only test images.
+        """
+        if self.train is None:
+            raise ValueError(
+                f"Expected training images in the data set {self.name!r}; received only test "
+                f"images, {self.queries}. To train, add a split train, or give a test_fraction "
+                "below 1. To measure a trained model on them: python -m pa_keras.evaluate"
+            )
+        return self.train
 
     def answerable(self) -> np.ndarray:
         """Returns whether the gallery has a right answer to each query, bool (num_queries,)."""

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from pa_keras.datasets.images import Dataset, Images, absolute, label_images
 from pa_keras.datasets.similar_names import warn_of_similar_classes
-from pa_keras.datasets.splits import split_as_given, split_by_class
+from pa_keras.datasets.splits import SPLITS, split_as_given, split_by_fraction
 
 logger = logging.getLogger(__name__)
 
 CLASS_COLUMNS = ("class_id", "class", "label", "class_name")
-SPLITS = ("train", "test", "query", "gallery")
 
 _DELIMITERS = ",;\t"
 # Marks of a missing value that spreadsheets, pandas and databases write.
@@ -31,14 +30,15 @@ def load_manifest(data_dir: str | Path, test_fraction: float = 0.5) -> Dataset:
     - `path`: a path relative to the folder of the CSV, and inside it (a link may lead elsewhere).
     - `class_id`, `class`, `label` or `class_name`, whichever of them comes first in this list:
       numbers or words.
-    - `split`, optional: train, and test (each searches the others) or query and gallery. Without
-      this column the first classes are for training and the others for testing.
+    - `split`, optional: train, and test (each searches the others) or query and gallery; and val,
+      to select the best epoch by. Without train there are only test images. Without this column the
+      first classes are for training and the others for testing.
     - `class_name`, optional: the name of the class.
 
     Args:
         data_dir: The CSV file, or a folder with a `manifest.csv`.
-        test_fraction: Share of the classes to test on, in (0, 1). It has no effect if there is a
-            column `split`. Default 0.5.
+        test_fraction: Share of the classes to test on, in (0, 1]; 1: there are only test images. It
+            has no effect if there is a column `split`. Default 0.5.
 
     Raises:
         FileNotFoundError: The manifest is missing, or images that it lists are.
@@ -54,7 +54,7 @@ def load_manifest(data_dir: str | Path, test_fraction: float = 0.5) -> Dataset:
     name = manifest.parent.name
     if splits is not None:
         return split_as_given(name, images, splits)
-    return Dataset(name, *split_by_class(images, test_fraction))
+    return split_by_fraction(name, images, test_fraction)
 
 
 def load_written(folder: Path, name: str, test_fraction: float = 0.5) -> Dataset:

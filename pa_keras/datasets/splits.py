@@ -1,5 +1,6 @@
 """Splits by class: metric learning is evaluated on classes that are not in the training data."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 
@@ -8,6 +9,37 @@ import numpy as np
 from pa_keras.datasets.images import Dataset, Images
 
 logger = logging.getLogger(__name__)
+
+# Names of the split that the best epoch is selected by; a data set may mix them.
+VALIDATION = ("val", "valid", "validation")
+SPLITS = ("train", "test", "query", "gallery", *VALIDATION)
+
+
+def split_by_fraction(name: str, images: Images, test_fraction: float) -> Dataset:
+    """Returns the `Dataset` of images without a given split.
+
+    Args:
+        name: Name of the data set.
+        images: Images of at least 4 classes, or of at least 2 if all are test images.
+        test_fraction: Share of the classes to test on, in (0, 1]. 1: all images are test images.
+
+    Raises:
+        ValueError: There are too few classes, or the fraction is out of range.
+
+    Example:
+        >>> images = Images(("/a", "/b", "/c"), [0, 0, 1], ("cat", "dog"))
+        >>> dataset = split_by_fraction("pets", images, test_fraction=1)
+        >>> dataset.train, dataset.queries
+        (None, Images(3 images, 2 classes))
+    """
+    if not 0 < test_fraction <= 1:
+        raise ValueError(
+            f"Expected test_fraction above 0 and at most 1; received {test_fraction}. Give a "
+            "share, such as 0.5, or 1 to test on all classes."
+        )
+    if test_fraction == 1:
+        return Dataset(name, None, images)
+    return Dataset(name, *split_by_class(images, test_fraction))
 
 
 def split_by_class(images: Images, test_fraction: float = 0.5) -> tuple[Images, Images]:
@@ -28,8 +60,9 @@ def split_by_class(images: Images, test_fraction: float = 0.5) -> tuple[Images, 
     if len(present) < 4:
         raise ValueError(
             "Expected at least 4 classes to split, 2 to train on and 2 others to test on; received "
-            f"{len(present)}: {', '.join(images.class_names[:3])}. Add classes; or, if these "
-            "folders are not the classes, give the folder whose sub-folders are."
+            f"{len(present)}: {', '.join(images.class_names[:3])}. Add classes; or, to measure a "
+            "trained model on all of them, give a test_fraction of 1; or, if these folders are not "
+            "the classes, give the folder whose sub-folders are."
         )
     num_test = _num_apart(len(present), test_fraction, "test_fraction")
     return images.take_classes(present[:-num_test]), images.take_classes(present[-num_test:])
@@ -41,27 +74,33 @@ def split_as_given(name: str, images: Images, splits: Sequence[str] | np.ndarray
     Args:
         name: Name of the data set.
         images: N images.
-        splits: N names: "train", and either "test" (leave-one-out) or both "query" and "gallery".
+        splits: N names: either "test" (leave-one-out) or both "query" and "gallery"; and, to train,
+            "train", and any of `VALIDATION` to select the best epoch by.
 
     Raises:
         ValueError: The splits are another combination.
     """
-    splits = np.asarray(splits)
+    splits = np.asarray(["val" if split in VALIDATION else split for split in splits])
     found = set(splits.tolist())
-    if found not in ({"train", "test"}, {"train", "query", "gallery"}):
+    if found - {"train", "val"} not in ({"test"}, {"query", "gallery"}):
         raise ValueError(
-            "Expected the splits train and test, or train, query and gallery; received "
+            "Expected the splits train and test, or train, query and gallery, where val may be "
+            "added, and train may be missing from a set that is only tested on; received "
             f"{', '.join(sorted(found))}. Add what is missing, or give no split at all: the "
             "classes are then split in two."
         )
-    everything = range(images.num_classes)
-    train = images.take(np.flatnonzero(splits == "train")).take_classes(everything)
-    searched = images.take(np.flatnonzero(splits != "train")).take_classes(everything)
+
+    def part(is_in: np.ndarray) -> Images | None:
+        return images.take(is_in).take_classes(range(images.num_classes)) if is_in.any() else None
+
+    train, validation = part(splits == "train"), part(splits == "val")
+    is_searched = ~np.isin(splits, ("train", "val"))
+    # Queries and gallery are labelled together.
+    searched = images.take(is_searched).take_classes(range(images.num_classes))
     if "test" in found:
-        return Dataset(name, train, searched)
-    is_query = splits[splits != "train"] == "query"
-    queries, gallery = np.flatnonzero(is_query), np.flatnonzero(~is_query)
-    return Dataset(name, train, searched.take(queries), searched.take(gallery))
+        return Dataset(name, train, searched, validation=validation)
+    is_query = splits[is_searched] == "query"
+    return Dataset(name, train, searched.take(is_query), searched.take(~is_query), validation)
 
 
 def hold_out_classes(images: Images, fraction: float = 0.2, seed: int = 0) -> tuple[Images, Images]:
@@ -127,35 +166,44 @@ def sample_classes(dataset: Dataset, num_images: int, seed: int = 0) -> Dataset:
         return images.take(np.isin(images.labels, kept))
 
     smaller = None if gallery is None else of_kept(gallery)
-    return Dataset(dataset.name, dataset.train, of_kept(queries), smaller)
+    return dataclasses.replace(dataset, queries=of_kept(queries), gallery=smaller)
 
 
 def warn_of_doubtful_classes(dataset: Dataset) -> None:
-    """Log what is allowed but seldom intended: classes of one image, and known test classes."""
+    """Log what is allowed but seldom intended: classes of one image, and known test classes.
+
+    A class of one image among the test images is a distractor: all other queries search it too.
+    """
     lonely = int((~dataset.answerable()).sum())
     if lonely:
         logger.warning(
             "%d of %d queries have no other image of their class to find (a class with a single "
-            "image): they cannot be answered and do not count in the metrics.",
+            "image): they cannot be answered and do not count in the metrics%s.",
             lonely,
             len(dataset.queries),
+            ", but the other queries search them as distractors" if dataset.gallery is None else "",
         )
-    single = np.flatnonzero(np.bincount(dataset.train.labels) == 1)
+    train = dataset.train
+    if train is None:
+        return
+    single = np.flatnonzero(np.bincount(train.labels) == 1)
     if len(single):
         logger.warning(
             "%d of %d training classes have only one image, such as %r: they teach little.",
             len(single),
-            dataset.train.num_classes,
-            dataset.train.class_names[single[0]],
+            train.num_classes,
+            train.class_names[single[0]],
         )
-    seen = set(dataset.train.class_names) & set(dataset.queries.class_names)
-    if seen:
-        logger.warning(
-            "%d classes, such as %r, are in both training and test: the metrics then measure how "
-            "well known classes are found, not unseen ones.",
-            len(seen),
-            min(seen),
-        )
+    for part, images in (("test", dataset.queries), ("val", dataset.validation)):
+        seen = set(train.class_names) & set(() if images is None else images.class_names)
+        if seen:
+            logger.warning(
+                "%d classes, such as %r, are in both training and %s: the metrics then measure how "
+                "well known classes are found, not unseen ones.",
+                len(seen),
+                min(seen),
+                part,
+            )
 
 
 def _num_apart(num_classes: int, fraction: float, name: str) -> int:

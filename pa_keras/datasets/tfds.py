@@ -32,7 +32,8 @@ def load_tfds(name: str, data_dir: str | None = None, test_fraction: float = 0.5
     Args:
         name: Name for `tfds.builder`, such as "cars196" or "caltech_birds2011:0.1.1".
         data_dir: Folder of the copies of TensorFlow Datasets. Default: its own default folder.
-        test_fraction: Share of the classes to test on, in (0, 1). Default 0.5.
+        test_fraction: Share of the classes to test on, in (0, 1]; 1: there are only test images.
+            Default 0.5.
 
     Raises:
         OSError: The set is unknown, or cannot be downloaded or prepared.

@@ -15,7 +15,10 @@ _MARKERS = "os^Dvp*XPh<>"
 
 
 def convergence(
-    seconds: Mapping[str, np.ndarray], recalls: Mapping[str, np.ndarray], path: Path
+    seconds: Mapping[str, np.ndarray],
+    recalls: Mapping[str, np.ndarray],
+    path: Path,
+    untrained: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Draws Recall@1 against training time and against epochs, one line per run.
 
@@ -26,6 +29,8 @@ def convergence(
         seconds: Training time until the end of each epoch by name of the run, (seeds, epochs).
         recalls: Recall@1 after each epoch by the same names, float (seeds, epochs) in [0, 1].
         path: Path of the picture; its suffix selects the format.
+        untrained: Recall@1 before training by name, float (seeds,), drawn at time and epoch 0.
+            A name may be missing. Default None: no run has it.
 
     Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, figure 2.
     """
@@ -33,7 +38,11 @@ def convergence(
     by_time, by_epoch = figure.subplots(1, 2, sharey=True)
     for marker, (name, values) in zip(_marks(recalls), recalls.items(), strict=True):
         minutes = seconds[name].mean(axis=0) / 60
-        for axes, x in ((by_time, minutes), (by_epoch, np.arange(1, values.shape[1] + 1))):
+        epochs = np.arange(1, values.shape[1] + 1)
+        if untrained is not None and name in untrained:
+            minutes, epochs = np.append(0, minutes), np.append(0, epochs)
+            values = np.column_stack([untrained[name], values])
+        for axes, x in ((by_time, minutes), (by_epoch, epochs)):
             _line(axes, x, values.T, name, marker)
     by_time.set(xlabel="training time, minutes (evaluation excluded)", ylabel="Recall@1, %")
     by_epoch.set(xlabel="epoch")

@@ -43,6 +43,8 @@ class Run:
         setup: Phases with their optimizers, loss, and how the training step is compiled.
         batches: Makes the endless training batches from a cache, an epoch and a step.
         recall: The callback that measures each epoch. None: the last epoch is kept.
+        before_training: The callback that measures the network before its first step, on the
+            images of `recall` or, without it, on the test images. None: it is not measured.
         saving: When checkpoints are saved.
         profile: First and last execution to trace, or 0.
     """
@@ -54,6 +56,7 @@ class Run:
     setup: Setup
     batches: Callable[[CacheKind | ImageCache, int, int], Batches]
     recall: RecallAtK | None
+    before_training: RecallAtK | None
     saving: SavePolicy
     profile: tuple[int, int] | int
 
@@ -70,7 +73,7 @@ class Run:
     @property
     def steps_per_epoch(self) -> int:
         """Training steps in an epoch."""
-        return steps_per_epoch(len(self.data.dataset.train), self.config.batches.batch_size)
+        return steps_per_epoch(len(self.data.train), self.config.batches.batch_size)
 
 
 def make_strategy(training: TrainingConfig) -> tf.distribute.Strategy:
@@ -102,12 +105,20 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
     if config.logging.wandb_project:
         _expect_wandb()
     data = load_run_data(config)
-    train = data.dataset.train
+    train = data.train
     with distribution.naming_lost_workers(strategy), strategy.scope():
         model, embedder = make_models(config, train.num_classes)
         steps = steps_per_epoch(len(train), config.batches.batch_size)
         plan = phases(config.training.epochs, config.training.warmup_epochs)
         optimizer = make_optimizers(config, model, steps)
+        recall = None
+        if data.selection is not None:
+            size, most = both(config.data.image_size), config.evaluation.cache_gigabytes
+            keep = _keeps_pixels(data.selection, size, most)
+            recall = _recall(config, data.selection, embedder, keep)
+        before_training = None
+        if config.evaluation.before_training:
+            before_training = recall or _recall(config, data.dataset, embedder, keep=False)
         setup = Setup(
             [(phase, optimizer(phase.first_epoch)) for phase in plan],
             make_loss(config.loss, config.loss_options, train.num_classes),
@@ -123,7 +134,8 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
             embedder,
             setup,
             lambda cache, epoch, step: make_batches(config, train, cache, strategy, (epoch, step)),
-            None if data.selection is None else _recall(config, data.selection, embedder),
+            recall,
+            before_training,
             SavePolicy(config.training.save_minutes),
             profiled_steps(config.training.profile, steps, config.training.steps_per_execution),
         )
@@ -165,10 +177,7 @@ def jit_compile(training: TrainingConfig, strategy: tf.distribute.Strategy) -> b
     )
 
 
-def _recall(config: FitConfig, selection: Dataset, embedder: keras.Model) -> RecallAtK:
-    size = both(config.data.image_size)
-    keep = _keeps_pixels(selection, size, config.evaluation.cache_gigabytes)
-
+def _recall(config: FitConfig, measured: Dataset, embedder: keras.Model, keep: bool) -> RecallAtK:
     def labelled(images: Images | None) -> tuple[tf.data.Dataset, np.ndarray] | None:
         if images is None:
             return None
@@ -176,8 +185,8 @@ def _recall(config: FitConfig, selection: Dataset, embedder: keras.Model) -> Rec
         return make_evaluation_batches(config, images, strategy, keep), images.labels
 
     return RecallAtK(
-        labelled(selection.queries),
-        labelled(selection.gallery),
+        labelled(measured.queries),
+        labelled(measured.gallery),
         ks=sorted({1, *config.evaluation.ks}),
         every=config.evaluation.every,
         method=config.evaluation.search,

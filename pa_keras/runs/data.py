@@ -1,6 +1,7 @@
 """Loading the images of a run, each of them checked to decode."""
 
 import dataclasses
+import logging
 import re
 
 import tensorflow as tf
@@ -11,6 +12,8 @@ from pa_keras.datasets import Dataset, Images
 from pa_keras.pipelines import check_images, undecodable
 from pa_keras.pipelines.image_checks import OnBadImage
 from pa_keras.runs.loss import check_pairs
+
+logger = logging.getLogger("pa_keras.fit")  # the log of the command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +31,18 @@ class RunData:
     selection: Dataset | None
     skipped: dict[str, str]
 
+    @property
+    def train(self) -> Images:
+        """The training images."""
+        return self.dataset.training_images()
+
     def parts(self) -> dict[str, Images | None]:
         """All images by their purpose; None for a part that the run does not have."""
         held_out = None
         if self.selection is not None and self.selection.queries is not self.dataset.queries:
             held_out = self.selection.queries
         return {
-            "train": self.dataset.train,
+            "train": self.train,
             "queries": self.dataset.queries,
             "gallery": self.dataset.gallery,
             "held out": held_out,
@@ -43,6 +51,8 @@ class RunData:
 
 def load_run_data(config: FitConfig) -> RunData:
     """Loads the data set of a run, holds classes out, and adds the noise of the settings.
+
+    No classes are held out if the data set has a validation split, which then takes their place.
 
     Args:
         config: Settings, as returned by `pa_keras.runs.loss.resolved`.
@@ -60,8 +70,11 @@ def load_run_data(config: FitConfig) -> RunData:
         crop_to_boxes=config.data.crop_to_boxes,
     )
     selection = dataset if config.training.selection == "reference_protocol" else None
-    train = dataset.train
-    if config.training.selection == "held_out":
+    train = dataset.training_images()
+    if config.training.selection == "held_out" and dataset.validation is not None:
+        selection = Dataset("validation", train, dataset.validation)
+        logger.info("Selecting the best epoch by the split val: %s.", dataset.validation)
+    elif config.training.selection == "held_out":
         train, held_out = datasets.hold_out_classes(
             train, config.training.held_out_fraction, seed=config.seed
         )
@@ -86,9 +99,11 @@ def load_checked(
         name: Name of the data set, as in `pa_keras.datasets.load`.
         data_dir: Folder or file of its images, as in `pa_keras.datasets.load`.
         on_bad_image: "error" raises; "skip" leaves bad images out. Default "error".
-        test_fraction: Share of the classes for the test, if the set has no split. Default 0.5.
+        test_fraction: Share of the classes for the test, if the set has no split; 1: there are
+            only test images. Default 0.5.
         crop_to_boxes: Whether to crop Cars-196 to its boxes. Default False.
-        test_only: Whether to check only the test images. Default False.
+        test_only: Whether to check only the test images. Default False: there must be training
+            images too.
 
     Returns:
         The data set without bad images, and the reason for each that was left out, by its path.
@@ -107,13 +122,15 @@ def load_checked(
         skipped.update(check.bad)
         return images.take(check.good)
 
-    train = dataset.train
+    train, validation = dataset.train, dataset.validation
     if not test_only:
-        train = readable(train)
+        train = readable(dataset.training_images())
         # A class that lost all of its images gets no proxy.
         train = train.take_classes(train.labels)
+        validation = None if validation is None else readable(validation)
     gallery = None if dataset.gallery is None else readable(dataset.gallery)
-    return Dataset(dataset.name, train, readable(dataset.queries), gallery), skipped
+    queries = readable(dataset.queries)
+    return Dataset(dataset.name, train, queries, gallery, validation), skipped
 
 
 def unreadable_images(error: tf.errors.OpError, data: RunData) -> str | None:

@@ -35,7 +35,7 @@ def expect_pictures(config: EvaluateConfig) -> None:
 def to_draw(
     config: EvaluateConfig, settings: dict[str, Any], dataset: "Dataset"
 ) -> tuple["np.ndarray", "Images | None"]:
-    """The queries to draw, and the training images on the map, or None without a map."""
+    """The queries to draw, and the training images on the map; None without a map or images."""
     from pa_keras import plots
     from pa_keras.evaluation.projector import expect_sprite
     from pa_keras.pipelines import check_images
@@ -46,12 +46,14 @@ def to_draw(
         expect_sprite(min(config.projector_images, len(dataset.queries)))
     if not config.map:
         return chosen, None
-    train = trained_classes({} if config.data.dataset else settings, dataset.train)
-    train = train.take(_sample(len(train), config.map_images, config.seed))
-    # The training images were not checked with the others.
-    on_bad_image = on_bad_image_of(settings, config.source.on_bad_image)
-    train = train.take(check_images(train.paths, on_bad_image).good)
-    number = len(train) + min(len(dataset.queries), config.map_images)
+    train = trained_classes({} if config.data.dataset else settings, dataset)
+    number = min(len(dataset.queries), config.map_images)
+    if train is not None:
+        train = train.take(_sample(len(train), config.map_images, config.seed))
+        # The training images were not checked with the others.
+        on_bad_image = on_bad_image_of(settings, config.source.on_bad_image)
+        train = train.take(check_images(train.paths, on_bad_image).good)
+        number += len(train)
     plots.expect_map(number, config.map_method, config.map_neighbours)
     return chosen, train
 
@@ -91,22 +93,21 @@ def draw_map(
     config: EvaluateConfig,
     dataset: "Dataset",
     found: "Evaluation",
-    trained: "Images",
-    vectors: "np.ndarray",
+    trained: "Images | None",
+    vectors: "np.ndarray | None",
 ) -> None:
+    """Draws the map: a panel for the training images, if there are any, and one for the test."""
     from pa_keras import plots
 
     if config.map is None:
         return
     sample = _sample(len(dataset.queries), config.map_images, config.seed)
+    tested = dataset.queries.take(sample), found.query_embeddings[sample]
+    parts = {f"{dataset.name}, test classes": tested}
+    if trained is not None and vectors is not None:
+        parts = {f"{dataset.name}, training classes": (trained, vectors), **parts}
     plots.embedding_map(
-        {
-            f"{dataset.name}, training classes": (trained, vectors),
-            f"{dataset.name}, test classes": (
-                dataset.queries.take(sample),
-                found.query_embeddings[sample],
-            ),
-        },
+        parts,
         Path(config.map),
         config.map_method,
         config.map_neighbours,

@@ -9,6 +9,7 @@ import keras
 from pa_keras import plots
 from pa_keras.evaluation.evaluate import evaluate
 from pa_keras.files import save_whole
+from pa_keras.runs.before_training import gain
 from pa_keras.runs.build import Run
 from pa_keras.runs.folder import RunFolder
 
@@ -16,13 +17,14 @@ from pa_keras.runs.folder import RunFolder
 def finish(run: Run, folder: RunFolder) -> None:
     """Saves the last model if none was selected, evaluates the saved one, and draws pictures."""
     config, dataset = run.config, run.data.dataset
-    rows = folder.read_metrics()
-    epoch = len(rows)
+    rows, before = folder.read_metrics(), folder.read_before_training()
+    selected = rows[-1]
     if config.training.selection == "last":
         run.embedder.set_weights(run.model.get_layer("embedding_model").get_weights())
         save_whole(run.embedder.save, folder.best_model)
     else:
-        epoch = int(max(rows, key=lambda row: row["recall_at_1"])["epoch"])
+        # Epoch 0 is not selected: a run is to return a trained model, and its line says the gain.
+        selected = max(rows, key=lambda row: row["recall_at_1"])
     found = evaluate(
         keras.saving.load_model(folder.best_model, compile=False),
         dataset.queries,
@@ -32,16 +34,20 @@ def finish(run: Run, folder: RunFolder) -> None:
         ks=config.evaluation.ks,
         method=config.evaluation.search,
     )
-    seconds = sum(row["seconds"] for row in rows)
+    epoch, seconds = int(selected["epoch"]), sum(row["seconds"] for row in rows)
     result = {"epoch": epoch, "training_seconds": seconds, **found.as_json()}
-    plots.curves(rows, folder.path / "curves.png")
+    gained = gain(config.training.selection, before, selected, found.metrics)
+    if gained is not None:
+        result["gain"] = gained.as_json()
+    plots.curves(rows if before is None else [before, *rows], folder.path / "curves.png")
     plots.retrieved(dataset.queries, dataset.gallery, found.indices, folder.path / "neighbours.png")
     # The result is written last and atomically: a run with a result is complete.
     text = json.dumps(result, indent=2) + "\n"
     save_whole(lambda path: Path(path).write_text(text), folder.result)
     recalls = ", ".join(f"Recall@{k} {100 * found.metrics[f'recall_at_{k}']:.1f}"
                         for k in config.evaluation.ks)  # fmt: skip
+    gained_text = "" if gained is None else f"{gained} "
     sys.stdout.write(
         f"{folder.best_model}: epoch {epoch}, {recalls} on {found.num_classes} unseen classes. "
-        f"Next: python -m pa_keras.evaluate --run {folder.path}\n"
+        f"{gained_text}Next: python -m pa_keras.evaluate --run {folder.path}\n"
     )

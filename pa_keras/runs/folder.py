@@ -60,7 +60,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """Metrics, one row per epoch."""
+        """Metrics, one row per epoch; epoch 0 is the network before training."""
         return self.path / "metrics.csv"
 
     @property
@@ -75,10 +75,18 @@ class RunFolder:
 
     def read_metrics(self) -> list[dict[str, float]]:
         """The rows of `metrics`, epochs counted from 1; empty if there is no file yet."""
+        return [row for row in self._rows() if row["epoch"] > 0]
+
+    def read_before_training(self) -> dict[str, float] | None:
+        """The row of epoch 0, the network before training; None if it was not measured."""
+        return next((row for row in self._rows() if row["epoch"] == 0), None)
+
+    def _rows(self) -> list[dict[str, float]]:
+        """All rows of `metrics`, each without its empty cells."""
         if not self.metrics.exists():
             return []
         with self.metrics.open(newline="") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
     def drop_metrics_after(self, epoch: int) -> None:
         """Removes the rows of epochs after the checkpoint, which are trained again."""

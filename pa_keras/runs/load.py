@@ -111,7 +111,7 @@ def load_data(
         dataset: Name of the data set, as in `load_checked`. None: that of the run.
         data_dir: Folder or file of its images. None: as in the run.
         on_bad_image: "error" or "skip". None: as in the run, else "error".
-        test_fraction: Share of the classes for the test. None: as in the run, else 0.5.
+        test_fraction: Share of the classes for the test; 1: all. None: as in the run, else 0.5.
         crop_to_boxes: Whether to crop Cars-196 to its boxes. None: as in the run, else False.
         test_only: Whether to check only the test images. Default True.
 
@@ -133,15 +133,16 @@ def load_data(
     return loaded
 
 
-def trained_classes(settings: dict[str, Any], train: Images) -> Images:
-    """The training images without the classes that the run held out.
+def trained_classes(settings: dict[str, Any], dataset: Dataset) -> Images | None:
+    """The training images without the classes that the run held out; None if there are none.
 
     Args:
         settings: Settings of the run, from `load_trained`; empty for another data set.
-        train: The training images of the data set.
+        dataset: The data set.
     """
-    training = settings.get("training", {})
-    if training.get("selection") != "held_out":
+    train, training = dataset.train, settings.get("training", {})
+    held_out = training.get("selection") == "held_out" and dataset.validation is None
+    if train is None or not held_out:
         return train
     return hold_out_classes(train, training["held_out_fraction"], seed=settings["seed"])[0]
 

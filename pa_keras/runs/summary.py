@@ -9,14 +9,14 @@ from pa_keras.runs.build import Run
 
 def summary(run: Run) -> str:
     """The settings, images and model of a run; it draws one batch, to check the images."""
-    dataset, selection = run.data.dataset, run.data.selection
+    dataset, train, selection = run.data.dataset, run.data.train, run.data.selection
     one = (
         tf.distribute.get_strategy()
     )  # with several replicas, each would draw its shard of the batch
-    images, _ = next(iter(make_batches(run.config, dataset.train, "none", one)))
+    images, _ = next(iter(make_batches(run.config, train, "none", one)))
     lines = [
         cli.as_yaml(run.config),
-        f"train      {dataset.train}",
+        f"train      {train}",
         f"selection  {selection.queries if selection else 'the last epoch'}",
         f"test       {dataset.queries}, gallery {dataset.gallery or 'the queries themselves'}",
         f"batch      {tuple(images.shape)}",

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pa_keras import cli
 from pa_keras.pipelines import fill_cache
+from pa_keras.runs.before_training import measure_before_training
 from pa_keras.runs.build import Run
 from pa_keras.runs.callbacks import make_callbacks
 from pa_keras.runs.data import unreadable_images
@@ -58,13 +59,14 @@ def train(
     """
     if run.writes:
         cli.log_to(folder.path / "fit.log")
-    dataset = run.data.dataset
-    logger.info("%s: %s, test %s.", dataset.name, dataset.train, dataset.queries)
+    dataset, images = run.data.dataset, run.data.train
+    logger.info("%s: %s, test %s.", dataset.name, images, dataset.queries)
     callbacks, saver = make_callbacks(run, folder, requests, checkpoint)
     verbose = (1 if sys.stdout.isatty() else 2) if run.writes else 0
     advice = f"Resume with: python -m pa_keras.fit --run-dir {folder.path} --resume"
     try:
-        cache = fill_cache(dataset.train.paths, run.config.data.cache)  # once, for both phases
+        measure_before_training(run, folder, checkpoint)
+        cache = fill_cache(images.paths, run.config.data.cache)  # once, for both phases
         with distribution.naming_lost_workers(run.strategy):
             phases.train(
                 run.model,

@@ -1,6 +1,7 @@
 """The numbers of the table, computed by hand."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -69,10 +70,27 @@ def test_markdown():
     assert rival["best rival's Recall@1 reached in"] == "not (ours)"
 
 
+def test_recall_before_training():
+    start = {"a": [0.2, 0.4], "b": [0.3, None]}
+    curves = [
+        dataclasses.replace(curve(name, [0.5], seed=seed), untrained=value)
+        for name, values in start.items()
+        for seed, value in enumerate(values)
+    ]
+    rows = comparison.summarize(curves)
+    assert rows[0].untrained == (pytest.approx(0.3), pytest.approx(np.sqrt(0.02)))
+    assert rows[1].untrained is None, "a seed lacks it"
+    head, _, a, b = (line.split(" | ") for line in comparison.as_markdown(rows, []).splitlines())
+    at = head.index("untrained Recall@1")
+    assert (a[at], b[at]) == ("30.0 ± 14.1", "")
+    assert "untrained" not in comparison.as_markdown(rows[1:], []), "no column without a figure"
+
+
 def test_csv(tmp_path):
     curves = [curve("a", [0.123456], values=(0.2,)), curve("b", [0.5], values=(0.2,))]
     comparison.write_csv(comparison.summarize(curves), ["data.label_noise"], tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="") as file:
         first, second = csv.DictReader(file)
     assert first["data.label_noise"] == "0.2" and float(first["final_recall_at_1_mean"]) == 0.123456
+    assert first["untrained_recall_at_1_mean"] == ""
     assert first["final_recall_at_1_deviation"] == "" and second["rival"] == "a"

@@ -78,7 +78,49 @@ def test_train_and_test_folders(tmp_path, caplog):
     assert relative(dataset.train, tmp_path) == names[:3]
     assert relative(dataset.queries, tmp_path) == names[3:7]
     assert dataset.queries.class_names == ("c", "d")
-    assert "ignored: val" in caplog.text
+    assert relative(dataset.validation, tmp_path) == names[7:] and "ignored" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["val", "Valid", "validation"])
+def test_a_validation_folder_has_three_names(tmp_path, name):
+    parts = {"train": "ab", name: "cd", "test": "ef"}
+    names = [f"{part}/{each}" for part, of in parts.items() for each in of]
+    write_tree(tmp_path, *(f"{name}/{i}.jpg" for name in names for i in (1, 2)))
+    dataset = load("folder", str(tmp_path))
+    found = [part.class_names for part in (dataset.train, dataset.validation, dataset.queries)]
+    assert found == [("a", "b"), ("c", "d"), ("e", "f")]
+
+
+def test_a_folder_of_test_images_alone(tmp_path):
+    test = load("folder", write_tree(tmp_path / "a", *(f"test/{name}" for name in classes(2))))
+    assert test.train is None and test.queries.num_classes == 2 and test.gallery is None
+    names = ["query/a/1.jpg", "gallery/a/2.jpg", "gallery/b/1.jpg"]
+    shop = load("folder", write_tree(tmp_path / "b", *names))
+    assert shop.train is None
+    assert (len(shop.queries), len(shop.gallery), shop.gallery.num_classes) == (1, 2, 2)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 5])
+def test_all_classes_are_test_classes(tmp_path, num_classes):
+    dataset = load("folder", write_tree(tmp_path, *classes(num_classes)), test_fraction=1)
+    assert dataset.train is None and dataset.queries.num_classes == num_classes
+    assert len(dataset.queries) == 2 * num_classes
+    with pytest.raises(ValueError, match=r"only test images.*test_fraction below 1.*evaluate$"):
+        dataset.training_images()
+
+
+def test_a_test_set_of_one_class(tmp_path):
+    message = "at least 2 classes to search among; received those of 'c0' only. Add another class"
+    with pytest.raises(ValueError, match=message):
+        load("folder", write_tree(tmp_path / "a", *classes(1)), test_fraction=1)
+    with pytest.raises(ValueError, match=message):
+        load("folder", write_tree(tmp_path / "b", *(f"test/{name}" for name in classes(1))))
+
+
+@pytest.mark.parametrize("fraction", [0, -0.5, 1.5, float("nan")])
+def test_a_test_fraction_out_of_range(tmp_path, fraction):
+    with pytest.raises(ValueError, match="test_fraction above 0 and at most 1; received"):
+        load("folder", write_tree(tmp_path, *classes(4)), test_fraction=fraction)
 
 
 def test_query_and_gallery_folders(tmp_path):
@@ -171,7 +213,7 @@ def test_the_images_of_splits_have_their_classes(tmp_path, splits):
     assert found.class_names == ("c0", "c1", "c2") and len(found) == 6 * len(splits)
 
 
-@pytest.mark.parametrize("splits", [("query", "gallery"), ("train", "val"), ("train",)])
+@pytest.mark.parametrize("splits", [("query", "val"), ("train", "val"), ("train",)])
 def test_splits_that_are_no_set_say_what_is_missing(tmp_path, splits):
     data_dir = write_tree(tmp_path, *(f"{split}/{name}" for split in splits for name in classes(3)))
     with pytest.raises(ValueError, match="Add what is missing"):

@@ -140,10 +140,42 @@ def test_an_unknown_split(tmp_path):
         load("manifest", write_manifest(tmp_path, "path,label,split", rows))
 
 
-@pytest.mark.parametrize("splits", [["train"] * 8, ["test"] * 8, ["train"] * 4 + ["query"] * 4])
+@pytest.mark.parametrize("splits", [["train"] * 8, ["val"] * 8, ["train"] * 4 + ["query"] * 4])
 def test_incomplete_splits(tmp_path, splits):
     with pytest.raises(ValueError, match="Expected the splits train and test, or"):
         load("manifest", write_manifest(tmp_path, "path,label,split", with_splits(splits)))
+
+
+def test_test_rows_alone_and_queries_with_a_gallery_alone(tmp_path):
+    rows = with_splits(["test"] * 8)
+    dataset = load("manifest", write_manifest(tmp_path / "a", "path,label,split", rows))
+    assert dataset.train is None and len(dataset.queries) == 8 and dataset.gallery is None
+    rows = with_splits(["query", "gallery"] * 4)
+    dataset = load("manifest", write_manifest(tmp_path / "b", "path,label,split", rows))
+    assert dataset.train is None and (len(dataset.queries), len(dataset.gallery)) == (4, 4)
+
+
+@pytest.mark.parametrize("name", ["val", "Validation", "valid"])
+def test_rows_to_select_the_best_epoch_by(tmp_path, name):
+    rows = [*with_splits(SPLITS), ("v/0.jpg", "v", name), ("v/1.jpg", "v", "val")]
+    rows += [("w/0.jpg", "w", name), ("8/v.jpg", "8", name)]
+    dataset = load("manifest", write_manifest(tmp_path, "path,label,split", rows))
+    assert (len(dataset.train), len(dataset.queries), len(dataset.validation)) == (4, 4, 4)
+    assert dataset.validation.class_names == ("8", "v", "w")
+
+
+def test_all_rows_are_test_rows(tmp_path):
+    data_dir = write_manifest(tmp_path, "path,label", ROWS[:4])
+    dataset = load("manifest", data_dir, test_fraction=1)
+    assert dataset.train is None and dataset.queries.class_names == ("8", "9")
+    with pytest.raises(ValueError, match="received 2: 8, 9. .* give a test_fraction of 1"):
+        load("manifest", data_dir)
+
+
+def test_classes_of_training_in_the_validation_split_are_reported(tmp_path, caplog):
+    rows = [*with_splits(SPLITS), ("8/v.jpg", "8", "val")]
+    load("manifest", write_manifest(tmp_path, "path,label,split", rows))
+    assert "1 classes, such as '8', are in both training and val" in caplog.text
 
 
 def test_classes_seen_in_training_are_reported(tmp_path, caplog):

@@ -35,6 +35,18 @@ def test_convergence(tmp_path, drawn):
     assert (tmp_path / "c.png").stat().st_size > 1000
 
 
+def test_convergence_from_before_training(tmp_path, drawn):
+    seconds = {name: np.array([[60.0, 120.0], [60.0, 180.0]]) for name in "ab"}
+    recalls = {name: np.array([[0.2, 0.4], [0.4, 0.6]]) for name in "ab"}
+    untrained = {"a": np.array([0.1, 0.1])}
+    plots.convergence(seconds, recalls, tmp_path / "c.png", untrained)
+    by_time, by_epoch = drawn[0].axes
+    first, second = by_epoch.get_lines()
+    np.testing.assert_allclose(first.get_xydata(), [[0, 10], [1, 30], [2, 50]])
+    np.testing.assert_allclose(second.get_xydata(), [[1, 30], [2, 50]])
+    np.testing.assert_allclose(by_time.get_lines()[0].get_xdata(), [0, 1, 2.5])
+
+
 @pytest.mark.parametrize(
     ("values", "x"), [([0.0, 0.2, 0.4], [0, 0.2, 0.4]), (["random", "balanced", "x"], [0, 1, 2])]
 )

@@ -139,27 +139,63 @@ class RecallAtK(keras.callbacks.Callback):
         names = (f"{self.prefix}recall_at_", f"{self.prefix}map_at_r")
         self._values = {name: value for name, value in logs.items() if name.startswith(names)}
 
+    def measure_before_training(self) -> dict[str, float]:
+        """Measures the embedding model as it is now; call it before `fit`.
+
+        The values are in no logs, and no epoch repeats them: the first epoch is measured as always.
+
+        Returns:
+            The values by their names in the logs.
+
+        Raises:
+            ValueError: No `embedding_model` was given, or the callback raises it in `fit`.
+
+        Example:
+            >>> images, labels = np.full((4, 8, 8, 3), 9.0), [0, 0, 1, 1]
+            >>> layers = [keras.layers.Flatten(), keras.layers.UnitNormalization()]
+            >>> model = keras.Sequential([keras.Input((8, 8, 3)), *layers])
+            >>> callback = RecallAtK((images, labels), ks=3, embedding_model=model)
+            >>> callback.measure_before_training()
+            {'recall_at_3': 1.0}
+        """
+        if self.embedding_model is None:
+            raise ValueError(
+                "Expected an embedding_model to measure before fit; received none. Give it to "
+                "RecallAtK."
+            )
+        return self._timed("Before training", self._ready_embedder())
+
     def on_train_begin(self, logs: dict | None = None) -> None:
-        started = time.perf_counter()
-        if self._embedder is None:
-            model = self.embedding_model or embedding_part(self.model)
-            embedder = self._embedder = Embedder(model, self.jit_compile)
-            for part in (self.queries, self.gallery):
-                if part is not None:
-                    part.check(embedder)
-        self.seconds += time.perf_counter() - started
+        self._ready_embedder()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         last = epoch + 1 == self.params.get("epochs")
         due = not self._values or last or (epoch + 1) % self.every == 0
         if due and self._embedder is not None:
-            started = time.perf_counter()
-            self._values = self._measure(self._embedder)
-            self.seconds += time.perf_counter() - started
-            recalls = ", ".join(f"{name} {value:.4f}" for name, value in self._values.items())
-            logger.info("Epoch %d: %s (%s)", epoch + 1, recalls, self.note)
+            self._values = self._timed(f"Epoch {epoch + 1}", self._embedder)
         if logs is not None:
             logs.update(self._values)
+
+    def _ready_embedder(self) -> Embedder:
+        """The embedder, made and checked with a batch at the first call."""
+        if self._embedder is None:
+            started = time.perf_counter()
+            model = self.embedding_model or embedding_part(self.model)
+            self._embedder = Embedder(model, self.jit_compile)
+            for part in (self.queries, self.gallery):
+                if part is not None:
+                    part.check(self._embedder)
+            self.seconds += time.perf_counter() - started
+        return self._embedder
+
+    def _timed(self, when: str, embedder: Embedder) -> dict[str, float]:
+        """Measures, counts the seconds and logs the values."""
+        started = time.perf_counter()
+        values = self._measure(embedder)
+        self.seconds += time.perf_counter() - started
+        recalls = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        logger.info("%s: %s (%s)", when, recalls, self.note)
+        return values
 
     def _measure(self, embedder: Embedder) -> dict[str, float]:
         names = [f"{self.prefix}recall_at_{k}" for k in self.ks]
@@ -172,7 +208,7 @@ class RecallAtK(keras.callbacks.Callback):
         labels, searched = _numbered(query_labels, gallery_labels, alone)
         relevant = num_relevant(labels, searched)
         answerable = check_answerable(relevant)
-        if not answerable.all() and not self._values:
+        if not answerable.all() and self.indices is None:  # once, at the first measurement
             left_out = int((~answerable).sum())
             logger.info("%d queries have no right answer and are left out.", left_out)
         if not (np.isfinite(queries).all() and np.isfinite(gallery).all()):

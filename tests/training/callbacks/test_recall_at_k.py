@@ -115,6 +115,26 @@ def test_every_repeats_the_last_values_and_measures_first_and_last(monkeypatch, 
     assert [float(row["recall_at_1"]) for row in rows] == recalls
 
 
+def test_measuring_before_training_changes_no_later_measurement(caplog):
+    caplog.set_level(logging.INFO, logger="pa_keras")
+    images, labels = coloured_images(1)
+    callback = RecallAtK((images, labels), every=3, embedding_model=embedding_model())
+    before = callback.measure_before_training()
+    expected = retrieval_metrics(embed(callback.embedding_model, [images]), labels)
+    np.testing.assert_allclose(before["recall_at_1"], expected["recall_at_1"])
+    assert callback.seconds > 0 and "Before training: recall_at_1 " in caplog.text
+    callback.set_params({"epochs": 9})
+    for epoch in range(3):
+        callback.on_epoch_end(epoch, logs := {})
+        assert logs == before
+    assert [epoch for epoch in (1, 2, 3) if f"Epoch {epoch}: " in caplog.text] == [1, 3]
+
+
+def test_measuring_before_training_needs_the_embedding_model():
+    with pytest.raises(ValueError, match="Expected an embedding_model to measure before fit"):
+        RecallAtK(coloured_images(1)).measure_before_training()
+
+
 def test_seconds_add_up_and_a_second_fit_goes_on():
     callback = RecallAtK(coloured_images(1))
     model, _ = fit([callback], epochs=1)
