@@ -24,6 +24,10 @@ class ModelConfig:
     batch_norm: Literal["train", "frozen", "frozen_statistics"] = "frozen"
     """Batch normalization: trained, completely frozen, or with only scale and shift trained."""
 
+    freeze_blocks: int = 0
+    """First blocks of the backbone that are never trained, with their batch normalization;
+    --dry-run prints how many blocks there are (docs/training.md)."""
+
 
 @dataclass
 class OptimizerConfig:
