@@ -39,8 +39,12 @@ class OptimizerConfig:
     proxies_multiplier: float = 100.0
     """Factor on learning_rate for the proxies, if the loss has proxies."""
 
+    layer_decay: float = 1.0
+    """Ratio of the learning rates of two successive blocks of the backbone, (0, 1]; the last block
+    has this ratio to the embedding layer. 1: all have the same rate (docs/training.md)."""
+
     weight_decay: float = 1e-4
-    """Decoupled weight decay of all weights."""
+    """Decoupled weight decay of all weights, per unit of their learning rate."""
 
     decay: Literal["cosine", "staircase", "constant"] = "cosine"
     """Schedule of the rates: cosine to 1 %, times decay_factor every decay_epochs, or constant."""
