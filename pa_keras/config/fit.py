@@ -69,6 +69,10 @@ class TrainingConfig:
     warmup_epochs: int = 1
     """First epochs, in which only the embedding layer and the proxies are trained."""
 
+    weight_averaging: float = 0.0
+    """Momentum of an exponential moving average of the weights, [0, 1), such as 0.99; the averages
+    are evaluated and saved as the best model, and training continues without them. 0: off."""
+
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras dtype policy. Embeddings and loss are float32 in every policy."""
 

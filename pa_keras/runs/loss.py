@@ -116,6 +116,7 @@ def make_optimizer(
         settings.weight_decay,
         settings.clip_value,
         layer_decay_factors(model, settings.layer_decay),
+        config.training.weight_averaging,
     )
     if KINDS[config.loss].is_of_pairs:
         return adamw(rate, *options)

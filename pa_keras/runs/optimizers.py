@@ -43,6 +43,7 @@ def make_optimizers(
             settings.weight_decay,
             settings.clip_value,
             layer_decay_factors(model, settings.layer_decay),
+            config.training.weight_averaging,
         )
     return lambda first_epoch: make_optimizer(
         config, model, own_rate(first_epoch), proxies_rate(first_epoch)

@@ -20,6 +20,7 @@ def reference_optimizers(
     weight_decay: float = 1e-4,
     clip_value: float | None = 10.0,
     rate_factors: Mapping[str, float] | None = None,
+    weight_averaging: float = 0.0,
 ) -> Callable[[int], keras.optimizers.Optimizer]:
     """The optimizers of the phases of a run: one `AdamW` for each of three groups of weights.
 
@@ -37,6 +38,8 @@ def reference_optimizers(
             Default 10.
         rate_factors: Factor on the learning rate by the path of a weight, such as
             `layer_decay_factors` gives. Default None: no factors.
+        weight_averaging: Momentum of the exponential moving average of the weights, in [0, 1), as
+            `use_ema` and `ema_momentum` of Keras. Default 0.0: no average.
 
     Raises:
         ValueError: The model has no such layer.
@@ -55,7 +58,7 @@ def reference_optimizers(
     """
 
     def with_rate(rate: float | schedules.LearningRateSchedule) -> keras.optimizers.Optimizer:
-        return adamw(rate, weight_decay, clip_value, rate_factors)
+        return adamw(rate, weight_decay, clip_value, rate_factors, weight_averaging)
 
     inner = [layer for layer in model.layers if layer.name == "embedding_model"]
     if not (inner and inner[0].built):

@@ -119,6 +119,8 @@ def train(
 ) -> None:
     """Trains the phases one after another, starting from the last checkpoint if there is one.
 
+    If the optimizer averages the weights, a phase ends with the averages.
+
     Args:
         model: Training model, as returned by `pa_keras.models.with_proxies`.
         batches: Function from an epoch and a step to the endless data set that begins there.
@@ -147,6 +149,8 @@ def train(
         if at < end:
             with _what_was_trained_is_saved(saver), _refusals_in_words():
                 _fit(model, batches, max(at, begin), phase.end_epoch, callbacks, saver, verbose)
+        # `fit` does the same, but it is not called if a checkpoint is of the end of the phase.
+        model.optimizer.finalize_variable_values(model.trainable_weights)
 
 
 def _fit(

@@ -1,5 +1,10 @@
 """Layer-wise learning-rate decay: the ratio of the updates of the blocks is the decay."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -124,3 +129,12 @@ def test_factors_are_saved_with_the_optimizer():
         AdamW(rate_factors={"a": -1})
     again = AdamW.from_config(AdamW(rate_factors={"a": 0.5}).get_config())
     assert again.rate_factors == {"a": 0.5}
+
+
+@pytest.mark.large
+def test_two_replicas_step_as_one_device_does():
+    script = Path(__file__).with_name("fine_tuning_on_replicas.py")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["change"] > 1e-2 and found["frozen"] == 0
+    assert max(found["averages"], found["own"]) < 1e-5
