@@ -24,6 +24,10 @@ class ModelConfig:
     batch_norm: Literal["train", "frozen", "frozen_statistics"] = "frozen"
     """Batch normalization: trained, completely frozen, or with only scale and shift trained."""
 
+    freeze_blocks: int = 0
+    """First blocks of the backbone that are never trained, with their batch normalization;
+    --dry-run prints how many blocks there are (docs/training.md)."""
+
 
 @dataclass
 class OptimizerConfig:
@@ -35,8 +39,12 @@ class OptimizerConfig:
     proxies_multiplier: float = 100.0
     """Factor on learning_rate for the proxies, if the loss has proxies."""
 
+    layer_decay: float = 1.0
+    """Ratio of the learning rates of two successive blocks of the backbone, (0, 1]; the last block
+    has this ratio to the embedding layer. 1: all have the same rate (docs/training.md)."""
+
     weight_decay: float = 1e-4
-    """Decoupled weight decay of all weights."""
+    """Decoupled weight decay of all weights, per unit of their learning rate."""
 
     decay: Literal["cosine", "staircase", "constant"] = "cosine"
     """Schedule of the rates: cosine to 1 %, times decay_factor every decay_epochs, or constant."""
@@ -60,6 +68,10 @@ class TrainingConfig:
 
     warmup_epochs: int = 1
     """First epochs, in which only the embedding layer and the proxies are trained."""
+
+    weight_averaging: float = 0.0
+    """Momentum of an exponential moving average of the weights, [0, 1), such as 0.99; the averages
+    are evaluated and saved as the best model, and training continues without them. 0: off."""
 
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras dtype policy. Embeddings and loss are float32 in every policy."""

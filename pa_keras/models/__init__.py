@@ -2,6 +2,7 @@
 
 from pa_keras.models.all_layers import all_layers
 from pa_keras.models.batch_norm import set_trainable
+from pa_keras.models.blocks import backbone_blocks
 from pa_keras.models.checksum import checksum
 from pa_keras.models.embedding_model import embedding_model, expect_embedding_model
 from pa_keras.models.in_float32 import in_float32
@@ -9,6 +10,7 @@ from pa_keras.models.with_proxies import with_proxies
 
 __all__ = [
     "all_layers",
+    "backbone_blocks",
     "checksum",
     "embedding_model",
     "expect_embedding_model",

@@ -34,6 +34,31 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return [value for value in seen.values() if isinstance(value, keras.layers.Layer)]
 
 
+def held_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Lists the layers that a layer or model holds itself, without those inside them.
+
+    Args:
+        layer: Any layer or model.
+
+    Returns:
+        Each layer once, in the order in which they are stored.
+
+    Example:
+        >>> inner = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        >>> [type(layer).__name__ for layer in held_layers(inner)]
+        ['Dense']
+    """
+    seen: dict[int, object] = {id(layer): layer}
+    ahead = list(reversed(_held_by(layer)))
+    while ahead:
+        value = ahead.pop()
+        if isinstance(value, _HOLDERS) and id(value) not in seen:
+            seen[id(value)] = value
+            if not isinstance(value, keras.layers.Layer):
+                ahead.extend(reversed(_held_by(value)))
+    return [value for value in seen.values() if isinstance(value, keras.layers.Layer)][1:]
+
+
 def _held_by(value: Any) -> list[object]:
     if isinstance(value, keras.Model):
         return list(value.layers)

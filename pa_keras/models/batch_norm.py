@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from pa_keras.models.all_layers import all_layers
+from pa_keras.models.blocks import freeze_blocks
 
 
 def set_trainable(
@@ -11,6 +12,7 @@ def set_trainable(
     train_backbone: bool,
     batch_norm: str,
     statistics_in_warmup: bool = False,
+    frozen_blocks: int = 0,
 ) -> None:
     """Freezes or unfreezes the backbone of a `with_proxies` model; compile the model afterwards.
 
@@ -21,6 +23,12 @@ def set_trainable(
             file, since the file stores "frozen" for "frozen_statistics".
         statistics_in_warmup: Whether, with "train", the statistics of batch normalization are also
             updated while the backbone is frozen, as in the authors' code. Default False.
+        frozen_blocks: Number of first blocks of the backbone (`backbone_blocks`) that are never
+            trained; their batch normalization is in inference mode, whatever `batch_norm` is.
+            Default 0.
+
+    Raises:
+        ValueError: The backbone has fewer blocks than frozen_blocks.
 
     Example:
         >>> from pa_keras.models import embedding_model, with_proxies
@@ -29,13 +37,17 @@ def set_trainable(
         >>> [variable.path for variable in model.trainable_variables]
         ['embedding/kernel', 'embedding/bias', 'proxies/proxies']
     """
-    backbone = model.get_layer("embedding_model").get_layer("backbone")
-    backbone.trainable = train_backbone  # sets every nested layer
+    embedding_model = model.get_layer("embedding_model")
+    backbone = embedding_model.get_layer("backbone")
+    # Keras sets the nested layers only where the value changes, and some may be frozen already.
+    backbone.trainable = not train_backbone
+    backbone.trainable = train_backbone
     set_batch_norm(
         backbone,
         statistics=batch_norm == "train" and (train_backbone or statistics_in_warmup),
         affine=batch_norm != "frozen" and train_backbone,
     )
+    freeze_blocks(embedding_model, frozen_blocks)
 
 
 def set_batch_norm(backbone: keras.Model, statistics: bool, affine: bool) -> None:

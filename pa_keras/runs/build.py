@@ -126,7 +126,9 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
             jit_compile(config.training, strategy),
             config.training.steps_per_execution,
             statistics_in_warmup=config.recipe == "reference",
+            frozen_blocks=config.model.freeze_blocks,
         )
+        setup.set_trainable(model, setup.phases[-1][0])
         run = Run(
             config,
             data,

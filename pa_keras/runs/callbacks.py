@@ -15,6 +15,7 @@ from pa_keras.datasets import Dataset
 from pa_keras.runs.build import Run
 from pa_keras.runs.folder import RunFolder
 from pa_keras.training import RecallAtK
+from pa_keras.training.callbacks.averaged_weights import AveragedWeights
 from pa_keras.training.callbacks.metrics_csv import AppendMetrics
 from pa_keras.training.callbacks.neighbour_images import NeighbourPictures
 from pa_keras.training.callbacks.preemption import Stopping, StopRequests
@@ -53,11 +54,7 @@ def make_callbacks(
         result.append(WholeEpochs(progress))
     trained = run.model.get_layer("embedding_model")
     if trained is not run.embedder:
-        result.append(
-            keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: run.embedder.set_weights(trained.get_weights())
-            )
-        )
+        result.append(_copying(run, trained))
     if run.recall is not None:
         if rows:
             run.recall.resume_from(rows[-1])
@@ -65,6 +62,15 @@ def make_callbacks(
     if run.writes:
         result += _writers(run, folder, best)
     return [*result, saver], saver
+
+
+def _copying(run: Run, trained: keras.Model) -> keras.callbacks.Callback:
+    """The callback that copies the weights to evaluate."""
+    if run.config.training.weight_averaging:
+        return AveragedWeights(trained, run.embedder)
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: run.embedder.set_weights(trained.get_weights())
+    )
 
 
 def _agreement(strategy: tf.distribute.Strategy) -> Callable[[bool], bool] | None:

@@ -13,7 +13,7 @@ from pa_keras.config import BatchConfig, FitConfig, LossOptions
 from pa_keras.layers import SoftTripleRegularizer
 from pa_keras.models import with_proxies
 from pa_keras.pipelines.sampling import expect_counts
-from pa_keras.training import adamw, two_rate_adamw
+from pa_keras.training import adamw, layer_decay_factors, two_rate_adamw
 
 logger = logging.getLogger(__name__)
 
@@ -115,9 +115,15 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """AdamW, with a second learning rate if there are proxies."""
     settings = config.optimizer
+    options = (
+        settings.weight_decay,
+        settings.clip_value,
+        layer_decay_factors(model, settings.layer_decay),
+        config.training.weight_averaging,
+    )
     if KINDS[config.loss].is_of_pairs:
-        return adamw(rate, settings.weight_decay, settings.clip_value)
-    return two_rate_adamw(model, rate, proxies_rate, settings.weight_decay, settings.clip_value)
+        return adamw(rate, *options)
+    return two_rate_adamw(model, rate, proxies_rate, *options)
 
 
 def check_pairs(loss: str, batches: BatchConfig, labels: np.ndarray) -> None:

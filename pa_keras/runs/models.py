@@ -14,8 +14,8 @@ from pa_keras.training.training_model import TrainingModel
 def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras.Model]:
     """The model to train, and the embedding model at the image size of the evaluation.
 
-    If training and evaluation have the same image size, the second is a part of the first. Both are
-    created in the scope of the current strategy.
+    If training and evaluation have the same image size, and the weights are not averaged, the
+    second is a part of the first. Both are created in the scope of the current strategy.
     """
     keras.utils.set_random_seed(config.seed)
     if config.training.deterministic:
@@ -35,7 +35,7 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
     share_batch_statistics(model)
     chunks = config.training.batch_chunks
     model = TrainingModel(model.input, model.output, name=model.name, chunks=chunks)
-    if size == evaluation_size:
+    if size == evaluation_size and not config.training.weight_averaging:
         return model, trained
     # Built with the same weights: without them, some networks scale pixels differently.
     evaluated = embedder(evaluation_size, settings.weights)

@@ -7,7 +7,7 @@ from keras.optimizers import schedules
 
 from pa_keras.config import FitConfig
 from pa_keras.runs.loss import make_optimizer
-from pa_keras.training import decayed, reference_optimizers
+from pa_keras.training import decayed, layer_decay_factors, reference_optimizers
 
 
 def make_optimizers(
@@ -37,7 +37,13 @@ def make_optimizers(
 
     if reference:
         return reference_optimizers(
-            model, own_rate, proxies_rate, settings.weight_decay, settings.clip_value
+            model,
+            own_rate,
+            proxies_rate,
+            settings.weight_decay,
+            settings.clip_value,
+            layer_decay_factors(model, settings.layer_decay),
+            config.training.weight_averaging,
         )
     return lambda first_epoch: make_optimizer(
         config, model, own_rate(first_epoch), proxies_rate(first_epoch)

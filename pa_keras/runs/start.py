@@ -37,7 +37,8 @@ def start(run: Run) -> Iterator[RunFolder]:
     images = fingerprint(run.data.parts())
     # Three checkpoints of weights and two moments each, since a new one is written before an old
     # one is deleted, and four best models.
-    room = 52 * run.model.count_params()
+    averages = 12 if run.config.training.weight_averaging else 0
+    room = (52 + averages) * run.model.count_params()
     folder = new_run_folder(run.config.run_dir, run.config.dataset, room)
     with folder.locked():
         _describe(run, folder, images)

@@ -1,8 +1,11 @@
 """The report of a dry run of `fit`."""
 
+import math
+
 import tensorflow as tf
 
 from pa_keras import cli
+from pa_keras.models import backbone_blocks
 from pa_keras.runs.batches import make_batches
 from pa_keras.runs.build import Run
 
@@ -22,6 +25,18 @@ def summary(run: Run) -> str:
         f"batch      {tuple(images.shape)}",
         f"model      {run.embedder.input_shape} -> {run.embedder.output_shape}, "
         f"{run.embedder.count_params():,} weights",
+        _trained(run),
         "A dry run: nothing was trained or written.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _trained(run: Run) -> str:
+    """How many weights the last phase trains, and which blocks it does not."""
+    trained = sum(math.prod(weight.shape) for weight in run.model.trainable_weights)
+    blocks = len(backbone_blocks(run.model.get_layer("embedding_model")))
+    frozen = run.config.model.freeze_blocks
+    return (
+        f"trained    {trained:,} of {run.model.count_params():,} weights, proxies included; "
+        f"{frozen} of the backbone's {blocks} blocks are frozen"
+    )

@@ -2,6 +2,7 @@
 
 from pa_keras.training.callbacks.recall_at_k import RecallAtK
 from pa_keras.training.fused_adamw import AdamW
+from pa_keras.training.layer_decay import layer_decay_factors
 from pa_keras.training.optimizers import adamw, decayed, two_rate_adamw
 from pa_keras.training.paper_optimizer import reference_optimizers
 
@@ -10,6 +11,7 @@ __all__ = [
     "RecallAtK",
     "adamw",
     "decayed",
+    "layer_decay_factors",
     "reference_optimizers",
     "two_rate_adamw",
 ]

@@ -1,7 +1,7 @@
 """AdamW as in PyTorch, with its update in one fused TensorFlow operation."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -28,7 +28,11 @@ class AdamW(keras.optimizers.Optimizer):
     `clipvalue` clips the gradient of the complete batch. Keras clips the gradient of each replica
     and then sums them.
 
+    `rate_factors` gives some weights another learning rate; a weight decays at its own rate, too.
+
     Args:
+        rate_factors: Factor on the learning rate, 0 or more, by the path of a weight. Default None:
+            all weights have the same rate.
         learning_rate, weight_decay (lambda), beta_1, beta_2, epsilon, clipvalue and the others: As
             in `keras.optimizers.AdamW`, with its defaults; PyTorch's are weight_decay 1e-2 and
             epsilon 1e-8.
@@ -37,9 +41,10 @@ class AdamW(keras.optimizers.Optimizer):
         decay: float, the weight decay. Keras' own attributes `weight_decay` and `clipvalue` are
             None, since Keras would apply both before the gradients are summed.
         clip: float or None, the clip value.
+        rate_factors: dict[str, float], the factors.
 
     Raises:
-        ValueError: `amsgrad` is True.
+        ValueError: `amsgrad` is True, or a factor is below 0.
 
     Example:
         >>> variable = keras.Variable([1.0])
@@ -60,6 +65,7 @@ class AdamW(keras.optimizers.Optimizer):
         amsgrad: bool = False,
         clipvalue: float | None = None,
         name: str | None = None,
+        rate_factors: Mapping[str, float] | None = None,
         **base_options: Any,
     ) -> None:
         super().__init__(learning_rate, name=name, **base_options)
@@ -72,6 +78,12 @@ class AdamW(keras.optimizers.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.clip = clipvalue if clipvalue and clipvalue > 0 else None
+        self.rate_factors = dict(rate_factors or {})
+        for path, factor in self.rate_factors.items():
+            if not factor >= 0:
+                raise ValueError(
+                    f"Expected rate_factors of 0 or more; received {factor} for {path}."
+                )
         self._undecayed: tuple[list[Any], list[str]] = [], []
 
     def exclude_from_weight_decay(
@@ -96,6 +108,9 @@ class AdamW(keras.optimizers.Optimizer):
             for each in _native_variables(variable)
         }
         self._decayed = [self._is_decayed(variable) for variable in variables]
+        self._factors = [
+            self.rate_factors.get(getattr(variable, "path", ""), 1.0) for variable in variables
+        ]
 
     def add_variable(
         self,
@@ -120,6 +135,8 @@ class AdamW(keras.optimizers.Optimizer):
         moment, velocity = self._m[place].value, self._v[place].value
         dtype = moment.dtype
         learning_rate = tf.cast(learning_rate, dtype)
+        if self._factors[place] != 1.0:
+            learning_rate *= self._factors[place]
         gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)
         if self.clip is not None:
             gradient = tf.clip_by_value(gradient, -self.clip, self.clip)
@@ -163,6 +180,7 @@ class AdamW(keras.optimizers.Optimizer):
             "epsilon": self.epsilon,
             "amsgrad": False,
             "clipvalue": self.clip,
+            "rate_factors": self.rate_factors,
         }
 
     def _is_decayed(self, variable: keras.Variable) -> bool:

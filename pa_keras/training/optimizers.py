@@ -1,6 +1,7 @@
 """AdamW with a separate learning rate for the proxies, and decays of both rates."""
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 import keras
@@ -16,6 +17,8 @@ def two_rate_adamw(
     proxies_learning_rate: float | schedules.LearningRateSchedule,
     weight_decay: float = 1e-4,
     clip_value: float | None = 10.0,
+    rate_factors: Mapping[str, float] | None = None,
+    weight_averaging: float = 0.0,
 ) -> keras.optimizers.Optimizer:
     """AdamW (betas 0.9 and 0.999, epsilon 1e-8) with a separate learning rate for the proxies.
 
@@ -29,6 +32,10 @@ def two_rate_adamw(
         weight_decay: Decoupled decay, per step and unit of learning rate. Default 1e-4.
         clip_value: Largest magnitude of each component of the gradients, > 0. None: no clipping.
             Default 10.
+        rate_factors: Factor on the learning rate by the path of a weight, such as
+            `layer_decay_factors` gives. Default None: no factors.
+        weight_averaging: Momentum of the exponential moving average of the weights, in [0, 1), as
+            `use_ema` and `ema_momentum` of Keras. Default 0.0: no average.
 
     Returns:
         A `keras.optimizers.MultiOptimizer`. Its own `learning_rate` cannot be read or set: use a
@@ -36,7 +43,7 @@ def two_rate_adamw(
 
     Raises:
         ValueError: The model has no `Proxies` layer, or is not built yet; weight_decay is below 0;
-            clip_value is not above 0.
+            clip_value is not above 0; weight_averaging is not in [0, 1).
 
     Example:
         >>> from pa_keras.models import embedding_model, with_proxies
@@ -53,7 +60,7 @@ def two_rate_adamw(
         )
 
     def with_rate(rate: float | schedules.LearningRateSchedule) -> keras.optimizers.Optimizer:
-        return adamw(rate, weight_decay, clip_value)
+        return adamw(rate, weight_decay, clip_value, rate_factors, weight_averaging)
 
     unbuilt = [layer.name for layer in proxies if not layer.built]
     if unbuilt:
@@ -72,6 +79,8 @@ def adamw(
     learning_rate: float | schedules.LearningRateSchedule,
     weight_decay: float = 1e-4,
     clip_value: float | None = 10.0,
+    rate_factors: Mapping[str, float] | None = None,
+    weight_averaging: float = 0.0,
 ) -> keras.optimizers.Optimizer:
     """AdamW with the settings of `two_rate_adamw` and one rate, for losses without proxies.
 
@@ -80,9 +89,14 @@ def adamw(
         weight_decay: Decoupled decay, per step and unit of learning rate. Default 1e-4.
         clip_value: Largest magnitude of each component of the gradients, > 0. None: no clipping.
             Default 10.
+        rate_factors: Factor on the learning rate by the path of a weight, such as
+            `layer_decay_factors` gives. Default None: no factors.
+        weight_averaging: Momentum of the exponential moving average of the weights, in [0, 1), as
+            `use_ema` and `ema_momentum` of Keras. Default 0.0: no average.
 
     Raises:
-        ValueError: weight_decay is below 0; clip_value is not above 0.
+        ValueError: weight_decay is below 0; clip_value is not above 0; weight_averaging is not in
+            [0, 1).
 
     Example:
         >>> round(float(adamw(1e-4).learning_rate), 6)
@@ -94,7 +108,17 @@ def adamw(
         raise ValueError(
             f"Expected clip_value above 0, or null for no clipping; received {clip_value}."
         )
-    return AdamW(learning_rate, weight_decay, epsilon=1e-8, clipvalue=clip_value)
+    if not 0 <= weight_averaging < 1:
+        raise ValueError(f"Expected weight_averaging in [0, 1); received {weight_averaging}.")
+    return AdamW(
+        learning_rate,
+        weight_decay,
+        epsilon=1e-8,
+        clipvalue=clip_value,
+        rate_factors=rate_factors,
+        use_ema=weight_averaging > 0,
+        ema_momentum=weight_averaging,
+    )
 
 
 def decayed(

@@ -1,7 +1,7 @@
 """The optimizer of the authors' code, reproduced step by step."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import keras
 from keras.optimizers import schedules
@@ -19,6 +19,8 @@ def reference_optimizers(
     proxies_learning_rate: RateFrom,
     weight_decay: float = 1e-4,
     clip_value: float | None = 10.0,
+    rate_factors: Mapping[str, float] | None = None,
+    weight_averaging: float = 0.0,
 ) -> Callable[[int], keras.optimizers.Optimizer]:
     """The optimizers of the phases of a run: one `AdamW` for each of three groups of weights.
 
@@ -34,6 +36,10 @@ def reference_optimizers(
         weight_decay: Decoupled decay of all weights. Default 1e-4.
         clip_value: Largest magnitude of each component of the gradients, > 0. None: no clipping.
             Default 10.
+        rate_factors: Factor on the learning rate by the path of a weight, such as
+            `layer_decay_factors` gives. Default None: no factors.
+        weight_averaging: Momentum of the exponential moving average of the weights, in [0, 1), as
+            `use_ema` and `ema_momentum` of Keras. Default 0.0: no average.
 
     Raises:
         ValueError: The model has no such layer.
@@ -52,7 +58,7 @@ def reference_optimizers(
     """
 
     def with_rate(rate: float | schedules.LearningRateSchedule) -> keras.optimizers.Optimizer:
-        return adamw(rate, weight_decay, clip_value)
+        return adamw(rate, weight_decay, clip_value, rate_factors, weight_averaging)
 
     inner = [layer for layer in model.layers if layer.name == "embedding_model"]
     if not (inner and inner[0].built):

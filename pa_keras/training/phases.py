@@ -71,6 +71,7 @@ class Setup:
         steps_per_execution: Number of steps per execution; above 1, `WholeEpochs` has to be among
             the callbacks. Default 1.
         statistics_in_warmup: As in `pa_keras.models.set_trainable`. Default False.
+        frozen_blocks: As in `pa_keras.models.set_trainable`. Default 0.
     """
 
     phases: Sequence[tuple[Phase, keras.optimizers.Optimizer]]
@@ -79,12 +80,23 @@ class Setup:
     jit_compile: bool
     steps_per_execution: int = 1
     statistics_in_warmup: bool = False
+    frozen_blocks: int = 0
+
+    def set_trainable(self, model: keras.Model, phase: Phase) -> None:
+        """Sets which weights are trained in a phase."""
+        set_trainable(
+            model,
+            phase.train_backbone,
+            self.batch_norm,
+            self.statistics_in_warmup,
+            self.frozen_blocks,
+        )
 
     def compile(
         self, model: keras.Model, phase: Phase, optimizer: keras.optimizers.Optimizer
     ) -> None:
         """Sets which weights are trained in a phase, and compiles the model for it."""
-        set_trainable(model, phase.train_backbone, self.batch_norm, self.statistics_in_warmup)
+        self.set_trainable(model, phase)
         with model.distribute_strategy.scope():  # the optimizer's variables are created here
             model.compile(
                 optimizer,
@@ -106,6 +118,8 @@ def train(
     verbose: int | str = "auto",
 ) -> None:
     """Trains the phases one after another, starting from the last checkpoint if there is one.
+
+    If the optimizer averages the weights, a phase ends with the averages.
 
     Args:
         model: Training model, as returned by `pa_keras.models.with_proxies`.
@@ -135,6 +149,8 @@ def train(
         if at < end:
             with _what_was_trained_is_saved(saver), _refusals_in_words():
                 _fit(model, batches, max(at, begin), phase.end_epoch, callbacks, saver, verbose)
+        # `fit` does the same, but it is not called if a checkpoint is of the end of the phase.
+        model.optimizer.finalize_variable_values(model.trainable_weights)
 
 
 def _fit(
