@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.memory import forget_peak, memory
 from pa_keras.datasets.glyphs import load_glyphs
-from pa_keras.evaluation.evaluate import embed_images
+from pa_keras.evaluation.evaluate import embed_dataset_images
 from pa_keras.retrieval import matches, recall_at_k, search
 from pa_keras.retrieval.exact import exact_neighbours
 
@@ -52,7 +52,8 @@ def scann(run: str) -> None:
     images = load_glyphs(seed=1, images_per_character=IMAGES_PER_CHARACTER)
     model = keras.saving.load_model(Path(run, "best.keras"), compile=False)
     parts = [
-        embed_images(model, part, crop_fraction=1.0) for part in (images.train, images.queries)
+        embed_dataset_images(model, part, crop_fraction=1.0)
+        for part in (images.train, images.queries)
     ]
     vectors = np.concatenate(parts)[:NUMBER]
     labels = np.append(images.train.labels, images.queries.labels + images.train.num_classes)

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(config: EvaluateConfig) -> None:
     # TensorFlow is imported only here, so that --help does not wait for it.
     from pa_keras.evaluation.duplicates import find_duplicates
-    from pa_keras.evaluation.evaluate import embed_images, evaluate
+    from pa_keras.evaluation.evaluate import embed_dataset_images, evaluate
     from pa_keras.retrieval.metrics import as_ks
     from pa_keras.runs.load import crop_fraction_of, load_data, load_trained
 
@@ -85,7 +85,7 @@ def _run(config: EvaluateConfig) -> None:
     figures.draw(config, dataset, found, chosen)
     vectors = None
     if trained is not None:
-        vectors = embed_images(model, trained, crop_fraction, config.batch_size)
+        vectors = embed_dataset_images(model, trained, crop_fraction, config.batch_size)
     figures.draw_map(config, dataset, found, trained, vectors)
 
 

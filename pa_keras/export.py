@@ -119,7 +119,7 @@ def _load_gallery(
     """Reads the gallery from an .npz, or embeds its images."""
     from pa_keras.datasets import images_at
     from pa_keras.evaluation.embeddings_file import ids_of
-    from pa_keras.evaluation.evaluate import embed_images
+    from pa_keras.evaluation.evaluate import embed_dataset_images
     from pa_keras.exporters.gallery import Gallery, expect_k, read_gallery
     from pa_keras.models import checksum
     from pa_keras.pipelines import check_images
@@ -133,7 +133,7 @@ def _load_gallery(
     images = images_at(config.gallery)
     images = images.take(check_images(images.paths, on_bad_image).good)
     expect_k(config.k, len(images))
-    embeddings = embed_images(model, images, crop_fraction)
+    embeddings = embed_dataset_images(model, images, crop_fraction)
     ids = ids_of(images.paths)
     return Gallery(embeddings, ids, images.labels, images.class_names, config.gallery_dtype)
 

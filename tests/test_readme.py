@@ -6,16 +6,21 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
-from pa_keras import datasets
+from pa_keras import datasets, embedding_model, search
 from pa_keras.datasets.glyphs import load_glyphs
 
 README = Path(__file__).parent.parent / "README.md"
 
 
+def python_blocks():
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
 @pytest.fixture
 def quick_start():
-    return re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL).group(1)
+    return python_blocks()[0]
 
 
 def test_the_quick_start_is_short(quick_start):
@@ -35,6 +40,21 @@ def test_the_quick_start_runs(quick_start, tmp_path, monkeypatch):
     embedder = keras.saving.load_model("embedder.keras")
     lengths = np.linalg.norm(embedder.predict(np.zeros((2, 32, 32, 3)), verbose=0), axis=1)
     np.testing.assert_allclose(lengths, 1, atol=1e-5)
+
+
+def test_the_images_in_python_are_embedded_and_found(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "photos"
+    run.mkdir(parents=True)
+    embedding_model("conv4", 8, (20, 20), weights=None).save(run / "best.keras")
+    (run / "config.yaml").write_text("data: {crop_fraction: 1.0}")
+    search.main(["build", "--run", "runs/photos", "--gallery", "photos", "--index", "photos.index"])
+    for name in ("new.jpg", "other.jpg"):
+        Image.effect_noise((90, 60), 50).save(name)
+    names = {}
+    exec(python_blocks()[1], names)
+    assert names["vectors"].shape == (2, 8)
+    assert len(names["ids"][0]) == 4 and names["cosines"].shape == (1, 4)
 
 
 def test_links_lead_somewhere():

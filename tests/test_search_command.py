@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pa_keras import embed, search
+from pa_keras import embed, open_index, search
 from pa_keras.index import sources
 from pa_keras.index.record import make_data
 from pa_keras.index.sources import Chunks, embedding
@@ -143,6 +143,35 @@ def test_a_query_that_is_no_image(index, photos):
     bad.write_bytes(b"no image")
     assert str(bad) in failure("query", "--index", index, bad, photos / "class 1" / "2.png")
     assert "missing.png" in failure("query", "--index", index, photos / "missing.png")
+
+
+def test_images_are_searched_in_python_as_by_query(index, photos, capsys):
+    files = [photos / "class 1" / "1.png", photos / "class 7" / "4.png"]
+    found = answers(capsys, "--index", index, *files, "-k", 3)
+    opened = open_index(index)
+    for images in (files, [files[0].read_bytes(), Image.open(files[1])]):
+        ids, cosines = opened.search_images(images, k=3)
+        assert sum(ids, []) == [line["id"] for line in found]
+        assert cosines.shape == (2, 3) and cosines.dtype == np.float32
+        expected = [line["similarity"] for line in found]
+        np.testing.assert_allclose(cosines.ravel(), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="k from 1 to 60"):
+        opened.search_images(files, k=61)
+    (photos / "bad.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"image 1 \(.*bad.png\) cannot"):
+        opened.search_images([files[0], photos / "bad.png"], k=1)
+
+
+def test_search_images_wants_the_model_of_the_index(index, run_folder, other_model, photos):
+    image = [photos / "class 1" / "1.png"]
+    with pytest.raises(ValueError, match=r"checksum differs.* open_index\(folder, model=PATH\)"):
+        open_index(index, model=other_model).search_images(image, k=1)
+    moved = run_folder.rename(run_folder.with_name("moved"))
+    with pytest.raises(FileNotFoundError, match=r"by open_index\(folder, model=PATH\)"):
+        open_index(index).search_images(image, k=1)
+    for place in (moved, str(moved / "best.keras")):
+        ids, _ = open_index(index, model=place).search_images(image, k=1)
+        assert ids == [["class 1/1.png"]]
 
 
 def test_another_model_is_refused(index, run_folder, other_model, photos):

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from pa_keras.models.batch_norm_folding import folded
 from pa_keras.pipelines import evaluation_batches
+from pa_keras.retrieval.search import LENGTH_TOLERANCE
 
 # Images, or a tuple that starts with them.
 Batch: TypeAlias = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
@@ -160,6 +161,24 @@ def embed_files(
         crop_fraction=crop_fraction,
     )
     return embedder(batches, len(paths), progress, advance)
+
+
+def expect_unit_length(embeddings: np.ndarray, names: Sequence[str]) -> None:
+    """Raises a ValueError unless all embeddings are of unit length.
+
+    Args:
+        embeddings: float32 (N, D).
+        names: Names of the N images, for the message.
+    """
+    lengths = np.linalg.norm(embeddings, axis=1)
+    bad = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))  # also true for NaN
+    if len(bad):
+        raise ValueError(
+            f"Expected embeddings of unit length; the model gave {len(bad)} others in a batch of "
+            f"{len(names)}, such as that of {names[bad[0]]}, of length {lengths[bad[0]]:.4g}. End "
+            "the model with keras.layers.UnitNormalization(), as pa_keras.embedding_model does, "
+            "and save it again. A length of nan or 0 means that the model diverged."
+        )
 
 
 def expects_raw_pixels(model: keras.Model) -> bool:

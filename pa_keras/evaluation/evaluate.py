@@ -132,7 +132,7 @@ def evaluate(
     ks = as_ks(ks)
 
     def embeddings(images: Images) -> np.ndarray:
-        return embed_images(model, images, crop_fraction, batch_size, progress)
+        return embed_dataset_images(model, images, crop_fraction, batch_size, progress)
 
     leave_one_out = gallery is None
     vectors = embeddings(queries)
@@ -162,7 +162,7 @@ def evaluate(
     )
 
 
-def embed_images(
+def embed_dataset_images(
     model: keras.Model,
     images: Images,
     crop_fraction: float = 0.875,

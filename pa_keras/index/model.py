@@ -7,10 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pa_keras.evaluation.embedder import Embedder, embed_files
-from pa_keras.index import Items, ModelRecord
+from pa_keras.evaluation.embedder import Embedder, embed_files, expect_unit_length
+from pa_keras.index.items import Items
+from pa_keras.index.record import ModelRecord
 from pa_keras.models import checksum, in_float32
-from pa_keras.retrieval.search import LENGTH_TOLERANCE
 from pa_keras.runs.load import load_trained
 
 logger = logging.getLogger(__name__)
@@ -37,14 +37,15 @@ def model_of(record: ModelRecord, run: str | None, model: str | None) -> keras.M
         if known is None or not Path(known).exists():
             raise FileNotFoundError(
                 f"Expected the model of the index in {known or 'a place that it knows'}; it is "
-                "not there. Give its current place by --run DIR or --model FILE.keras."
+                "not there. Give its current place by --run DIR or --model FILE.keras; in Python, "
+                "by open_index(folder, model=PATH)."
             )
     loaded = in_float32(load_trained(run, model)[0])
     if checksum(loaded) != record.checksum:
         raise ValueError(
             f"Expected the model that the index was built with; {run or model} is another one (its "
             "checksum differs), so similarities would mean nothing. Give the right model by --run "
-            "or --model, or build the index again."
+            "or --model, in Python by open_index(folder, model=PATH), or build the index again."
         )
     return loaded
 
@@ -67,22 +68,10 @@ def embedding(
 
     def embed(paths: Sequence[str], advance: Callable[[int], object] = int) -> np.ndarray:
         embeddings = embed_files(embedder, paths, crop_fraction, batch_size, advance=advance)
-        _expect_unit_length(embeddings, paths)
+        expect_unit_length(embeddings, paths)
         return embeddings
 
     return embed
-
-
-def _expect_unit_length(embeddings: np.ndarray, paths: Sequence[str]) -> None:
-    lengths = np.linalg.norm(embeddings, axis=1)
-    bad = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))  # also true for NaN
-    if len(bad):
-        raise ValueError(
-            f"Expected embeddings of unit length; the model gave {len(bad)} others in a batch of "
-            f"{len(paths)}, such as that of {paths[bad[0]]}, of length {lengths[bad[0]]:.4g}. End "
-            "the model with keras.layers.UnitNormalization(), as pa_keras.embedding_model does, "
-            "and save it again. A length of nan or 0 means that the model diverged."
-        )
 
 
 def expect_made_by(model: keras.Model, record: ModelRecord, items: Items, gallery: str) -> None:

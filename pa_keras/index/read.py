@@ -2,18 +2,25 @@
 
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
+from pa_keras.evaluation import embed_images
 from pa_keras.index.candidates import CandidateSearch
 from pa_keras.index.items import Items
+from pa_keras.index.model import model_of
 from pa_keras.index.record import ModelRecord, expect_listed, of_one_version
+from pa_keras.pipelines.image_sources import AnyImage
 from pa_keras.retrieval import search
 from pa_keras.retrieval.scann_index import ScannUnusableError
 from pa_keras.retrieval.search import check_sizes, unit_rows
+from pa_keras.runs.load import run_or_file
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +34,14 @@ class Index:
         record: Contents of index.json.
         items: Items, with memory-mapped embeddings.
         candidates: Approximate search; None if the index has only exact search.
+        model_path: Run folder or file of the model, if it was moved. Default None: as recorded.
     """
 
     folder: Path
     record: dict[str, Any]
     items: Items
     candidates: CandidateSearch | None
+    model_path: str | Path | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -65,15 +74,53 @@ class Index:
         found = search(queries, self.items.embeddings, k, method="exact")
         return found.indices, found.similarities
 
+    def search_images(
+        self, images: Iterable[AnyImage], k: int, batch_size: int = 32
+    ) -> tuple[list[list[str]], np.ndarray]:
+        """Finds the k nearest items of each image, best first.
 
-def open_index(folder: str | Path) -> Index:
+        The images are embedded by the model of the index, with its crop fraction. The first call
+        loads and compiles the model, which takes seconds for a large one.
+
+        Args:
+            images: Q paths, bytes of files, PIL images or arrays, as in `embed_images`.
+            k: Neighbours of each image, 1 to the number of items.
+            batch_size: Number of images embedded at once. Default 32.
+
+        Returns:
+            IDs of the items, Q lists of k, and their cosines, float32 (Q, k).
+
+        Raises:
+            ValueError: The model is not the one that the index was built with, an image cannot be
+                decoded, or k is out of range.
+            FileNotFoundError: The model is not there.
+
+        Example:
+            >>> ids, cosines = index.search_images(["new.jpg"], k=4)  # doctest: +SKIP
+        """
+        crop_fraction = self.model.crop_fraction
+        queries = embed_images(
+            self._embedding_model, images, crop_fraction=crop_fraction, batch_size=batch_size
+        )
+        rows, cosines = self.search(queries, k)
+        return [[self.items.ids[row] for row in found] for found in rows], cosines
+
+    @cached_property
+    def _embedding_model(self) -> keras.Model:
+        place = (None, None) if self.model_path is None else run_or_file(self.model_path)
+        return model_of(self.model, *place)
+
+
+def open_index(folder: str | Path, model: str | Path | None = None) -> Index:
     """Opens an index for reading, alongside any number of readers and one writer.
 
     Opening an index never runs code from it, whoever made it: only files with known names and
-    formats that index.json lists are opened.
+    formats that index.json lists are opened. `search_images` loads the model at its first call.
 
     Args:
         folder: Folder of the index.
+        model: Run folder or `.keras` file of the model for `search_images`, if it was moved.
+            Default None: where it was when the index was built.
 
     Raises:
         FileNotFoundError: If there is no index, or only an unfinished one.
@@ -82,9 +129,10 @@ def open_index(folder: str | Path) -> Index:
 
     Example:
         >>> index = open_index("cars.index")  # doctest: +SKIP
-        >>> rows, similarities = index.search(queries, k=4)  # doctest: +SKIP
+        >>> ids, cosines = index.search_images(["new.jpg"], k=4)  # doctest: +SKIP
+        >>> rows, cosines = index.search(embeddings, k=4)  # doctest: +SKIP
     """
-    return of_one_version(Path(folder), _opened)
+    return replace(of_one_version(Path(folder), _opened), model_path=model)
 
 
 def _opened(folder: Path, record: dict[str, Any]) -> Index:

@@ -97,7 +97,7 @@ def expect_one_input_and_output(model: keras.Model) -> None:
     if any(isinstance(layer, Proxies) for layer in model.layers):
         raise ValueError(
             "Expected an embedding model; received the model to train, with proxies. Pass its "
-            "model.get_layer('embedding_model')."
+            "model.get_layer('embedding_model'), or save that if it is in a file."
         )
 
 

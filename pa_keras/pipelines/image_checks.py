@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -60,15 +60,14 @@ def check_images(
         images = images.take(check_images(images.paths, on_bad_image="skip").good)
         ```
     """
-    if on_bad_image not in ("error", "skip"):
-        raise ValueError(f'Expected on_bad_image "error" or "skip"; received "{on_bad_image}".')
+    expect_on_bad_image(on_bad_image)
     paths = as_paths(paths)
     good = _decodable(paths, progress)
     reasons = {paths[i]: _reason(paths[i]) for i in np.setdiff1d(np.arange(len(paths)), good)}
     if reasons and (on_bad_image == "error" or not len(good)):
         raise ValueError(
             f"Expected images that can be decoded; received {len(reasons)} of {len(paths)} that "
-            f"cannot:\n{_listing(reasons)}\nRepair or delete them, convert them to JPEG or PNG, "
+            f"cannot:\n{listing(reasons)}\nRepair or delete them, convert them to JPEG or PNG, "
             'or pass on_bad_image="skip".'
         )
     if reasons:
@@ -76,7 +75,7 @@ def check_images(
             "Skipping %d of %d images that cannot be decoded:\n%s",
             len(reasons),
             len(paths),
-            _listing(reasons, len(reasons)),
+            listing(reasons, len(reasons)),
         )
     rotated = _count_rotated([paths[i] for i in good])
     if rotated:
@@ -88,6 +87,12 @@ def check_images(
             len(paths),
         )
     return ImageCheck(good, reasons, rotated)
+
+
+def expect_on_bad_image(on_bad_image: OnBadImage) -> None:
+    """Raises a ValueError unless the argument is "error" or "skip"."""
+    if on_bad_image not in ("error", "skip"):
+        raise ValueError(f'Expected on_bad_image "error" or "skip"; received "{on_bad_image}".')
 
 
 def undecodable(paths: Sequence[str | os.PathLike], progress: bool = False) -> dict[str, str]:
@@ -148,8 +153,22 @@ def _reason(path: str) -> str:
     if not _is_utf8(path):
         # TensorFlow could read it, but records and exports cannot store the name.
         return "the name is not valid UTF-8; rename it, as convmv does"
+    return why_undecodable(lambda: tf.io.read_file(path))
+
+
+def why_undecodable(read: Callable[[], tf.Tensor]) -> str:
+    """Returns why an image file cannot be decoded, after it failed once.
+
+    Args:
+        read: Returns the bytes of the file, a scalar string. Its `tf.errors.OpError` is the reason,
+            if it raises one.
+
+    Example:
+        >>> why_undecodable(lambda: tf.constant(b""))
+        'the file is empty'
+    """
     try:
-        contents = tf.io.read_file(path)
+        contents = read()
         if not tf.strings.length(contents):
             return "the file is empty"
         kind = _undecoded_format(contents.numpy())
@@ -169,13 +188,14 @@ def _undecoded_format(contents: bytes) -> str | None:
     return "HEIC or AVIF" if contents[4:8] == b"ftyp" else None
 
 
-def _printable(path: str) -> str:
+def printable(path: str) -> str:
     r"""Returns a path in which bytes that are not valid UTF-8 are written as \udc80 to \udcff."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def _listing(reasons: dict[str, str], count: int = _LISTED) -> str:
-    lines = [f"  {_printable(path)}: {reason}" for path, reason in list(reasons.items())[:count]]
+def listing(reasons: dict[str, str], count: int = _LISTED) -> str:
+    """Returns a line for each of the first `count` files: its name, and why it is bad."""
+    lines = [f"  {printable(path)}: {reason}" for path, reason in list(reasons.items())[:count]]
     more = len(reasons) - len(lines)
     return "\n".join(lines + [f"  and {more} more"] * (more > 0))
 

@@ -1,5 +1,6 @@
 """Loading a trained embedding model, the settings of its run, and its data."""
 
+import logging
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,60 @@ import keras
 import yaml
 
 from pa_keras.datasets import Dataset, Images, hold_out_classes
-from pa_keras.models import expect_embedding_model
+from pa_keras.models import expect_embedding_model, in_float32
 from pa_keras.pipelines.image_checks import OnBadImage
 from pa_keras.runs.data import load_checked
 from pa_keras.runs.folder import RunFolder, existing_run_folder
+
+logger = logging.getLogger(__name__)
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Loads the embedding model of a run, or of a `.keras` file, to use it with `embed_images`.
+
+    Args:
+        path: Folder of a run, whose best model is loaded, or a `.keras` file.
+
+    Returns:
+        Embedding model from images (B, H, W, 3) in 0..255 to (B, D), in float32 as in exports. Its
+        attribute `crop_fraction` is that of the run, or 0.875 for a file, which does not hold it.
+        Keras does not save the attribute with the model.
+
+    Raises:
+        FileNotFoundError: There is nothing at the path, or a folder without a trained model.
+        ValueError: The file is damaged or of another kind, or holds another model, such as one to
+            train, with proxies.
+
+    Example:
+        >>> model = load_model("runs/photos")  # doctest: +SKIP
+        >>> vectors = embed_images(model, ["a.jpg", "b.jpg"])  # doctest: +SKIP
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(
+            f"Expected the folder of a run, or a .keras file; there is no {path}. Check its path."
+        )
+    loaded, settings = load_trained(*run_or_file(path))
+    model = in_float32(loaded)
+    model.crop_fraction = crop_fraction_of(settings, None)
+    config = RunFolder(path.parent).config
+    if path.is_file() and config.is_file():
+        of_run = crop_fraction_of(_settings(config), None)
+        if of_run != model.crop_fraction:
+            logger.warning(
+                "%s is loaded as a file, with crop_fraction %s; its run has %s. Load the run: %s.",
+                path,
+                model.crop_fraction,
+                of_run,
+                path.parent,
+            )
+    return model
+
+
+def run_or_file(path: str | Path) -> tuple[str | None, str | None]:
+    """Returns a path as the arguments of `load_trained`: a folder is a run, else it is a file."""
+    path = Path(path).expanduser()
+    return (str(path), None) if path.is_dir() else (None, str(path))
 
 
 def load_trained(run: str | None, model: str | None) -> tuple[keras.Model, dict[str, Any]]:

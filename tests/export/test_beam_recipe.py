@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pa_keras import search
-from pa_keras.evaluation.evaluate import embed_images
+from pa_keras.evaluation.evaluate import embed_dataset_images
 from pa_keras.exporters import to_saved_model
 from pa_keras.index import read_parquet
 from pa_keras.models import embedding_model
@@ -61,7 +61,7 @@ def test_the_vectors_are_those_of_embed(model, saved_model, photos, tmp_path):
     assert sorted(items.ids) == sorted(ids)
     order = [items.ids.index(name) for name in ids]
     assert [items.label_of(row) for row in order] == [row.split(",")[1] for row in rows]
-    expected = embed_images(model, images, crop_fraction=1.0, progress=False)
+    expected = embed_dataset_images(model, images, crop_fraction=1.0, progress=False)
     np.testing.assert_allclose(items.embeddings[order], expected, atol=1e-5)
 
 

@@ -34,7 +34,7 @@ def nothing_embedded(monkeypatch):
     def embed(*arguments):
         raise AssertionError("It was embedded before the mistake was seen.")
 
-    monkeypatch.setattr(evaluation, "embed_images", embed)
+    monkeypatch.setattr(evaluation, "embed_dataset_images", embed)
 
 
 def run(folder, *arguments):

@@ -5,8 +5,8 @@ import zipfile
 import keras
 import pytest
 
-from pa_keras import embed, evaluate, export, search
-from pa_keras.models import embedding_model
+from pa_keras import embed, evaluate, export, load_model, search
+from pa_keras.models import embedding_model, with_proxies
 from pa_keras.runs.load import load_trained
 
 
@@ -108,3 +108,40 @@ def test_a_model_of_a_file(tmp_path):
     embedding_model("conv4", 8, (16, 16), weights=None).save(tmp_path / "model.keras")
     model, settings = load_trained(None, str(tmp_path / "model.keras"))
     assert model.output_shape == (None, 8) and settings == {}
+
+
+def test_load_model_takes_a_run_or_a_file(folder):
+    embedder = embedding_model("conv4", 8, (16, 16), weights=None)
+    embedder.save(folder / "run" / "best.keras")
+    (folder / "run" / "config.yaml").write_text("data: {crop_fraction: 0.5}")
+    for path in (folder / "run", str(folder / "run")):
+        model = load_model(path)
+        assert model.crop_fraction == 0.5 and model.output_shape == (None, 8)
+    embedder.save(folder / "alone.keras")
+    assert load_model(folder / "alone.keras").crop_fraction == 0.875
+
+
+def test_load_model_computes_in_float32(folder):
+    images = keras.Input((4, 4, 3))
+    pooled = keras.layers.GlobalAveragePooling2D(dtype="mixed_bfloat16")(images)
+    keras.Model(images, pooled).save(folder / "mixed.keras")
+    assert load_model(folder / "mixed.keras").output.dtype == "float32"
+
+
+def test_load_model_says_what_to_do(folder):
+    embedder = embedding_model("conv4", 8, (16, 16), weights=None)
+    with_proxies(embedder, 3).save(folder / "training.keras")
+    for name, error, message in [
+        ("missing", FileNotFoundError, "run, or a .keras file; there is no .*missing. Check"),
+        (".", FileNotFoundError, "folder of a run, .* which has none"),
+        ("run", FileNotFoundError, "best.keras; there is no such file"),
+        ("empty.keras", ValueError, "empty.keras, of 0 bytes, is not"),
+        ("training.keras", ValueError, r"with proxies. .* model.get_layer\('embedding_model'\)"),
+    ]:
+        with pytest.raises(error, match=message):
+            load_model(folder / name)
+    # The advice works.
+    keras.saving.load_model(folder / "training.keras").get_layer("embedding_model").save(
+        folder / "taken.keras"
+    )
+    assert load_model(folder / "taken.keras").output_shape == (None, 8)
