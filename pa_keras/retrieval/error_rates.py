@@ -90,9 +90,9 @@ def pair_rates(
     """Measures the error rates over all pairs, with bootstrap intervals by class.
 
     Images of a class share its difficulty, and pairs share images, so complete classes are
-    resampled: a class that is drawn twice counts as two classes that look alike only within
-    themselves. The resamples are evaluated at about 1,000 thresholds, and above 100 classes in 100
-    random groups of classes.
+    resampled: a class that is drawn twice counts as two, whose images are not compared with each
+    other. The resamples are evaluated at about 1,000 thresholds. With more than 100 classes, 100
+    random groups of classes are resampled.
 
     Args:
         pairs: Result of `as_pairs`.

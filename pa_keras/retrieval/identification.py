@@ -52,7 +52,8 @@ class OpenSet:
         Each has a 95 % bootstrap interval by class, from 10 classes on.
         """
         reached = self.cosines >= threshold
-        rates, intervals = {}, {}
+        rates: dict[str, float] = {}
+        intervals: dict[str, list[float]] = {}
         for name, values, of in (
             ("detection_and_identification_rate", reached & self.right, self.known),
             ("false_alarm_rate", reached, ~self.known),

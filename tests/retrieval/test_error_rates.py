@@ -137,8 +137,8 @@ def test_intervals_equal_plain_resampling_of_classes(monkeypatch, with_gallery):
 
 
 def test_more_classes_of_the_same_kind_narrow_the_intervals():
-    few = pair_rates(as_pairs(*clustered(15, 5, 8)), threshold=0.5)
-    many = pair_rates(as_pairs(*clustered(240, 5, 8)), threshold=0.5)
+    few = pair_rates(as_pairs(*clustered(15, 5, 8)), threshold=0.5, resamples=300)
+    many = pair_rates(as_pairs(*clustered(240, 5, 8)), threshold=0.5, resamples=300)
     for name in ("false_match_rate", "false_non_match_rate", "roc_auc"):
         (low, high), (narrow_low, narrow_high) = few.intervals[name], many.intervals[name]
         assert high - low > 2 * (narrow_high - narrow_low), name
@@ -147,10 +147,10 @@ def test_more_classes_of_the_same_kind_narrow_the_intervals():
 
 def test_groups_of_classes_and_few_cuts_give_nearly_the_same_intervals(monkeypatch):
     case = clustered(90, 6, 8)
-    exact = pair_rates(as_pairs(*case), wanted=0.01, resamples=400)
+    exact = pair_rates(as_pairs(*case), wanted=0.01, resamples=200)
     monkeypatch.setattr(pair_counts, "MOST_GROUPS", 45)
     monkeypatch.setattr(pair_counts, "MOST_CUTS", 300)
-    grouped = pair_rates(as_pairs(*case), wanted=0.01, resamples=400)
+    grouped = pair_rates(as_pairs(*case), wanted=0.01, resamples=200)
     assert grouped.rates == exact.rates
     for name, (low, high) in exact.intervals.items():
         low_again, high_again = grouped.intervals[name]
