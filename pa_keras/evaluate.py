@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pa_keras import cli, files
 from pa_keras.config import EvaluateConfig
-from pa_keras.runs import figures
+from pa_keras.runs import figures, thresholds
 
 if TYPE_CHECKING:
     from pa_keras.datasets import Images
@@ -41,6 +41,7 @@ def _run(config: EvaluateConfig) -> None:
     for path in (config.json, config.per_class):
         cli.expect_new(path)
     figures.expect_pictures(config)
+    thresholds.expect_thresholds(config)
     as_ks(config.ks)
     model, settings = load_trained(config.source.run, config.source.model)
     dataset = load_data(
@@ -57,6 +58,7 @@ def _run(config: EvaluateConfig) -> None:
         queries, gallery = duplicates.drop(queries, gallery)
         dataset = dataclasses.replace(dataset, queries=queries, gallery=gallery)
     chosen, trained = figures.to_draw(config, settings, dataset)
+    held_out = thresholds.images_to_choose_on(config, settings, dataset)
     crop_fraction = crop_fraction_of(settings, config.source.crop_fraction)
     found = evaluate(
         model,
@@ -74,6 +76,11 @@ def _run(config: EvaluateConfig) -> None:
             more, lines = measure(found, queries, gallery)
             result |= more
             text.append(lines)
+    threshold = None
+    if config.thresholds:
+        threshold = thresholds.measure(config, model, dataset, found, held_out, crop_fraction)
+        result |= threshold.as_json()
+        text.append(threshold.rates.as_table())
     sys.stdout.write("\n".join(text) + "\n")
     if config.per_class:
         _write_classes(found, queries.class_names, Path(config.per_class))
@@ -83,6 +90,8 @@ def _run(config: EvaluateConfig) -> None:
             lambda path: Path(path).write_text(content), Path(config.json), files.START_AGAIN
         )
     figures.draw(config, dataset, found, chosen)
+    if threshold is not None:
+        thresholds.write(config, threshold)
     vectors = None
     if trained is not None:
         vectors = embed_dataset_images(model, trained, crop_fraction, config.batch_size)

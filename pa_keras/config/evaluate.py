@@ -32,6 +32,16 @@ class EvaluateConfig:
     compression: bool = False
     """Also print Recall@1 after PCA to smaller sizes, and with int8 and binary codes."""
 
+    thresholds: bool = False
+    """Also choose the cosine from which on two images match, and print the error rates that it
+    has. The run's result.json and the JSON file record it for search and export."""
+
+    false_match_rate: float = 0.01
+    """Wanted share of the pairs of different classes that match, for the threshold."""
+
+    thresholds_picture: str | None = None
+    """New image file for the ROC and the precision-recall curve of the thresholds."""
+
     per_class: str | None = None
     """New CSV file for the metrics of each class, worst class first."""
 

@@ -11,6 +11,7 @@ from pa_keras.plots.neighbours import (
     random_queries,
     retrieved,
 )
+from pa_keras.plots.pair_curves import pair_curves
 from pa_keras.plots.thumbnails import expect_picture
 from pa_keras.plots.training_curves import curves
 
@@ -25,6 +26,7 @@ __all__ = [
     "found",
     "heat_maps",
     "neighbours_figure",
+    "pair_curves",
     "pair_weights",
     "proxy_weights",
     "pulls",

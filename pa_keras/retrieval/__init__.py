@@ -3,6 +3,8 @@
 from pa_keras.retrieval.bootstrap import bootstrap_interval
 from pa_keras.retrieval.clustering import clustering_metrics
 from pa_keras.retrieval.compression import Compressed, compression_table
+from pa_keras.retrieval.error_rates import PairRates, pair_rates
+from pa_keras.retrieval.identification import OpenSet, open_set
 from pa_keras.retrieval.metrics import (
     first_hit_rank,
     mean_average_precision_at_r,
@@ -13,12 +15,17 @@ from pa_keras.retrieval.metrics import (
     recall_at_k,
     retrieval_metrics,
 )
+from pa_keras.retrieval.pair_counts import Pairs, as_pairs
 from pa_keras.retrieval.relevance import matches, num_relevant
 from pa_keras.retrieval.search import Neighbours, nearest_neighbours, search
 
 __all__ = [
     "Compressed",
     "Neighbours",
+    "OpenSet",
+    "PairRates",
+    "Pairs",
+    "as_pairs",
     "bootstrap_interval",
     "clustering_metrics",
     "compression_table",
@@ -27,6 +34,8 @@ __all__ = [
     "mean_average_precision_at_r",
     "nearest_neighbours",
     "num_relevant",
+    "open_set",
+    "pair_rates",
     "per_class_metrics",
     "per_query_metrics",
     "precision_at_k",

@@ -1,0 +1,172 @@
+"""The threshold of a run: the classes to choose it on, and its place in the run's result."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pa_keras import files
+from pa_keras.config import EvaluateConfig
+
+if TYPE_CHECKING:
+    import keras
+
+    from pa_keras.datasets import Dataset, Images
+    from pa_keras.evaluation.calibration import Calibration
+    from pa_keras.evaluation.evaluate import Evaluation
+    from pa_keras.evaluation.thresholds import Thresholds
+    from pa_keras.runs.folder import RunFolder
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A threshold with its error rates, and as `search` and `export` read it."""
+
+    rates: "Thresholds"
+    calibration: "Calibration"
+
+    def as_json(self) -> dict[str, Any]:
+        """The entries of `evaluate --json`."""
+        return {"thresholds": self.rates.as_json(), "calibration": self.calibration.as_json()}
+
+
+def expect_thresholds(config: EvaluateConfig) -> None:
+    """Raises an error if the settings of thresholds do not fit, before any work is done."""
+    from pa_keras.retrieval.error_rates import expect_rate
+
+    expect_rate(config.false_match_rate)
+    if config.thresholds_picture and not config.thresholds:
+        raise ValueError("Expected --thresholds with --thresholds-picture; received the latter.")
+
+
+def images_to_choose_on(
+    config: EvaluateConfig, settings: dict[str, Any], dataset: "Dataset"
+) -> "Images | None":
+    """The held-out images of the run; None if half of the test classes are used, or no thresholds.
+
+    Raises:
+        ValueError: There are too few pairs for the wanted rate, or the classes have changed.
+        FileNotFoundError: The run does not say which classes it held out.
+    """
+    from pa_keras.evaluation.thresholds import expect_pairs
+    from pa_keras.pipelines import check_images
+    from pa_keras.runs.folder import RunFolder
+    from pa_keras.runs.load import on_bad_image_of
+
+    if not config.thresholds:
+        return None
+    held_out = None
+    selection = settings.get("training", {}).get("selection")
+    if selection == "held_out" and config.source.run and not config.data.dataset:
+        held_out = _held_out(RunFolder(Path(config.source.run)), dataset.train)
+        # The training images were not checked with the others.
+        on_bad_image = on_bad_image_of(settings, config.source.on_bad_image)
+        held_out = held_out.take(check_images(held_out.paths, on_bad_image).good)
+    expect_pairs(
+        dataset.queries.labels,
+        None if dataset.gallery is None else dataset.gallery.labels,
+        None if held_out is None else held_out.labels,
+        config.false_match_rate,
+        config.seed,
+    )
+    return held_out
+
+
+def measure(
+    config: EvaluateConfig,
+    model: "keras.Model",
+    dataset: "Dataset",
+    found: "Evaluation",
+    held_out: "Images | None",
+    crop_fraction: float,
+) -> Measured:
+    """Chooses the threshold on the held-out images, and measures it on the test images."""
+    from pa_keras.evaluation.calibration import Calibration
+    from pa_keras.evaluation.evaluate import embed_images
+    from pa_keras.evaluation.thresholds import Embedded, choose_threshold
+    from pa_keras.models.checksum import checksum
+
+    gallery = dataset.gallery
+    searched = () if gallery is None else (found.gallery_embeddings, gallery.labels)
+    test = Embedded(found.query_embeddings, dataset.queries.labels, *searched)
+    to_choose_on = None
+    if held_out is not None:
+        vectors = embed_images(model, held_out, crop_fraction, config.batch_size)
+        to_choose_on = Embedded(vectors, held_out.labels)
+    rates = choose_threshold(test, to_choose_on, config.false_match_rate, config.seed)
+    height, width = model.input_shape[1:3]
+    calibration = Calibration(
+        threshold=rates.threshold,
+        false_match_rate=config.false_match_rate,
+        model=checksum(model),
+        crop_fraction=crop_fraction,
+        image_size=(height, width),
+        details=rates.as_json(),
+    )
+    return Measured(rates, calibration)
+
+
+def write(config: EvaluateConfig, found: Measured) -> None:
+    """Draws the curves, and records the threshold in the run's result.json.
+
+    It is not recorded if it was measured on another data set than that of the run, or if the run
+    is not finished or in use; in the latter cases a line says so.
+
+    Raises:
+        ValueError: The result.json is damaged.
+        OSError: A file cannot be written; the old one is kept.
+    """
+    from pa_keras import plots
+    from pa_keras.runs.folder import RunFolder
+
+    if config.thresholds_picture:
+        plots.pair_curves(found.rates.sets(), Path(config.thresholds_picture))
+    if config.source.run is not None and not config.data.dataset:
+        line = _record(RunFolder(Path(config.source.run)), found.calibration)
+        sys.stdout.write(f"{line}\n")
+
+
+def _record(folder: "RunFolder", calibration: "Calibration") -> str:
+    """Writes a calibration into the result.json, all else kept; returns what was done."""
+    from pa_keras.evaluation.calibration import KEY
+
+    if not folder.result.exists():
+        return f"{folder.path} is not finished, so its result does not record the threshold"
+    try:
+        with folder.locked():
+            try:
+                result = dict(json.loads(folder.result.read_text()))
+            except (ValueError, TypeError) as error:
+                raise ValueError(
+                    f"Expected the result of the run in {folder.result}; it is damaged ({error}). "
+                    "Restore it, or delete it and add --json FILE to record the threshold there."
+                ) from error
+            text = json.dumps({**result, KEY: calibration.as_json()}, indent=2) + "\n"
+            files.save_whole(
+                lambda path: Path(path).write_text(text), folder.result, files.START_AGAIN
+            )
+    except BlockingIOError:
+        return f"another process trains in {folder.path}: its result does not record the threshold"
+    return f"{folder.result} records the threshold, for search and export"
+
+
+def _held_out(folder: "RunFolder", train: "Images") -> "Images":
+    """The training images of the classes that the run put aside."""
+    from pa_keras.runs.fingerprint import read_fingerprint
+
+    if not folder.images.exists():
+        raise FileNotFoundError(
+            f"Expected {folder.images}, which names the held-out classes of the run; there is no "
+            "such file. Restore it, or give the model alone: --model FILE.keras --dataset NAME."
+        )
+    rows = read_fingerprint(folder.images).items()
+    names = {name for (part, _), (name, _) in rows if part == "held out"}
+    missing = names - set(train.class_names)
+    if missing:
+        raise ValueError(
+            f"Expected the {len(names)} held-out classes of {folder.path} among the training "
+            f"classes; received none of the name {min(missing)!r}. Give the images and the split "
+            "of the run, or the model alone: --model FILE.keras --dataset NAME."
+        )
+    return train.take_classes([i for i, name in enumerate(train.class_names) if name in names])
