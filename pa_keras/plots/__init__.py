@@ -11,6 +11,7 @@ from pa_keras.plots.neighbours import (
     random_queries,
     retrieved,
 )
+from pa_keras.plots.suspects import suspects
 from pa_keras.plots.thumbnails import expect_picture
 from pa_keras.plots.training_curves import curves
 
@@ -31,4 +32,5 @@ __all__ = [
     "random_queries",
     "retrieved",
     "study",
+    "suspects",
 ]

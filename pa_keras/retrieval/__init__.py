@@ -15,13 +15,17 @@ from pa_keras.retrieval.metrics import (
 )
 from pa_keras.retrieval.relevance import matches, num_relevant
 from pa_keras.retrieval.search import Neighbours, nearest_neighbours, search
+from pa_keras.retrieval.suspects import Suspect, Suspects, find_suspects
 
 __all__ = [
     "Compressed",
     "Neighbours",
+    "Suspect",
+    "Suspects",
     "bootstrap_interval",
     "clustering_metrics",
     "compression_table",
+    "find_suspects",
     "first_hit_rank",
     "matches",
     "mean_average_precision_at_r",
