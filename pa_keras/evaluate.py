@@ -13,7 +13,9 @@ from pa_keras.config import EvaluateConfig
 from pa_keras.runs import figures, thresholds
 
 if TYPE_CHECKING:
-    from pa_keras.datasets import Images
+    import keras
+
+    from pa_keras.datasets import Dataset, Images
     from pa_keras.evaluation.evaluate import Evaluation
 
 PROGRAM = "python -m pa_keras.evaluate"
@@ -38,10 +40,16 @@ def _run(config: EvaluateConfig) -> None:
     from pa_keras.retrieval.metrics import as_ks
     from pa_keras.runs.load import crop_fraction_of, load_data, load_trained
 
-    for path in (config.json, config.per_class):
+    for path in (config.json, config.per_class, config.suspects):
         cli.expect_new(path)
     figures.expect_pictures(config)
     thresholds.expect_thresholds(config)
+    suspected = bool(config.suspects or config.suspects_picture)
+    if suspected and config.duplicates == "drop":
+        raise ValueError(
+            "Expected duplicates to be kept for suspects, since copies with two labels are among "
+            "them; received duplicates=drop. Leave it out, or evaluate twice."
+        )
     as_ks(config.ks)
     model, settings = load_trained(config.source.run, config.source.model)
     dataset = load_data(
@@ -51,6 +59,7 @@ def _run(config: EvaluateConfig) -> None:
         on_bad_image=config.source.on_bad_image,
         test_fraction=config.data.test_fraction,
         crop_to_boxes=config.data.crop_to_boxes,
+        test_only=not suspected,
     )
     queries, gallery = dataset.queries, dataset.gallery
     duplicates = find_duplicates(queries, gallery)
@@ -81,6 +90,10 @@ def _run(config: EvaluateConfig) -> None:
         threshold = thresholds.measure(config, model, dataset, found, held_out, crop_fraction)
         result |= threshold.as_json()
         text.append(threshold.rates.as_table())
+    if suspected:
+        more, lines = _suspects(config, found, model, dataset, crop_fraction)
+        result |= more
+        text.append(lines)
     sys.stdout.write("\n".join(text) + "\n")
     if config.per_class:
         _write_classes(found, queries.class_names, Path(config.per_class))
@@ -124,6 +137,48 @@ def _compression(
     rows = compression_table(found.query_embeddings, queries.labels, *searched)
     title = "Recall@1, %, by exact search in compressed embeddings (docs/evaluation.md)"
     return {"compression": [dataclasses.asdict(row) for row in rows]}, f"{title}\n{as_table(rows)}"
+
+
+def _suspects(
+    config: EvaluateConfig,
+    found: "Evaluation",
+    model: "keras.Model",
+    dataset: "Dataset",
+    crop_fraction: float,
+) -> tuple[dict, str]:
+    """Searches the training and test images together for errors, and writes what is asked for."""
+    import numpy as np
+
+    from pa_keras import plots
+    from pa_keras.evaluation.duplicates import first_of_same_bytes
+    from pa_keras.evaluation.evaluate import embed_images
+    from pa_keras.evaluation.suspects import all_images, as_line, write_suspects
+    from pa_keras.retrieval import find_suspects
+
+    images = all_images(dataset)
+    vectors = [
+        embed_images(model, dataset.train, crop_fraction, config.batch_size),
+        found.query_embeddings,
+        *([] if dataset.gallery is None else [found.gallery_embeddings]),
+    ]
+    suspects = find_suspects(
+        np.concatenate(vectors),
+        images.labels,
+        config.suspects_neighbours,
+        config.suspects_similarity,
+        first_of_same_bytes(images.paths),
+        config.search,
+    )
+    if config.suspects:
+        write_suspects(suspects, images, Path(config.suspects))
+    if config.suspects_picture:
+        plots.suspects(
+            suspects, images, Path(config.suspects_picture), config.num_queries, config.columns
+        )
+    kinds = ("label", "duplicate", "classes")
+    counts = {kind: len(suspects.of_kind(kind)) for kind in kinds}
+    counts |= {"images": len(images), "alone_in_class": suspects.num_alone}
+    return {"suspects": counts}, as_line(suspects, images)
 
 
 def _write_classes(found: "Evaluation", class_names: Sequence[str], path: Path) -> None:

@@ -45,6 +45,19 @@ class EvaluateConfig:
     per_class: str | None = None
     """New CSV file for the metrics of each class, worst class first."""
 
+    suspects: str | None = None
+    """New CSV file for possible errors in the data, training images included: labels that the
+    neighbours doubt, near-duplicates with two labels, and classes that look like one."""
+
+    suspects_picture: str | None = None
+    """New image file that shows the worst suspects of each kind."""
+
+    suspects_neighbours: int = 10
+    """Largest number of neighbours that vote on the label of an image."""
+
+    suspects_similarity: float = 0.98
+    """Cosine from which two images with different labels are near-duplicates, in (0, 1]."""
+
     json: str | None = None
     """New JSON file for the result."""
 

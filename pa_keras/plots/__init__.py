@@ -12,6 +12,7 @@ from pa_keras.plots.neighbours import (
     retrieved,
 )
 from pa_keras.plots.pair_curves import pair_curves
+from pa_keras.plots.suspects import suspects
 from pa_keras.plots.thumbnails import expect_picture
 from pa_keras.plots.training_curves import curves
 
@@ -33,4 +34,5 @@ __all__ = [
     "random_queries",
     "retrieved",
     "study",
+    "suspects",
 ]

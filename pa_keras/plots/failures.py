@@ -1,21 +1,15 @@
 """A page of the worst failures of a model: its worst queries and its most confused classes."""
 
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from pa_keras.datasets import Images
 from pa_keras.plots import confusions, thumbnails
 from pa_keras.plots.neighbours import draw_row
 
-# Heights and widths in inches: of the headings, below a cell (including the text above the next
-# cell), and between the two parts.
-_HEADING = 0.5
+# Height in inches below a cell, including the text above the next cell.
 _BELOW = 0.5
-_ROOM = 0.3
 
 
 def failures(
@@ -62,7 +56,7 @@ def failures(
     ]
     titles = ("Most wrong queries", "Most confused classes")
     counts = (len(worst), len(pairs))
-    figure, left, right_side = _pages(titles, counts, columns + 2)
+    figure, (left, right_side) = thumbnails.parts(titles, counts, (columns + 2, 2), _BELOW)
     for row, query, rank in zip(left, worst, ranks, strict=False):
         draw_row(row, queries, query, gallery, [*indices[query, :columns], right[query]])
         numbers = map(str, range(1, columns + 1))
@@ -71,19 +65,3 @@ def failures(
         draw_row(row, queries, pair.query, gallery, [pair.neighbour])
         thumbnails.head(row, [f"{pair.count} of {pair.num_queries} queries", "nearest"])
     thumbnails.save_picture(figure, path)
-
-
-def _pages(
-    titles: Sequence[str], counts: Sequence[int], columns: int
-) -> tuple[Figure, np.ndarray, np.ndarray]:
-    """Returns a figure and the cells of its two parts, of `columns` columns and of two."""
-    rows = max(1, *counts)
-    width, height = thumbnails.size_of(rows, columns, _HEADING, _BELOW)
-    pair_width, _ = thumbnails.size_of(rows, 2, _HEADING, _BELOW)
-    figure = Figure(figsize=(width + _ROOM + pair_width, height))
-    left, _, right = figure.subfigures(1, 3, wspace=0, width_ratios=(width, _ROOM, pair_width))
-    for page, title, count in zip((left, right), titles, counts, strict=True):
-        text = title if count else f"{title}: none"
-        page.suptitle(text, fontsize=10, y=1 - 0.08 / height, va="top")
-    cells = partial(thumbnails.cells, rows=rows, above=_HEADING, below=_BELOW)
-    return figure, cells(left, columns=columns), cells(right, columns=2)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure, FigureBase
 from PIL import Image
 
 from pa_keras import files
@@ -20,6 +20,8 @@ RIGHT, WRONG, QUERY = "green", "red", "black"
 CELL = 1.5
 _GAP = 0.08
 ABOVE, BELOW = 0.24, 0.34
+# Height of the title of a part, and width between two parts.
+_HEADING, _ROOM = 0.5, 0.3
 
 # Number of letters of a name that fit below a cell at the font size.
 _NAME_WIDTH = 24
@@ -78,6 +80,33 @@ def cells(
     for axis in axes.flat:
         axis.set_axis_off()
     return axes
+
+
+def parts(
+    titles: Sequence[str], counts: Sequence[int], columns: Sequence[int], below: float
+) -> tuple[Figure, list[np.ndarray]]:
+    """Returns a figure with parts side by side, and the cells of each part, (rows, columns).
+
+    Args:
+        titles: Title of each part; a part without rows says that there are none.
+        counts: Number of rows that each part needs; the figure has room for the largest.
+        columns: Number of columns of each part.
+        below: Height in inches below a cell, including the text above the next cell.
+    """
+    rows = max(1, *counts)
+    widths = [size_of(rows, number)[0] for number in columns]
+    height = size_of(rows, 1, _HEADING, below)[1]
+    figure = Figure(figsize=(sum(widths) + _ROOM * (len(widths) - 1), height))
+    # Empty columns of a fixed width keep the parts apart.
+    ratios = [width for each in widths for width in (each, _ROOM)][:-1]
+    pages = figure.subfigures(1, len(ratios), wspace=0, width_ratios=ratios)[::2]
+    for page, title, count in zip(pages, titles, counts, strict=True):
+        text = title if count else f"{title}: none"
+        page.suptitle(text, fontsize=10, y=1 - 0.08 / height, va="top")
+    return figure, [
+        cells(page, rows, number, _HEADING, below)
+        for page, number in zip(pages, columns, strict=True)
+    ]
 
 
 def show(axis: Axes, path: str, color: str, name: str) -> None:

@@ -18,6 +18,7 @@ from pa_keras.retrieval.metrics import (
 from pa_keras.retrieval.pair_counts import Pairs, as_pairs
 from pa_keras.retrieval.relevance import matches, num_relevant
 from pa_keras.retrieval.search import Neighbours, nearest_neighbours, search
+from pa_keras.retrieval.suspects import Suspect, Suspects, find_suspects
 
 __all__ = [
     "Compressed",
@@ -26,9 +27,12 @@ __all__ = [
     "PairRates",
     "Pairs",
     "as_pairs",
+    "Suspect",
+    "Suspects",
     "bootstrap_interval",
     "clustering_metrics",
     "compression_table",
+    "find_suspects",
     "first_hit_rank",
     "matches",
     "mean_average_precision_at_r",

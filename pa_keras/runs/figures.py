@@ -17,14 +17,17 @@ def expect_pictures(config: EvaluateConfig) -> None:
     """Raises an error if a picture cannot be drawn or written, before any work is done."""
     from pa_keras import plots
 
-    pictures = [config.picture, config.failures, config.map, config.thresholds_picture]
+    pictures = [
+        config.picture, config.failures, config.map, config.thresholds_picture,
+        config.suspects_picture,
+    ]  # fmt: skip
     outputs = [*pictures, config.projector]
     for path in outputs:
         cli.expect_new(path)
     for path in pictures:
         if path is not None:
             plots.expect_picture(path)
-    outputs += [config.json, config.per_class]
+    outputs += [config.json, config.per_class, config.suspects]
     given = [Path(path).absolute() for path in outputs if path is not None]
     if len(set(given)) < len(given):
         raise ValueError("Expected another file for each result; received one name twice.")

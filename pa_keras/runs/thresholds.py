@@ -83,7 +83,7 @@ def measure(
 ) -> Measured:
     """Chooses the threshold on the held-out images, and measures it on the test images."""
     from pa_keras.evaluation.calibration import Calibration
-    from pa_keras.evaluation.evaluate import embed_images
+    from pa_keras.evaluation.evaluate import embed_dataset_images
     from pa_keras.evaluation.thresholds import Embedded, choose_threshold
     from pa_keras.models.checksum import checksum
 
@@ -92,7 +92,7 @@ def measure(
     test = Embedded(found.query_embeddings, dataset.queries.labels, *searched)
     to_choose_on = None
     if held_out is not None:
-        vectors = embed_images(model, held_out, crop_fraction, config.batch_size)
+        vectors = embed_dataset_images(model, held_out, crop_fraction, config.batch_size)
         to_choose_on = Embedded(vectors, held_out.labels)
     rates = choose_threshold(test, to_choose_on, config.false_match_rate, config.seed)
     height, width = model.input_shape[1:3]
