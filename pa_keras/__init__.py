@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # Imported at first use (PEP 562), so that `import pa_keras` and `--help` do not wait for Keras.
 _HOMES = {
     "ArcFaceLoss": "pa_keras.losses",
+    "CircleLoss": "pa_keras.losses",
     "ContrastiveLoss": "pa_keras.losses",
     "CosFaceLoss": "pa_keras.losses",
     "LiftedStructureLoss": "pa_keras.losses",
@@ -23,8 +24,11 @@ _HOMES = {
     "ProxyAnchorLoss": "pa_keras.losses",
     "ProxyNCALoss": "pa_keras.losses",
     "RecallAtK": "pa_keras.training",
+    "SmoothAPLoss": "pa_keras.losses",
     "SoftTripleLoss": "pa_keras.losses",
     "SoftTripleRegularizer": "pa_keras.layers",
+    "SubCenterArcFaceLoss": "pa_keras.losses",
+    "SupConLoss": "pa_keras.losses",
     "TripletLoss": "pa_keras.losses",
     "embedding_model": "pa_keras.models",
     "nearest_neighbours": "pa_keras.retrieval",

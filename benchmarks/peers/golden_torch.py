@@ -21,20 +21,24 @@ def inputs() -> dict[str, np.ndarray]:
     apart = rng.normal(size=(CLASSES, CENTERS, SIZE))
     return {
         "labels": labels,
+        # Smooth-AP needs as many classes as images of each, in order of the classes.
+        "blocks": np.repeat(np.arange(4), 4),
         "embeddings": embeddings,
         "proxies": proxies,
         "centers": proxies[:, None] + 0.5 * apart,
     }
 
 
-def measured(loss, given: dict, weight: str | None, *, miner=None) -> dict:
+def measured(
+    loss, given: dict, weight: str | None, *, miner=None, of_centers: bool = False
+) -> dict:
     """Returns the loss and its gradients for the embeddings and, if it has them, the proxies."""
     embeddings = torch.tensor(given["embeddings"], dtype=torch.float64, requires_grad=True)
     labels = torch.tensor(given["labels"])
     parameter = None
     if weight is not None:
         parameter = getattr(loss, weight)
-        proxies = given["centers"].reshape(-1, SIZE) if weight == "fc" else given["proxies"]
+        proxies = given["centers"].reshape(-1, SIZE) if of_centers else given["proxies"]
         parameter.data = torch.tensor(proxies.T if weight != "proxies" else proxies)
     pairs = miner(embeddings, labels) if miner else None
     value = loss(embeddings, labels, pairs)
@@ -65,6 +69,18 @@ def main(path: str) -> None:
             losses.MultiSimilarityLoss(2, 50, 0.5), given, None,
             miner=miners.MultiSimilarityMiner(0.1),
         ),
+        "sup_con": measured(losses.SupConLoss(0.1), given, None),
+        "circle": measured(losses.CircleLoss(0.4, 8), given, None),
+        "smooth_ap": measured(
+            losses.SmoothAPLoss(0.1), {**given, "labels": given["blocks"]}, None
+        ),
+        "sub_center_arcface": measured(
+            losses.SubCenterArcFaceLoss(
+                num_classes=CLASSES, embedding_size=SIZE, margin=28.6, scale=16,
+                sub_centers=CENTERS,
+            ),
+            given, "W", of_centers=True,
+        ),
         "proxy_nca, target": measured(
             losses.ProxyNCALoss(*sizes, softmax_scale=3), given, "proxies"
         ),
@@ -78,7 +94,7 @@ def main(path: str) -> None:
                 *sizes, centers_per_class=CENTERS, la=20, gamma=0.1, margin=0.01,
                 weight_regularizer=regularizers.SparseCentersRegularizer(CLASSES, CENTERS),
                 weight_reg_weight=0.2,
-            ), given, "fc",
+            ), given, "fc", of_centers=True,
         ),
         "arcface": measured(losses.ArcFaceLoss(*sizes, margin=28.6, scale=16), given, "W"),
     }  # fmt: skip

@@ -53,6 +53,30 @@ def check_cosines(
     return classes, similarities, valid & _finite(similarities)
 
 
+def check_centers(similarities: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
+    """The cosines to several centers of each class, and whether all are finite.
+
+    Args:
+        similarities: Cosines (B, C, K), floating.
+
+    Returns:
+        float32 (B, C, K); a scalar bool.
+
+    Raises:
+        ValueError: If the rank or dtype is wrong.
+    """
+    similarities = ops.convert_to_tensor(similarities)
+    if not similarities.dtype.is_floating or len(similarities.shape) != 3:
+        raise ValueError(
+            "Expected similarities as floating cosines of shape (batch, num_classes, "
+            f"centers_per_class); received {similarities.dtype.name} of shape "
+            f"{tuple(similarities.shape)}. End the model with Proxies(num_classes, "
+            "centers_per_class=K)."
+        )
+    similarities = ops.cast(similarities, "float32")
+    return similarities, _finite(similarities)
+
+
 def own_class(classes: tf.Tensor, similarities: tf.Tensor) -> tf.Tensor:
     """Mask (B, C), true where the row belongs to the class of the proxy."""
     numbers = ops.arange(similarities.shape[1], dtype=classes.dtype)

@@ -28,13 +28,15 @@ class Kind:
             the loss takes every tuple.
         images_per_class: Images per class of the balanced batches that a pair loss needs. None: a
             proxy loss, which takes random batches.
-        has_centers: Whether a class has several proxies, with a regularizer.
+        centers_per_class: Default number of proxies of each class. None: a class has one proxy.
+        has_regularizer: Whether `SoftTripleRegularizer` pulls the proxies of a class together.
     """
 
     make: type[keras.losses.Loss]
     cost: str
     images_per_class: int | None = None
-    has_centers: bool = False
+    centers_per_class: int | None = None
+    has_regularizer: bool = False
 
     @property
     def is_of_pairs(self) -> bool:
@@ -47,19 +49,20 @@ class Kind:
 KINDS = {
     "proxy_anchor": Kind(losses.ProxyAnchorLoss, "O(MC)"),
     "proxy_nca": Kind(losses.ProxyNCALoss, "O(MC)"),
-    "soft_triple": Kind(losses.SoftTripleLoss, "O(MCK)", has_centers=True),
+    "soft_triple": Kind(losses.SoftTripleLoss, "O(MCK)", None, 10, has_regularizer=True),
     "normalized_softmax": Kind(losses.NormalizedSoftmaxLoss, "O(MC)"),
     "cosface": Kind(losses.CosFaceLoss, "O(MC)"),
     "arcface": Kind(losses.ArcFaceLoss, "O(MC)"),
+    "sub_center_arcface": Kind(losses.SubCenterArcFaceLoss, "O(MCK)", None, 3),
     "contrastive": Kind(losses.ContrastiveLoss, "O(M²)", 5),
     "triplet": Kind(losses.TripletLoss, "O(M³)", 5),
     "n_pair": Kind(losses.NPairLoss, "O(M³)", 2),
     "lifted_structure": Kind(losses.LiftedStructureLoss, "O(M³)", 5),
     "multi_similarity": Kind(losses.MultiSimilarityLoss, "O(M²)", 5),
+    "sup_con": Kind(losses.SupConLoss, "O(M²)", 5),
+    "circle": Kind(losses.CircleLoss, "O(M²)", 5),
+    "smooth_ap": Kind(losses.SmoothAPLoss, "O(M³)", 5),
 }
-
-# Settings of the proxies, not of the loss.
-_CENTERS = {"centers_per_class": 10, "centers_strength": SoftTripleRegularizer().strength}
 
 
 def resolved(config: FitConfig) -> FitConfig:
@@ -96,12 +99,11 @@ def make_training_model(config: FitConfig, embedder: keras.Model, num_classes: i
     if KINDS[config.loss].is_of_pairs:
         images = keras.Input(embedder.input_shape[1:], name="images")
         return keras.Model(images, embedder(images), name="with_embeddings")
-    if KINDS[config.loss].has_centers:
-        options = config.loss_options
+    options, regularizer = config.loss_options, None
+    if KINDS[config.loss].has_regularizer:
         strength = options.centers_strength
         regularizer = SoftTripleRegularizer(*(() if strength is None else (strength,)))
-        return with_proxies(embedder, num_classes, options.centers_per_class, regularizer)
-    return with_proxies(embedder, num_classes)
+    return with_proxies(embedder, num_classes, options.centers_per_class, regularizer)
 
 
 def make_optimizer(
@@ -150,7 +152,12 @@ def _defaults(loss: str) -> dict[str, object]:
     own = {p.name: p.default for p in parameters}
     names = [field.name for field in dataclasses.fields(LossOptions)]
     found = {name: own[name] for name in names if name in own}
-    return {**found, **_CENTERS} if KINDS[loss].has_centers else found
+    # Settings of the proxies, not of the loss.
+    if KINDS[loss].centers_per_class is not None:
+        found["centers_per_class"] = KINDS[loss].centers_per_class
+    if KINDS[loss].has_regularizer:
+        found["centers_strength"] = SoftTripleRegularizer().strength
+    return found
 
 
 def _batches(config: FitConfig) -> BatchConfig:

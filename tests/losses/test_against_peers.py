@@ -28,6 +28,9 @@ PAIRS_OF_TORCH = [
     ("lifted_structure", losses.LiftedStructureLoss(1.0)),
     ("multi_similarity", losses.MultiSimilarityLoss(epsilon=None)),
     ("multi_similarity, mined", losses.MultiSimilarityLoss()),
+    ("sup_con", losses.SupConLoss()),
+    ("circle", losses.CircleLoss(scale=8.0)),
+    ("smooth_ap", losses.SmoothAPLoss(0.1, query_in_gallery=True)),
 ]
 OF_PROXIES = [
     ("proxy_nca, target", losses.ProxyNCALoss(3.0, target_in_denominator=True)),
@@ -74,7 +77,8 @@ WRAPS = {
 @pytest.mark.parametrize(("name", "loss"), PAIRS_OF_TORCH, ids=lambda x: str(x)[:24])
 def test_pair_losses_of_pytorch_metric_learning(name, loss, wrap):
     given, expected = TORCH["inputs"], TORCH["losses"][name]
-    value, gradient = value_and_gradient(loss, given["labels"], given["embeddings"], wrap)
+    labels = given["blocks" if name == "smooth_ap" else "labels"]
+    value, gradient = value_and_gradient(loss, labels, given["embeddings"], wrap)
     assert value == pytest.approx(expected["value"], rel=1e-5)
     close(gradient, expected["embeddings"])
 
@@ -110,18 +114,25 @@ def test_proxy_losses_of_pytorch_metric_learning(name, loss, compiled):
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "xla"])
-def test_soft_triple_and_its_regularizer_of_pytorch_metric_learning(compiled):
-    given, expected = TORCH["inputs"], TORCH["losses"]["soft_triple"]
+@pytest.mark.parametrize(
+    ("name", "loss", "regularizer"),
+    [
+        ("soft_triple", losses.SoftTripleLoss(), SoftTripleRegularizer()),
+        ("sub_center_arcface", losses.SubCenterArcFaceLoss(math.radians(28.6), 16.0), None),
+    ],
+    ids=lambda x: str(x)[:24],
+)
+def test_losses_of_centers_of_pytorch_metric_learning(name, loss, regularizer, compiled):
+    given, expected = TORCH["inputs"], TORCH["losses"][name]
     x, centers = tf.constant(given["embeddings"], tf.float32), np.asarray(given["centers"])
-    layer = Proxies(len(centers), centers.shape[1], SoftTripleRegularizer())
+    layer = Proxies(len(centers), centers.shape[1], regularizer)
     layer.build(x.shape)
     layer.proxies.assign(centers)
-    loss = losses.SoftTripleLoss()
 
     def step():
         with tf.GradientTape() as tape:
             tape.watch(x)
-            value = loss(tf.constant(given["labels"]), layer(x)) + layer.losses[0]
+            value = loss(tf.constant(given["labels"]), layer(x)) + sum(layer.losses)
         return value, *tape.gradient(value, [x, layer.proxies.value])
 
     value, of_embeddings, of_centers = tf.function(step, jit_compile=True)() if compiled else step()
