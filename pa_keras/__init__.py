@@ -16,6 +16,7 @@ _HOMES = {
     "CircleLoss": "pa_keras.losses",
     "ContrastiveLoss": "pa_keras.losses",
     "CosFaceLoss": "pa_keras.losses",
+    "CrossBatchMemory": "pa_keras.layers",
     "LiftedStructureLoss": "pa_keras.losses",
     "MultiSimilarityLoss": "pa_keras.losses",
     "NPairLoss": "pa_keras.losses",
@@ -34,6 +35,7 @@ _HOMES = {
     "nearest_neighbours": "pa_keras.retrieval",
     "proxy_anchor": "pa_keras.losses",
     "retrieval_metrics": "pa_keras.retrieval",
+    "with_memory": "pa_keras.models",
     "with_proxies": "pa_keras.models",
 }
 

@@ -50,6 +50,18 @@ def measured(
     return found
 
 
+def of_memory(loss, given: dict) -> dict:
+    """Returns the loss of the last four rows with a memory of 10, and its gradient."""
+    memory = losses.CrossBatchMemory(loss, SIZE, memory_size=10)
+    rows, labels = torch.tensor(given["embeddings"]), torch.tensor(given["labels"])
+    for start in (0, 6):
+        memory(rows[start : start + 6], labels[start : start + 6])
+    batch = rows[12:].clone().requires_grad_(True)
+    value = memory(batch, labels[12:])
+    value.backward()
+    return {"value": value.item(), "embeddings": batch.grad.tolist()}
+
+
 def main(path: str) -> None:
     given = inputs()
     sizes = (CLASSES, SIZE)
@@ -71,6 +83,10 @@ def main(path: str) -> None:
         ),
         "sup_con": measured(losses.SupConLoss(0.1), given, None),
         "circle": measured(losses.CircleLoss(0.4, 8), given, None),
+        "memory, contrastive": of_memory(losses.ContrastiveLoss(0, 1.2), given),
+        "memory, multi_similarity": of_memory(losses.MultiSimilarityLoss(2, 50, 0.5), given),
+        "memory, sup_con": of_memory(losses.SupConLoss(0.1), given),
+        "memory, circle": of_memory(losses.CircleLoss(0.4, 8), given),
         "smooth_ap": measured(
             losses.SmoothAPLoss(0.1), {**given, "labels": given["blocks"]}, None
         ),

@@ -82,3 +82,11 @@ class LossOptions:
 
     query_in_gallery: bool | None = None
     """smooth_ap: rank each query as a positive of its own, like the authors' code (false)."""
+
+    memory_size: int | None = None
+    """contrastive, multi_similarity, sup_con, circle: number of embeddings of earlier batches that
+    each batch is also compared with, at least batches.batch_size (0: none)."""
+
+    memory_warm_up_steps: int | None = None
+    """contrastive, multi_similarity, sup_con, circle: number of steps before the memory is used
+    (1000)."""

@@ -6,13 +6,18 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses._common import share, unit
+from pa_keras.losses._common import cosines, share
 from pa_keras.losses._validation import TensorLike, check_pairs, expect_positive
 from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.references import References
 
 
 def circle(
-    labels: TensorLike, embeddings: TensorLike, margin: float = 0.4, scale: float = 80.0
+    labels: TensorLike,
+    embeddings: TensorLike,
+    margin: float = 0.4,
+    scale: float = 80.0,
+    references: References | None = None,
 ) -> tf.Tensor:
     r"""Circle loss: one term for each embedding, whose mean is the loss.
 
@@ -29,6 +34,8 @@ def circle(
         embeddings: Embeddings (B, D), floating; the loss normalizes them to unit length.
         margin: m, a difference of cosines, in [0, 1]. Default 0.4.
         scale: gamma, > 0. Default 80.
+        references: Embeddings to compare with, such as those of earlier batches. Default None: the
+            batch itself.
 
     Returns:
         float32 (B,). All NaN if an embedding is not finite or if, under XLA, which cannot raise an
@@ -47,9 +54,8 @@ def circle(
     2020, sections 3.2 and 3.3, with the settings for image retrieval. Sampling: balanced batches.
     """
     _check_settings(margin, scale)
-    embeddings, positive, negative, valid = check_pairs(labels, embeddings)
-    directions = unit(embeddings)
-    s = ops.matmul(directions, ops.transpose(directions))
+    embeddings, positive, negative, valid = check_pairs(labels, embeddings, references)
+    s = cosines(embeddings, references)
     constant = ops.stop_gradient(s)
     pull = -scale * ops.relu(1 + margin - constant) * (s - (1 - margin))
     push = scale * ops.relu(constant + margin) * (s - margin)
@@ -96,8 +102,10 @@ class CircleLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return circle(y_true, y_pred, self.margin, self.scale)
+    def call(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, references: References | None = None
+    ) -> tf.Tensor:
+        return circle(y_true, y_pred, self.margin, self.scale, references)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin, "scale": self.scale}

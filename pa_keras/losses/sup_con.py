@@ -6,12 +6,18 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses._common import share, unit
+from pa_keras.losses._common import cosines, share
 from pa_keras.losses._validation import TensorLike, check_pairs, expect_positive
 from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.references import References
 
 
-def sup_con(labels: TensorLike, embeddings: TensorLike, temperature: float = 0.1) -> tf.Tensor:
+def sup_con(
+    labels: TensorLike,
+    embeddings: TensorLike,
+    temperature: float = 0.1,
+    references: References | None = None,
+) -> tf.Tensor:
     r"""Supervised contrastive loss: one term for each embedding, whose mean is the loss.
 
         L = mean over i with a positive of
@@ -27,6 +33,8 @@ def sup_con(labels: TensorLike, embeddings: TensorLike, temperature: float = 0.1
         labels: Class IDs, integers of shape (B,) or (B, 1).
         embeddings: Embeddings (B, D), floating; the loss normalizes them to unit length.
         temperature: tau, > 0. Default 0.1.
+        references: Embeddings to compare with, such as those of earlier batches. Default None: the
+            batch itself.
 
     Returns:
         float32 (B,). All NaN if an embedding is not finite or if, under XLA, which cannot raise an
@@ -45,9 +53,8 @@ def sup_con(labels: TensorLike, embeddings: TensorLike, temperature: float = 0.1
     balanced batches.
     """
     expect_positive("temperature", temperature)
-    embeddings, positive, negative, valid = check_pairs(labels, embeddings)
-    directions = unit(embeddings)
-    logits = ops.matmul(directions, ops.transpose(directions)) / temperature
+    embeddings, positive, negative, valid = check_pairs(labels, embeddings, references)
+    logits = cosines(embeddings, references) / temperature
     others = ops.where(positive | negative, logits, -float("inf"))
     logs = ops.logsumexp(others, axis=1, keepdims=True) - logits
     number = ops.sum(ops.cast(positive, "float32"), axis=1)
@@ -90,8 +97,10 @@ class SupConLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return sup_con(y_true, y_pred, self.temperature)
+    def call(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, references: References | None = None
+    ) -> tf.Tensor:
+        return sup_con(y_true, y_pred, self.temperature, references)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "temperature": self.temperature}

@@ -11,7 +11,7 @@ import numpy as np
 from pa_keras import losses
 from pa_keras.config import BatchConfig, FitConfig, LossOptions
 from pa_keras.layers import SoftTripleRegularizer
-from pa_keras.models import with_proxies
+from pa_keras.models import MEMORY_LOSSES, with_memory, with_proxies
 from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.training import adamw, two_rate_adamw
 
@@ -37,6 +37,11 @@ class Kind:
     images_per_class: int | None = None
     centers_per_class: int | None = None
     has_regularizer: bool = False
+
+    @property
+    def takes_memory(self) -> bool:
+        """Whether it can compare a batch with a memory of earlier batches."""
+        return issubclass(self.make, MEMORY_LOSSES)
 
     @property
     def is_of_pairs(self) -> bool:
@@ -69,7 +74,8 @@ def resolved(config: FitConfig) -> FitConfig:
     """The settings with the defaults of the loss and of its batches in place of null.
 
     Raises:
-        ValueError: The loss does not have a setting, or the sampling contradicts other settings.
+        ValueError: The loss does not have a setting, the memory is smaller than a batch, or the
+            sampling contradicts other settings.
     """
     known = _defaults(config.loss)
     given = {k: v for k, v in vars(config.loss_options).items() if v is not None}
@@ -81,6 +87,12 @@ def resolved(config: FitConfig) -> FitConfig:
                 f"loss_options.{name}. Leave it out, or give null where a file has it."
             )
     options = dataclasses.replace(config.loss_options, **{**known, **given})
+    size = options.memory_size
+    if size and size < config.batches.batch_size:
+        raise ValueError(
+            f"Expected loss_options.memory_size of at least batches.batch_size="
+            f"{config.batches.batch_size}, or 0 for no memory; received {size}."
+        )
     return dataclasses.replace(config, loss_options=options, batches=_batches(config))
 
 
@@ -96,10 +108,13 @@ def make_loss(config: FitConfig, num_classes: int) -> keras.losses.Loss:
 
 def make_training_model(config: FitConfig, embedder: keras.Model, num_classes: int) -> keras.Model:
     """The training model, whose output is the input of the loss of `resolved` settings."""
+    options, regularizer = config.loss_options, None
+    if options.memory_size:
+        warm_up = options.memory_warm_up_steps
+        return with_memory(embedder, options.memory_size, 1000 if warm_up is None else warm_up)
     if KINDS[config.loss].is_of_pairs:
         images = keras.Input(embedder.input_shape[1:], name="images")
         return keras.Model(images, embedder(images), name="with_embeddings")
-    options, regularizer = config.loss_options, None
     if KINDS[config.loss].has_regularizer:
         strength = options.centers_strength
         regularizer = SoftTripleRegularizer(*(() if strength is None else (strength,)))
@@ -152,7 +167,9 @@ def _defaults(loss: str) -> dict[str, object]:
     own = {p.name: p.default for p in parameters}
     names = [field.name for field in dataclasses.fields(LossOptions)]
     found = {name: own[name] for name in names if name in own}
-    # Settings of the proxies, not of the loss.
+    # Settings of the memory or the proxies, not of the loss.
+    if KINDS[loss].takes_memory:
+        found = {**found, "memory_size": 0, "memory_warm_up_steps": 1000}
     if KINDS[loss].centers_per_class is not None:
         found["centers_per_class"] = KINDS[loss].centers_per_class
     if KINDS[loss].has_regularizer:

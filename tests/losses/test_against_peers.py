@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from pa_keras import losses
-from pa_keras.layers import Proxies, SoftTripleRegularizer
+from pa_keras.layers import CrossBatchMemory, Proxies, SoftTripleRegularizer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TORCH = json.loads((GOLDEN / "pytorch_metric_learning.json").read_text())
@@ -31,6 +31,12 @@ PAIRS_OF_TORCH = [
     ("sup_con", losses.SupConLoss()),
     ("circle", losses.CircleLoss(scale=8.0)),
     ("smooth_ap", losses.SmoothAPLoss(0.1, query_in_gallery=True)),
+]
+WITH_MEMORY = [
+    ("memory, contrastive", losses.ContrastiveLoss(1.2)),
+    ("memory, multi_similarity", losses.MultiSimilarityLoss(epsilon=None)),
+    ("memory, sup_con", losses.SupConLoss()),
+    ("memory, circle", losses.CircleLoss(scale=8.0)),
 ]
 OF_PROXIES = [
     ("proxy_nca, target", losses.ProxyNCALoss(3.0, target_in_denominator=True)),
@@ -79,6 +85,28 @@ def test_pair_losses_of_pytorch_metric_learning(name, loss, wrap):
     given, expected = TORCH["inputs"], TORCH["losses"][name]
     labels = given["blocks" if name == "smooth_ap" else "labels"]
     value, gradient = value_and_gradient(loss, labels, given["embeddings"], wrap)
+    assert value == pytest.approx(expected["value"], rel=1e-5)
+    close(gradient, expected["embeddings"])
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+@pytest.mark.parametrize(("name", "loss"), WITH_MEMORY, ids=lambda x: str(x)[:24])
+def test_cross_batch_memory_of_pytorch_metric_learning(name, loss, wrap):
+    given, expected = TORCH["inputs"], TORCH["losses"][name]
+    rows, labels = np.array(given["embeddings"], "float32"), np.array(given["labels"])
+    memory = CrossBatchMemory(10, warm_up_steps=0)
+    memory.build((None, rows.shape[1]))
+    for start in (0, 6):
+        memory.append(labels[start : start + 6], rows[start : start + 6])
+    slots, filled, _ = memory.append(labels[12:], rows[12:])
+    places = np.arange(10)
+    compared = (places < filled) & (places != np.array(slots)[:, None])
+    references = losses.References(memory.queue.value, memory.labels.value, compared)
+
+    def with_references(labels, x):
+        return loss(labels, x, references=references)
+
+    value, gradient = value_and_gradient(with_references, labels[12:], rows[12:], wrap)
     assert value == pytest.approx(expected["value"], rel=1e-5)
     close(gradient, expected["embeddings"])
 

@@ -77,6 +77,19 @@ def test_settings_reach_the_loss_and_its_proxies():
     assert make_loss(resolved(config("triplet", {"mining": "hard"})), 3).mining == "hard"
 
 
+def test_a_memory_of_earlier_batches():
+    embedder = embedding_model("conv4", 8, (16, 16), weights=None)
+    settings = resolved(config("contrastive", {"memory_size": 64, "memory_warm_up_steps": 5}))
+    layer = make_training_model(settings, embedder, 3).get_layer("memory")
+    assert (layer.size, layer.warm_up_steps) == (64, 5)
+    options = resolved(config("contrastive")).loss_options
+    assert (options.memory_size, options.memory_warm_up_steps) == (0, 1000)
+    with pytest.raises(ValueError, match="at least batches.batch_size=12, .*; received 11"):
+        resolved(config("contrastive", {"memory_size": 11}))
+    with pytest.raises(ValueError, match="triplet, which has margin, mining; .*memory_size"):
+        resolved(config("triplet", {"memory_size": 64}))
+
+
 def test_a_setting_of_another_loss():
     with pytest.raises(ValueError, match="triplet, which has margin, mining; .*loss_options.alpha"):
         resolved(config("triplet", {"alpha": 1.0}))
