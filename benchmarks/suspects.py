@@ -68,7 +68,7 @@ def orders(vectors: np.ndarray, labels: np.ndarray, k: int) -> dict[str, np.ndar
 
 def embedded(run: str) -> dict[str, np.ndarray]:
     """Returns embeddings, labels and true labels of the training and the test images of a run."""
-    from pa_keras.evaluation.evaluate import embed_images
+    from pa_keras.evaluation.evaluate import embed_dataset_images
     from pa_keras.runs.load import crop_fraction_of, load_data, load_trained, trained_classes
 
     model, settings = load_trained(run, None)
@@ -82,7 +82,9 @@ def embedded(run: str) -> dict[str, np.ndarray]:
     result = {}
     for part, images in parts.items():
         flipped = flip_labels(images, SHARE, settings["seed"])
-        result[f"{part}_embeddings"] = embed_images(model, images, crop_fraction_of(settings, None))
+        result[f"{part}_embeddings"] = embed_dataset_images(
+            model, images, crop_fraction_of(settings, None)
+        )
         result[f"{part}_labels"] = flipped.labels
         result[f"{part}_true_labels"] = images.labels
     return result

@@ -13,8 +13,10 @@ __version__ = "0.1.0"
 # Imported at first use (PEP 562), so that `import pa_keras` and `--help` do not wait for Keras.
 _HOMES = {
     "ArcFaceLoss": "pa_keras.losses",
+    "CircleLoss": "pa_keras.losses",
     "ContrastiveLoss": "pa_keras.losses",
     "CosFaceLoss": "pa_keras.losses",
+    "CrossBatchMemory": "pa_keras.layers",
     "LiftedStructureLoss": "pa_keras.losses",
     "MultiSimilarityLoss": "pa_keras.losses",
     "NPairLoss": "pa_keras.losses",
@@ -23,8 +25,11 @@ _HOMES = {
     "ProxyAnchorLoss": "pa_keras.losses",
     "ProxyNCALoss": "pa_keras.losses",
     "RecallAtK": "pa_keras.training",
+    "SmoothAPLoss": "pa_keras.losses",
     "SoftTripleLoss": "pa_keras.losses",
     "SoftTripleRegularizer": "pa_keras.layers",
+    "SubCenterArcFaceLoss": "pa_keras.losses",
+    "SupConLoss": "pa_keras.losses",
     "TripletLoss": "pa_keras.losses",
     "embed_images": "pa_keras.evaluation",
     "embedding_model": "pa_keras.models",
@@ -33,6 +38,7 @@ _HOMES = {
     "open_index": "pa_keras.index",
     "proxy_anchor": "pa_keras.losses",
     "retrieval_metrics": "pa_keras.retrieval",
+    "with_memory": "pa_keras.models",
     "with_proxies": "pa_keras.models",
 }
 

@@ -151,13 +151,13 @@ def _suspects(
 
     from pa_keras import plots
     from pa_keras.evaluation.duplicates import first_of_same_bytes
-    from pa_keras.evaluation.evaluate import embed_images
+    from pa_keras.evaluation.evaluate import embed_dataset_images
     from pa_keras.evaluation.suspects import all_images, as_line, write_suspects
     from pa_keras.retrieval import find_suspects
 
     images = all_images(dataset)
     vectors = [
-        embed_images(model, dataset.train, crop_fraction, config.batch_size),
+        embed_dataset_images(model, dataset.train, crop_fraction, config.batch_size),
         found.query_embeddings,
         *([] if dataset.gallery is None else [found.gallery_embeddings]),
     ]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pa_keras import cli, fit, plots
 from pa_keras.config import FitConfig
-from pa_keras.evaluation.evaluate import embed_images
+from pa_keras.evaluation.evaluate import embed_dataset_images
 from pa_keras.runs import finish
 from pa_keras.runs.before_training import gain, measure_before_training
 from pa_keras.runs.build import build
@@ -87,7 +87,7 @@ def built(config, selection="held_out", before_training=True):
 def untrained_recall(made):
     """Recall@1 of the initial weights on the selection or test images, by a double loop."""
     images = (made.data.selection or made.data.dataset).queries
-    vectors = embed_images(made.embedder, images, crop_fraction=1.0)
+    vectors = embed_dataset_images(made.embedder, images, crop_fraction=1.0)
     hits = []
     for i, query in enumerate(vectors):
         others = [(float(query @ other), -j) for j, other in enumerate(vectors) if j != i]

@@ -21,20 +21,24 @@ def inputs() -> dict[str, np.ndarray]:
     apart = rng.normal(size=(CLASSES, CENTERS, SIZE))
     return {
         "labels": labels,
+        # Smooth-AP needs as many classes as images of each, in order of the classes.
+        "blocks": np.repeat(np.arange(4), 4),
         "embeddings": embeddings,
         "proxies": proxies,
         "centers": proxies[:, None] + 0.5 * apart,
     }
 
 
-def measured(loss, given: dict, weight: str | None, *, miner=None) -> dict:
+def measured(
+    loss, given: dict, weight: str | None, *, miner=None, of_centers: bool = False
+) -> dict:
     """Returns the loss and its gradients for the embeddings and, if it has them, the proxies."""
     embeddings = torch.tensor(given["embeddings"], dtype=torch.float64, requires_grad=True)
     labels = torch.tensor(given["labels"])
     parameter = None
     if weight is not None:
         parameter = getattr(loss, weight)
-        proxies = given["centers"].reshape(-1, SIZE) if weight == "fc" else given["proxies"]
+        proxies = given["centers"].reshape(-1, SIZE) if of_centers else given["proxies"]
         parameter.data = torch.tensor(proxies.T if weight != "proxies" else proxies)
     pairs = miner(embeddings, labels) if miner else None
     value = loss(embeddings, labels, pairs)
@@ -44,6 +48,18 @@ def measured(loss, given: dict, weight: str | None, *, miner=None) -> dict:
         gradient = parameter.grad if weight == "proxies" else parameter.grad.T
         found["proxies"] = gradient.tolist()
     return found
+
+
+def of_memory(loss, given: dict) -> dict:
+    """Returns the loss of the last four rows with a memory of 10, and its gradient."""
+    memory = losses.CrossBatchMemory(loss, SIZE, memory_size=10)
+    rows, labels = torch.tensor(given["embeddings"]), torch.tensor(given["labels"])
+    for start in (0, 6):
+        memory(rows[start : start + 6], labels[start : start + 6])
+    batch = rows[12:].clone().requires_grad_(True)
+    value = memory(batch, labels[12:])
+    value.backward()
+    return {"value": value.item(), "embeddings": batch.grad.tolist()}
 
 
 def main(path: str) -> None:
@@ -65,6 +81,22 @@ def main(path: str) -> None:
             losses.MultiSimilarityLoss(2, 50, 0.5), given, None,
             miner=miners.MultiSimilarityMiner(0.1),
         ),
+        "sup_con": measured(losses.SupConLoss(0.1), given, None),
+        "circle": measured(losses.CircleLoss(0.4, 8), given, None),
+        "memory, contrastive": of_memory(losses.ContrastiveLoss(0, 1.2), given),
+        "memory, multi_similarity": of_memory(losses.MultiSimilarityLoss(2, 50, 0.5), given),
+        "memory, sup_con": of_memory(losses.SupConLoss(0.1), given),
+        "memory, circle": of_memory(losses.CircleLoss(0.4, 8), given),
+        "smooth_ap": measured(
+            losses.SmoothAPLoss(0.1), {**given, "labels": given["blocks"]}, None
+        ),
+        "sub_center_arcface": measured(
+            losses.SubCenterArcFaceLoss(
+                num_classes=CLASSES, embedding_size=SIZE, margin=28.6, scale=16,
+                sub_centers=CENTERS,
+            ),
+            given, "W", of_centers=True,
+        ),
         "proxy_nca, target": measured(
             losses.ProxyNCALoss(*sizes, softmax_scale=3), given, "proxies"
         ),
@@ -78,7 +110,7 @@ def main(path: str) -> None:
                 *sizes, centers_per_class=CENTERS, la=20, gamma=0.1, margin=0.01,
                 weight_regularizer=regularizers.SparseCentersRegularizer(CLASSES, CENTERS),
                 weight_reg_weight=0.2,
-            ), given, "fc",
+            ), given, "fc", of_centers=True,
         ),
         "arcface": measured(losses.ArcFaceLoss(*sizes, margin=28.6, scale=16), given, "W"),
     }  # fmt: skip

@@ -10,11 +10,15 @@ LossName = Literal[
     "normalized_softmax",
     "cosface",
     "arcface",
+    "sub_center_arcface",
     "contrastive",
     "triplet",
     "n_pair",
     "lifted_structure",
     "multi_similarity",
+    "sup_con",
+    "circle",
+    "smooth_ap",
 ]
 
 
@@ -23,8 +27,8 @@ class LossOptions:
     """Settings of the loss. Each loss uses some of them; null: the default of the loss."""
 
     margin: float | None = None
-    """proxy_anchor (delta 0.1), soft_triple (0.01), cosface (0.35): cosines; arcface (0.5):
-    radians; triplet (0.1), lifted_structure (1): distances."""
+    """proxy_anchor (delta 0.1), soft_triple (0.01), cosface (0.35), circle (0.4): cosines; arcface,
+    sub_center_arcface (0.5): radians; triplet (0.1), lifted_structure (1): distances."""
 
     alpha: float | None = None
     """proxy_anchor: scale (32); multi_similarity: scale of the positives (2)."""
@@ -39,20 +43,21 @@ class LossOptions:
     """multi_similarity: margin of its mining, a difference of cosines (0.1); 3 keeps every pair."""
 
     scale: float | None = None
-    """proxy_nca: scale of squared distances (32); soft_triple (20), cosface (64), arcface (64):
-    scale of cosines."""
+    """proxy_nca: scale of squared distances (32); soft_triple (20), cosface (64), arcface (64),
+    sub_center_arcface (64), circle (gamma 80): scale of cosines."""
 
     target_in_denominator: bool | None = None
     """proxy_nca: include the target proxy in the denominator (false, as in the paper)."""
 
     temperature: float | None = None
-    """normalized_softmax: sigma (0.05)."""
+    """normalized_softmax: sigma (0.05); sup_con: tau of the cosines (0.1); smooth_ap: tau of the
+    differences of cosines (0.01)."""
 
     gamma: float | None = None
     """soft_triple: temperature of the weights of the centers of a class (0.1)."""
 
     centers_per_class: int | None = None
-    """soft_triple: K, the number of centers of each class (10)."""
+    """K, the number of centers of each class: soft_triple (10), sub_center_arcface (3)."""
 
     centers_strength: float | None = None
     """soft_triple: tau of the regularizer that merges the centers of a class (0.2)."""
@@ -74,3 +79,14 @@ class LossOptions:
 
     normalize: bool | None = None
     """lifted_structure: divide embeddings by their lengths (true)."""
+
+    query_in_gallery: bool | None = None
+    """smooth_ap: rank each query as a positive of its own, like the authors' code (false)."""
+
+    memory_size: int | None = None
+    """contrastive, multi_similarity, sup_con, circle: number of embeddings of earlier batches that
+    each batch is also compared with, at least batches.batch_size (0: none)."""
+
+    memory_warm_up_steps: int | None = None
+    """contrastive, multi_similarity, sup_con, circle: number of steps before the memory is used
+    (1000)."""

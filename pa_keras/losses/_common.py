@@ -3,17 +3,31 @@
 import tensorflow as tf
 from keras import ops
 
+from pa_keras.losses.references import References
+
 
 def unit(vectors: tf.Tensor) -> tf.Tensor:
     """Normalizes each row to unit length: v / sqrt(sum(v^2) + 1e-12)."""
     return vectors * ops.rsqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True) + 1e-12)
 
 
-def distances(embeddings: tf.Tensor) -> tf.Tensor:
-    """Euclidean distances (B, B) between all rows; the gradient at distance 0 is 0."""
+def cosines(embeddings: tf.Tensor, references: References | None = None) -> tf.Tensor:
+    """Cosines of all rows (B, B) or, with M references, of each row and reference (B, M)."""
+    directions = unit(embeddings)
+    others = directions if references is None else unit(references.embeddings)
+    return ops.matmul(directions, ops.transpose(others))
+
+
+def distances(embeddings: tf.Tensor, others: tf.Tensor | None = None) -> tf.Tensor:
+    """Euclidean distances (B, M) to the rows of `others`, by default of the embeddings themselves.
+
+    The gradient at distance 0 is 0.
+    """
+    others = embeddings if others is None else others
     squares = ops.sum(ops.square(embeddings), axis=1)
-    products = ops.matmul(embeddings, ops.transpose(embeddings))
-    squared = ops.maximum(squares[:, None] + squares[None, :] - 2 * products, 0.0)
+    of_others = ops.sum(ops.square(others), axis=1)
+    products = ops.matmul(embeddings, ops.transpose(others))
+    squared = ops.maximum(squares[:, None] + of_others[None, :] - 2 * products, 0.0)
     apart = squared > 0
     return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)
 

@@ -8,6 +8,7 @@ from keras import ops
 
 from pa_keras.class_ids import EXACT_BELOW
 from pa_keras.losses import _distributed
+from pa_keras.losses.references import References
 
 TensorLike: TypeAlias = tf.Tensor | npt.ArrayLike
 
@@ -53,6 +54,30 @@ def check_cosines(
     return classes, similarities, valid & _finite(similarities)
 
 
+def check_centers(similarities: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
+    """The cosines to several centers of each class, and whether all are finite.
+
+    Args:
+        similarities: Cosines (B, C, K), floating.
+
+    Returns:
+        float32 (B, C, K); a scalar bool.
+
+    Raises:
+        ValueError: If the rank or dtype is wrong.
+    """
+    similarities = ops.convert_to_tensor(similarities)
+    if not similarities.dtype.is_floating or len(similarities.shape) != 3:
+        raise ValueError(
+            "Expected similarities as floating cosines of shape (batch, num_classes, "
+            f"centers_per_class); received {similarities.dtype.name} of shape "
+            f"{tuple(similarities.shape)}. End the model with Proxies(num_classes, "
+            "centers_per_class=K)."
+        )
+    similarities = ops.cast(similarities, "float32")
+    return similarities, _finite(similarities)
+
+
 def own_class(classes: tf.Tensor, similarities: tf.Tensor) -> tf.Tensor:
     """Mask (B, C), true where the row belongs to the class of the proxy."""
     numbers = ops.arange(similarities.shape[1], dtype=classes.dtype)
@@ -65,26 +90,27 @@ def expect_positive(name: str, value: float) -> None:
         raise ValueError(f"Expected {name} > 0; received {value}.")
 
 
-def check_pairs(
+def check_batch(
     labels: TensorLike, embeddings: TensorLike
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The embeddings of the global batch, and masks of its positive and negative pairs.
-
-    Pairs are ordered, and no row is paired with itself.
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The class IDs and embeddings of the global batch, and whether both are valid.
 
     Args:
         labels: Class IDs of shape (B,) or (B, 1).
         embeddings: Embeddings (B, D), floating.
 
     Returns:
-        float32 (B, D); the positive and the negative pairs, (B, B) booleans each; a scalar bool.
-        If it is false, the loss must be NaN: an embedding is not finite, or a label is bad or
-        pairs are missing and no error could be raised (under XLA).
+        int64 (B,); float32 (B, D); a scalar bool. If it is false, the loss must be NaN: an
+        embedding is not finite, or a label is bad and no error could be raised (under XLA).
 
     Raises:
-        ValueError: If a rank or dtype is wrong, or, in eager mode, if a label is bad or the batch
-            has no positive or no negative pair.
-        tf.errors.InvalidArgumentError: If labels or pairs are bad in this way, in graph mode.
+        ValueError: If a rank or dtype is wrong, or, in eager mode, if a label is bad.
+        tf.errors.InvalidArgumentError: If a label is bad, in graph mode.
+
+    Example:
+        >>> classes, embeddings, valid = check_batch([3, 5], [[1.0, 0.0], [0.0, 1.0]])
+        >>> classes.dtype.name, bool(valid)
+        ('int64', True)
     """
     labels, embeddings = ops.convert_to_tensor(labels), ops.convert_to_tensor(embeddings)
     if not embeddings.dtype.is_floating or len(embeddings.shape) != 2:
@@ -96,15 +122,46 @@ def check_pairs(
     embeddings = ops.cast(embeddings, "float32")
     # A vector whose squared length overflows would become a unit vector of zeros.
     valid = valid & _finite(ops.square(embeddings))
-    classes, embeddings = _distributed.gathered(classes), _distributed.gathered(embeddings)
-    same = classes[:, None] == classes[None, :]
-    positive = tf.linalg.set_diag(same, tf.zeros_like(classes, tf.bool))
+    return _distributed.gathered(classes), _distributed.gathered(embeddings), valid
+
+
+def check_pairs(
+    labels: TensorLike, embeddings: TensorLike, references: References | None = None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The embeddings of the global batch, and masks of its positive and negative pairs.
+
+    Pairs are ordered, and no row is paired with itself.
+
+    Args:
+        labels: Class IDs of shape (B,) or (B, 1).
+        embeddings: Embeddings (B, D), floating.
+        references: Embeddings to pair the batch with. Default None: the batch itself.
+
+    Returns:
+        float32 (B, D); the positive and the negative pairs, booleans (B, B) each, or (B, M) with M
+        references; a scalar bool. If it is false, the loss must be NaN: an embedding is not finite,
+        or a label is bad or pairs are missing and no error could be raised (under XLA).
+
+    Raises:
+        ValueError: If a rank or dtype is wrong, or, in eager mode, if a label is bad or the batch
+            has no positive or no negative pair.
+        tf.errors.InvalidArgumentError: If labels or pairs are bad in this way, in graph mode.
+    """
+    classes, embeddings, valid = check_batch(labels, embeddings)
+    if references is None:
+        same = classes[:, None] == classes[None, :]
+        positive = tf.linalg.set_diag(same, tf.zeros_like(classes, tf.bool))
+        negative = ~same
+    else:
+        same = classes[:, None] == ops.cast(references.labels, "int64")[None, :]
+        positive, negative = same & references.compared, ~same & references.compared
+        valid = valid & _finite(ops.square(references.embeddings))
     problem = (
         "Expected a batch with pairs of one class and pairs of two classes, as this loss compares "
         "pairs. Draw balanced batches: set images_per_class to 2 or more"
     )
-    positive, paired = _expect(ops.any(positive) & ops.any(~same), problem, positive, classes)
-    return embeddings, positive, ~same, valid & paired
+    positive, paired = _expect(ops.any(positive) & ops.any(negative), problem, positive, classes)
+    return embeddings, positive, negative, valid & paired
 
 
 def _class_ids(labels: tf.Tensor, alternative: str = "") -> tuple[tf.Tensor, tf.Tensor]:

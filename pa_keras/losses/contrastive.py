@@ -9,6 +9,7 @@ from keras import ops
 from pa_keras.losses._common import distances, share, unit
 from pa_keras.losses._validation import TensorLike, check_pairs
 from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.references import References
 
 
 def contrastive(
@@ -18,6 +19,7 @@ def contrastive(
     positive_margin: float = 0.0,
     squared: bool = False,
     average_nonzero: bool = True,
+    references: References | None = None,
 ) -> tf.Tensor:
     r"""Contrastive loss: one term for each embedding, whose mean is the loss.
 
@@ -35,6 +37,8 @@ def contrastive(
         positive_margin: m_p, a distance, at least 0. Default 0.
         squared: Whether each hinge is squared. Default False.
         average_nonzero: Whether each mean is over the terms above 0 only. Default True.
+        references: Embeddings to compare with, such as those of earlier batches. Default None: the
+            batch itself.
 
     Returns:
         float32 (B,). All NaN if an embedding is not finite or if, under XLA, which cannot raise an
@@ -54,8 +58,9 @@ def contrastive(
     eq. (4). Sampling: balanced batches.
     """
     _check_settings(negative_margin, positive_margin)
-    embeddings, positive, negative, valid = check_pairs(labels, embeddings)
-    apart = distances(unit(embeddings))
+    embeddings, positive, negative, valid = check_pairs(labels, embeddings, references)
+    others = None if references is None else unit(references.embeddings)
+    apart = distances(unit(embeddings), others)
     terms = tf.constant(0.0)
     for members, hinges in (
         (positive, ops.relu(apart - positive_margin)),
@@ -110,7 +115,9 @@ class ContrastiveLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, references: References | None = None
+    ) -> tf.Tensor:
         return contrastive(
             y_true,
             y_pred,
@@ -118,6 +125,7 @@ class ContrastiveLoss(keras.losses.Loss):
             self.positive_margin,
             self.squared,
             self.average_nonzero,
+            references,
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from pa_keras.losses._validation import TensorLike
+from pa_keras.losses.references import References
 
 
 class _Reduction(keras.losses.Loss):
@@ -22,9 +23,14 @@ def call_with_exact_labels(
     y_true: TensorLike,
     y_pred: TensorLike,
     sample_weight: TensorLike | None = None,
+    references: References | None = None,
 ) -> tf.Tensor:
-    """`keras.losses.Loss.__call__` without the cast of the labels; for use as a `__call__`."""
+    """`keras.losses.Loss.__call__` without the cast of the labels; for use as a `__call__`.
+
+    Some pair losses take `references`, to compare the batch with these instead of with itself.
+    """
+    given = () if references is None else (references,)
     with tf.name_scope(loss.name):
         cast = keras.ops.convert_to_tensor(y_pred, dtype=loss.dtype)
-        terms = loss.call(keras.ops.convert_to_tensor(y_true), cast)
+        terms = loss.call(keras.ops.convert_to_tensor(y_true), cast, *given)
     return _Reduction(loss.name, loss.reduction, loss.dtype)(terms, y_pred, sample_weight)

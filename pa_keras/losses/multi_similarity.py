@@ -6,9 +6,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses._common import log_one_plus_sum_exp, unit
+from pa_keras.losses._common import cosines, log_one_plus_sum_exp
 from pa_keras.losses._validation import TensorLike, check_pairs, expect_positive
 from pa_keras.losses.exact_labels import call_with_exact_labels
+from pa_keras.losses.references import References
 
 
 def multi_similarity(
@@ -18,6 +19,7 @@ def multi_similarity(
     beta: float = 50.0,
     base: float = 0.5,
     epsilon: float | None = 0.1,
+    references: References | None = None,
 ) -> tf.Tensor:
     r"""Multi-Similarity loss: one term for each embedding, whose mean is the loss.
 
@@ -35,6 +37,8 @@ def multi_similarity(
         beta: Scale of the negatives, > 0. Default 50.
         base: lambda, a cosine. Default 0.5.
         epsilon: Margin of the mining, a difference of cosines; None: no mining. Default 0.1.
+        references: Embeddings to compare with, such as those of earlier batches. Default None: the
+            batch itself.
 
     Returns:
         float32 (B,). All NaN if an embedding is not finite or if, under XLA, which cannot raise an
@@ -54,9 +58,8 @@ def multi_similarity(
     """
     expect_positive("alpha", alpha)
     expect_positive("beta", beta)
-    embeddings, positive, negative, valid = check_pairs(labels, embeddings)
-    directions = unit(embeddings)
-    s = ops.matmul(directions, ops.transpose(directions))
+    embeddings, positive, negative, valid = check_pairs(labels, embeddings, references)
+    s = cosines(embeddings, references)
     if epsilon is not None:
         infinity = float("inf")
         hardest_negative = ops.max(ops.where(negative, s, -infinity), axis=1, keepdims=True)
@@ -115,8 +118,12 @@ class MultiSimilarityLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return multi_similarity(y_true, y_pred, self.alpha, self.beta, self.base, self.epsilon)
+    def call(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, references: References | None = None
+    ) -> tf.Tensor:
+        return multi_similarity(
+            y_true, y_pred, self.alpha, self.beta, self.base, self.epsilon, references
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {

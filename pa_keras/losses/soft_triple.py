@@ -8,7 +8,13 @@ from keras import ops
 
 from pa_keras.losses._common import cross_entropy
 from pa_keras.losses._distributed import weighted
-from pa_keras.losses._validation import TensorLike, check_cosines, expect_positive, own_class
+from pa_keras.losses._validation import (
+    TensorLike,
+    check_centers,
+    check_cosines,
+    expect_positive,
+    own_class,
+)
 from pa_keras.losses.exact_labels import call_with_exact_labels
 
 
@@ -54,15 +60,7 @@ def soft_triple(
     """
     expect_positive("scale", scale)
     expect_positive("gamma", gamma)
-    similarities = ops.convert_to_tensor(similarities)
-    if not similarities.dtype.is_floating or len(similarities.shape) != 3:
-        raise ValueError(
-            "Expected similarities as floating cosines of shape (batch, num_classes, "
-            f"centers_per_class); received {similarities.dtype.name} of shape "
-            f"{tuple(similarities.shape)}. End the model with Proxies(num_classes, "
-            "centers_per_class=10)."
-        )
-    similarities = ops.cast(similarities, "float32")
+    similarities, _ = check_centers(similarities)  # the sum below keeps what is not finite
     # keras.ops.softmax would warn about a single center.
     relaxed = ops.sum(tf.nn.softmax(similarities / gamma, axis=2) * similarities, axis=2)
     classes, relaxed, valid = check_cosines(labels, relaxed)

@@ -6,9 +6,12 @@ from pa_keras.models.blocks import backbone_blocks
 from pa_keras.models.checksum import checksum
 from pa_keras.models.embedding_model import embedding_model, expect_embedding_model
 from pa_keras.models.in_float32 import in_float32
+from pa_keras.models.with_memory import MEMORY_LOSSES, MemoryModel, with_memory
 from pa_keras.models.with_proxies import with_proxies
 
 __all__ = [
+    "MEMORY_LOSSES",
+    "MemoryModel",
     "all_layers",
     "backbone_blocks",
     "checksum",
@@ -16,5 +19,6 @@ __all__ = [
     "expect_embedding_model",
     "in_float32",
     "set_trainable",
+    "with_memory",
     "with_proxies",
 ]

@@ -38,7 +38,10 @@ def _losses(out: str) -> None:
             "CosFace": losses.CosFaceLoss(),
             "ArcFace": losses.ArcFaceLoss(),
         },
-        {"SoftTriple": losses.SoftTripleLoss()},
+        {
+            "SoftTriple": losses.SoftTripleLoss(),
+            "Sub-center ArcFace": losses.SubCenterArcFaceLoss(),
+        },
         {
             "Contrastive": losses.ContrastiveLoss(),
             "Triplet (semi-hard)": losses.TripletLoss(),
@@ -46,6 +49,9 @@ def _losses(out: str) -> None:
             "N-pair": losses.NPairLoss(),
             "Lifted structure": losses.LiftedStructureLoss(),
             "Multi-Similarity": losses.MultiSimilarityLoss(),
+            "SupCon": losses.SupConLoss(),
+            "Circle": losses.CircleLoss(),
+            "Smooth-AP": losses.SmoothAPLoss(),
         },
         Path(out),
     )

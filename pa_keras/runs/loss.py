@@ -11,7 +11,7 @@ import numpy as np
 from pa_keras import losses
 from pa_keras.config import BatchConfig, FitConfig, LossOptions
 from pa_keras.layers import SoftTripleRegularizer
-from pa_keras.models import with_proxies
+from pa_keras.models import MEMORY_LOSSES, with_memory, with_proxies
 from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.training import adamw, layer_decay_factors, two_rate_adamw
 
@@ -28,13 +28,20 @@ class Kind:
             the loss takes every tuple.
         images_per_class: Images per class of the balanced batches that a pair loss needs. None: a
             proxy loss, which takes random batches.
-        has_centers: Whether a class has several proxies, with a regularizer.
+        centers_per_class: Default number of proxies of each class. None: a class has one proxy.
+        has_regularizer: Whether `SoftTripleRegularizer` pulls the proxies of a class together.
     """
 
     make: type[keras.losses.Loss]
     cost: str
     images_per_class: int | None = None
-    has_centers: bool = False
+    centers_per_class: int | None = None
+    has_regularizer: bool = False
+
+    @property
+    def takes_memory(self) -> bool:
+        """Whether it can compare a batch with a memory of earlier batches."""
+        return issubclass(self.make, MEMORY_LOSSES)
 
     @property
     def is_of_pairs(self) -> bool:
@@ -47,26 +54,28 @@ class Kind:
 KINDS = {
     "proxy_anchor": Kind(losses.ProxyAnchorLoss, "O(MC)"),
     "proxy_nca": Kind(losses.ProxyNCALoss, "O(MC)"),
-    "soft_triple": Kind(losses.SoftTripleLoss, "O(MCK)", has_centers=True),
+    "soft_triple": Kind(losses.SoftTripleLoss, "O(MCK)", None, 10, has_regularizer=True),
     "normalized_softmax": Kind(losses.NormalizedSoftmaxLoss, "O(MC)"),
     "cosface": Kind(losses.CosFaceLoss, "O(MC)"),
     "arcface": Kind(losses.ArcFaceLoss, "O(MC)"),
+    "sub_center_arcface": Kind(losses.SubCenterArcFaceLoss, "O(MCK)", None, 3),
     "contrastive": Kind(losses.ContrastiveLoss, "O(M²)", 5),
     "triplet": Kind(losses.TripletLoss, "O(M³)", 5),
     "n_pair": Kind(losses.NPairLoss, "O(M³)", 2),
     "lifted_structure": Kind(losses.LiftedStructureLoss, "O(M³)", 5),
     "multi_similarity": Kind(losses.MultiSimilarityLoss, "O(M²)", 5),
+    "sup_con": Kind(losses.SupConLoss, "O(M²)", 5),
+    "circle": Kind(losses.CircleLoss, "O(M²)", 5),
+    "smooth_ap": Kind(losses.SmoothAPLoss, "O(M³)", 5),
 }
-
-# Settings of the proxies, not of the loss.
-_CENTERS = {"centers_per_class": 10, "centers_strength": SoftTripleRegularizer().strength}
 
 
 def resolved(config: FitConfig) -> FitConfig:
     """The settings with the defaults of the loss and of its batches in place of null.
 
     Raises:
-        ValueError: The loss does not have a setting, or the sampling contradicts other settings.
+        ValueError: The loss does not have a setting, the memory is smaller than a batch, or the
+            sampling contradicts other settings.
     """
     known = _defaults(config.loss)
     given = {k: v for k, v in vars(config.loss_options).items() if v is not None}
@@ -78,9 +87,14 @@ def resolved(config: FitConfig) -> FitConfig:
                 f"loss_options.{name}. Leave it out, or give null where a file has it."
             )
     options = dataclasses.replace(config.loss_options, **{**known, **given})
-    return dataclasses.replace(
-        config, loss_options=options, batches=_batches(config.loss, config.batches)
-    )
+    size = options.memory_size
+    if size and size < config.batches.batch_size:
+        raise ValueError(
+            f"Expected loss_options.memory_size of at least batches.batch_size="
+            f"{config.batches.batch_size}, or 0 for no memory; received {size}."
+        )
+    batches = _batches(config.loss, config.batches)
+    return dataclasses.replace(config, loss_options=options, batches=batches)
 
 
 def make_loss(name: str, settings: LossOptions, num_classes: int) -> keras.losses.Loss:
@@ -97,14 +111,17 @@ def make_training_model(
     loss: str, settings: LossOptions, embedder: keras.Model, num_classes: int
 ) -> keras.Model:
     """The training model, whose output is the input of the loss of `resolved` settings."""
+    regularizer = None
+    if settings.memory_size:
+        warm_up = settings.memory_warm_up_steps
+        return with_memory(embedder, settings.memory_size, 1000 if warm_up is None else warm_up)
     if KINDS[loss].is_of_pairs:
         images = keras.Input(embedder.input_shape[1:], name="images")
         return keras.Model(images, embedder(images), name="with_embeddings")
-    if KINDS[loss].has_centers:
+    if KINDS[loss].has_regularizer:
         strength = settings.centers_strength
         regularizer = SoftTripleRegularizer(*(() if strength is None else (strength,)))
-        return with_proxies(embedder, num_classes, settings.centers_per_class, regularizer)
-    return with_proxies(embedder, num_classes)
+    return with_proxies(embedder, num_classes, settings.centers_per_class, regularizer)
 
 
 def make_optimizer(
@@ -160,7 +177,14 @@ def _defaults(loss: str) -> dict[str, object]:
     own = {p.name: p.default for p in parameters}
     names = [field.name for field in dataclasses.fields(LossOptions)]
     found = {name: own[name] for name in names if name in own}
-    return {**found, **_CENTERS} if KINDS[loss].has_centers else found
+    # Settings of the memory or the proxies, not of the loss.
+    if KINDS[loss].takes_memory:
+        found = {**found, "memory_size": 0, "memory_warm_up_steps": 1000}
+    if KINDS[loss].centers_per_class is not None:
+        found["centers_per_class"] = KINDS[loss].centers_per_class
+    if KINDS[loss].has_regularizer:
+        found["centers_strength"] = SoftTripleRegularizer().strength
+    return found
 
 
 def _batches(loss: str, batches: BatchConfig) -> BatchConfig:

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from pa_keras.compat import log_fallback
+from pa_keras.models import MemoryModel
 from pa_keras.models.batch_norm_folding import folded
 from pa_keras.training.distribution import several_processes
 from pa_keras.training.gradient_cache import (
@@ -19,8 +20,10 @@ from pa_keras.training.gradient_cache import (
 )
 
 
-class TrainingModel(keras.Model):
+class TrainingModel(MemoryModel):
     """A functional model for training: faster, on several workers, or with a gradient cache.
+
+    With a `CrossBatchMemory` layer, the loss is that of `MemoryModel`.
 
     Without chunks, batch normalization that does not train is `folded` into the convolutions before
     it. The model also works around two faults of `fit` under `MultiWorkerMirroredStrategy` (keras

@@ -26,6 +26,7 @@ PROXY_LOSSES = {
     "cosface": losses.CosFaceLoss(0.2, 4.0),
     "arcface": losses.ArcFaceLoss(0.2, 4.0),
     "soft_triple": losses.SoftTripleLoss(4.0),
+    "sub_center_arcface": losses.SubCenterArcFaceLoss(0.2, 4.0),
 }
 PAIR_LOSSES = {
     "contrastive": losses.ContrastiveLoss(1.5),
@@ -34,6 +35,9 @@ PAIR_LOSSES = {
     "n_pair": losses.NPairLoss(),
     "lifted_structure": losses.LiftedStructureLoss(),
     "multi_similarity": losses.MultiSimilarityLoss(epsilon=None),
+    "sup_con": losses.SupConLoss(0.5),
+    "circle": losses.CircleLoss(scale=4.0),
+    "smooth_ap": losses.SmoothAPLoss(0.5),
 }
 LABELS = np.array([0, 0, 1, 1, 2, 2, 2, 1, 1, 2, 1, 2])  # 0 is only in the first rows
 
@@ -43,8 +47,8 @@ def make_model(name):
     inputs = keras.Input((5,))
     outputs = keras.layers.Dense(4)(inputs)
     if name in PROXY_LOSSES:
-        centers = (2, SoftTripleRegularizer()) if name == "soft_triple" else ()
-        outputs = Proxies(3, *centers)(outputs)
+        centers = {"soft_triple": (2, SoftTripleRegularizer()), "sub_center_arcface": (2,)}
+        outputs = Proxies(3, *centers.get(name, ()))(outputs)
     return keras.Model(inputs, outputs)
 
 

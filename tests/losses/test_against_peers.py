@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from pa_keras import losses
-from pa_keras.layers import Proxies, SoftTripleRegularizer
+from pa_keras.layers import CrossBatchMemory, Proxies, SoftTripleRegularizer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TORCH = json.loads((GOLDEN / "pytorch_metric_learning.json").read_text())
@@ -28,6 +28,15 @@ PAIRS_OF_TORCH = [
     ("lifted_structure", losses.LiftedStructureLoss(1.0)),
     ("multi_similarity", losses.MultiSimilarityLoss(epsilon=None)),
     ("multi_similarity, mined", losses.MultiSimilarityLoss()),
+    ("sup_con", losses.SupConLoss()),
+    ("circle", losses.CircleLoss(scale=8.0)),
+    ("smooth_ap", losses.SmoothAPLoss(0.1, query_in_gallery=True)),
+]
+WITH_MEMORY = [
+    ("memory, contrastive", losses.ContrastiveLoss(1.2)),
+    ("memory, multi_similarity", losses.MultiSimilarityLoss(epsilon=None)),
+    ("memory, sup_con", losses.SupConLoss()),
+    ("memory, circle", losses.CircleLoss(scale=8.0)),
 ]
 OF_PROXIES = [
     ("proxy_nca, target", losses.ProxyNCALoss(3.0, target_in_denominator=True)),
@@ -74,7 +83,30 @@ WRAPS = {
 @pytest.mark.parametrize(("name", "loss"), PAIRS_OF_TORCH, ids=lambda x: str(x)[:24])
 def test_pair_losses_of_pytorch_metric_learning(name, loss, wrap):
     given, expected = TORCH["inputs"], TORCH["losses"][name]
-    value, gradient = value_and_gradient(loss, given["labels"], given["embeddings"], wrap)
+    labels = given["blocks" if name == "smooth_ap" else "labels"]
+    value, gradient = value_and_gradient(loss, labels, given["embeddings"], wrap)
+    assert value == pytest.approx(expected["value"], rel=1e-5)
+    close(gradient, expected["embeddings"])
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+@pytest.mark.parametrize(("name", "loss"), WITH_MEMORY, ids=lambda x: str(x)[:24])
+def test_cross_batch_memory_of_pytorch_metric_learning(name, loss, wrap):
+    given, expected = TORCH["inputs"], TORCH["losses"][name]
+    rows, labels = np.array(given["embeddings"], "float32"), np.array(given["labels"])
+    memory = CrossBatchMemory(10, warm_up_steps=0)
+    memory.build((None, rows.shape[1]))
+    for start in (0, 6):
+        memory.append(labels[start : start + 6], rows[start : start + 6])
+    slots, filled, _ = memory.append(labels[12:], rows[12:])
+    places = np.arange(10)
+    compared = (places < filled) & (places != np.array(slots)[:, None])
+    references = losses.References(memory.queue.value, memory.labels.value, compared)
+
+    def with_references(labels, x):
+        return loss(labels, x, references=references)
+
+    value, gradient = value_and_gradient(with_references, labels[12:], rows[12:], wrap)
     assert value == pytest.approx(expected["value"], rel=1e-5)
     close(gradient, expected["embeddings"])
 
@@ -110,18 +142,25 @@ def test_proxy_losses_of_pytorch_metric_learning(name, loss, compiled):
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "xla"])
-def test_soft_triple_and_its_regularizer_of_pytorch_metric_learning(compiled):
-    given, expected = TORCH["inputs"], TORCH["losses"]["soft_triple"]
+@pytest.mark.parametrize(
+    ("name", "loss", "regularizer"),
+    [
+        ("soft_triple", losses.SoftTripleLoss(), SoftTripleRegularizer()),
+        ("sub_center_arcface", losses.SubCenterArcFaceLoss(math.radians(28.6), 16.0), None),
+    ],
+    ids=lambda x: str(x)[:24],
+)
+def test_losses_of_centers_of_pytorch_metric_learning(name, loss, regularizer, compiled):
+    given, expected = TORCH["inputs"], TORCH["losses"][name]
     x, centers = tf.constant(given["embeddings"], tf.float32), np.asarray(given["centers"])
-    layer = Proxies(len(centers), centers.shape[1], SoftTripleRegularizer())
+    layer = Proxies(len(centers), centers.shape[1], regularizer)
     layer.build(x.shape)
     layer.proxies.assign(centers)
-    loss = losses.SoftTripleLoss()
 
     def step():
         with tf.GradientTape() as tape:
             tape.watch(x)
-            value = loss(tf.constant(given["labels"]), layer(x)) + layer.losses[0]
+            value = loss(tf.constant(given["labels"]), layer(x)) + sum(layer.losses)
         return value, *tape.gradient(value, [x, layer.proxies.value])
 
     value, of_embeddings, of_centers = tf.function(step, jit_compile=True)() if compiled else step()

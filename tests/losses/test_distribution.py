@@ -36,7 +36,7 @@ def run(arguments, environments=({},)):
 def assert_equal_one_device(found, replicas):
     assert found.pop("replicas") == replicas
     votes = found.pop("any_worker")
-    assert len(found) == 12
+    assert len(found) == 16
     for name, differences in found.items():
         assert max(differences) < 1e-5, (name, differences)
     return votes

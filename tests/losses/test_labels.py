@@ -19,6 +19,10 @@ PAIR_LOSSES = [
     losses.LiftedStructureLoss(normalize=False),
     losses.MultiSimilarityLoss(),
     losses.MultiSimilarityLoss(epsilon=None),
+    losses.SupConLoss(),
+    losses.CircleLoss(),
+    losses.SmoothAPLoss(),
+    losses.SmoothAPLoss(query_in_gallery=True),
 ]
 PROXY_LOSSES = [
     losses.ProxyAnchorLoss(),
@@ -27,9 +31,11 @@ PROXY_LOSSES = [
     losses.CosFaceLoss(),
     losses.ArcFaceLoss(),
     losses.SoftTripleLoss(),
+    losses.SubCenterArcFaceLoss(),
 ]
 FUNCTIONS = [
     losses.arcface,
+    losses.circle,
     losses.contrastive,
     losses.cosface,
     losses.lifted_structure,
@@ -38,9 +44,18 @@ FUNCTIONS = [
     losses.normalized_softmax,
     losses.proxy_anchor,
     losses.proxy_nca,
+    losses.smooth_ap,
     losses.soft_triple,
+    losses.sub_center_arcface,
+    losses.sup_con,
     losses.triplet,
 ]
+OF_CENTERS = (
+    losses.SoftTripleLoss,
+    losses.SubCenterArcFaceLoss,
+    losses.soft_triple,
+    losses.sub_center_arcface,
+)
 EAGER, GRAPH, XLA = (
     lambda loss: loss,
     tf.function,
@@ -62,7 +77,7 @@ def large_ids(dtype, first):
 
 def predictions(loss, classes=5):
     """Outputs of a model for 15 images: embeddings, or cosines to `classes` proxies."""
-    shape = (15, classes, 2) if isinstance(loss, losses.SoftTripleLoss) else (15, classes)
+    shape = (15, classes, 2) if isinstance(loss, OF_CENTERS[:2]) else (15, classes)
     return np.random.default_rng(0).uniform(-1, 1, shape).astype("float32")
 
 
@@ -217,7 +232,7 @@ def test_reductions_are_those_of_keras(reduction):
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
 def test_a_function_is_a_loss_for_compile(function):
-    shape = (5, 2) if function is losses.soft_triple else (5,)
+    shape = (5, 2) if function in OF_CENTERS else (5,)
     x = np.random.default_rng(0).uniform(-1, 1, (15, *shape)).astype("float32")
     inputs = keras.Input(shape)
     model = keras.Model(inputs, keras.layers.Identity()(inputs))

@@ -22,6 +22,10 @@ PAIR_LOSSES = [
     losses.LiftedStructureLoss(normalize=False),
     losses.MultiSimilarityLoss(),
     losses.MultiSimilarityLoss(epsilon=None),
+    losses.SupConLoss(),
+    losses.CircleLoss(),
+    losses.SmoothAPLoss(),
+    losses.SmoothAPLoss(query_in_gallery=True),
 ]
 PROXY_LOSSES = [
     losses.ProxyNCALoss(),
@@ -168,6 +172,12 @@ def test_wrong_shapes(loss):
         (lambda: losses.LiftedStructureLoss(-1), "margin > 0"),
         (lambda: losses.MultiSimilarityLoss(alpha=0), "alpha > 0"),
         (lambda: losses.MultiSimilarityLoss(beta=-1), "beta > 0"),
+        (lambda: losses.SupConLoss(0), "temperature > 0"),
+        (lambda: losses.CircleLoss(1.1), r"margin in \[0, 1\]"),
+        (lambda: losses.CircleLoss(scale=0), "scale > 0"),
+        (lambda: losses.SmoothAPLoss(-1), "temperature > 0"),
+        (lambda: losses.SubCenterArcFaceLoss(scale=0), "scale > 0"),
+        (lambda: losses.SubCenterArcFaceLoss(margin=-1), r"margin in \[0, pi\)"),
         (lambda: losses.ProxyNCALoss(0), "scale > 0"),
         (lambda: losses.NormalizedSoftmaxLoss(0), "temperature > 0"),
         (lambda: losses.CosFaceLoss(scale=0), "scale > 0"),

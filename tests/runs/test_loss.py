@@ -58,6 +58,8 @@ def test_defaults_are_written_out():
     assert (options.alpha, options.beta, options.base, options.epsilon) == (3.0, 50.0, 0.5, 0.1)
     assert options.margin is None and options.scale is None
     assert resolved(config("soft_triple")).loss_options.centers_per_class == 10
+    of_sub_centers = resolved(config("sub_center_arcface")).loss_options
+    assert of_sub_centers.centers_per_class == 3 and of_sub_centers.centers_strength is None
     again = resolved(resolved(config("soft_triple")))
     assert again == resolved(config("soft_triple")), "a run's own config is resolved already"
 
@@ -70,7 +72,25 @@ def test_settings_reach_the_loss_and_its_proxies():
     model = make_training_model("soft_triple", settings.loss_options, embedder, 3)
     layer = model.get_layer("proxies")
     assert layer.centers_per_class == 4 and layer.regularizer.strength == 0.7
+    settings = resolved(config("sub_center_arcface", {"centers_per_class": 4}))
+    model = make_training_model("sub_center_arcface", settings.loss_options, embedder, 3)
+    layer = model.get_layer("proxies")
+    assert layer.centers_per_class == 4 and layer.regularizer is None
     assert make_loss("triplet", LossOptions(mining="hard"), 3).mining == "hard"
+
+
+def test_a_memory_of_earlier_batches():
+    embedder = embedding_model("conv4", 8, (16, 16), weights=None)
+    settings = resolved(config("contrastive", {"memory_size": 64, "memory_warm_up_steps": 5}))
+    model = make_training_model("contrastive", settings.loss_options, embedder, 3)
+    layer = model.get_layer("memory")
+    assert (layer.size, layer.warm_up_steps) == (64, 5)
+    options = resolved(config("contrastive")).loss_options
+    assert (options.memory_size, options.memory_warm_up_steps) == (0, 1000)
+    with pytest.raises(ValueError, match="at least batches.batch_size=12, .*; received 11"):
+        resolved(config("contrastive", {"memory_size": 11}))
+    with pytest.raises(ValueError, match="triplet, which has margin, mining; .*memory_size"):
+        resolved(config("triplet", {"memory_size": 64}))
 
 
 def test_a_setting_of_another_loss():
@@ -122,7 +142,9 @@ def test_pairs_need_two_images_of_a_class(caplog):
     assert "Random batches may have no two images of a class, which triplet rejects" in caplog.text
 
 
-@pytest.mark.parametrize("loss", ["proxy_anchor", "proxy_nca", "soft_triple", "arcface"])
+@pytest.mark.parametrize(
+    "loss", ["proxy_anchor", "proxy_nca", "soft_triple", "arcface", "sub_center_arcface"]
+)
 def test_the_multiplier_is_for_the_proxies_of_every_loss(loss, float32_policy):
     settings = resolved(config(loss))
     embedder = embedding_model("conv4", 8, (16, 16), weights=None)
