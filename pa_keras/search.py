@@ -69,7 +69,8 @@ def _build(config: SearchBuildConfig) -> None:
 
 def _query(config: SearchQueryConfig) -> None:
     from pa_keras import plots
-    from pa_keras.index import as_json_lines, as_table, open_index
+    from pa_keras.evaluation.matching import expect_matching
+    from pa_keras.index import as_json_lines, as_table, num_matches, open_index
     from pa_keras.index.model import embedding, model_of
     from pa_keras.pipelines import check_images
 
@@ -81,6 +82,7 @@ def _query(config: SearchQueryConfig) -> None:
             f"Expected one image or more and k of 1 or more; received {len(config.images)} images "
             f"and k={config.k}."
         )
+    expect_matching(config.matching.min_similarity, config.matching.calibration)
     images = [str(Path(path).expanduser()) for path in config.images]
     for path in images:
         if Path(path).is_dir():
@@ -96,20 +98,38 @@ def _query(config: SearchQueryConfig) -> None:
     if config.k > len(index):
         logger.warning("The index has only %d items, fewer than k=%d.", len(index), config.k)
     model = model_of(index.model, trained.run, trained.model)
+    threshold = _min_similarity(config, index)
     queries = embedding(model, index.model.crop_fraction, config.batch_size)(images)
     rows, similarities = index.search(queries, min(config.k, len(index)))
     show = as_json_lines if config.json else as_table
-    sys.stdout.write(show(images, index.items, rows, similarities))
+    sys.stdout.write(show(images, index.items, rows, similarities, threshold))
     if config.picture:
+        counts = [num_matches(values, threshold) for values in similarities]
         captions = [
             [
                 f"{index.items.label_of(row)[:28]}\n{value:.3f}"
-                for row, value in zip(*each, strict=True)
+                for row, value in zip(found[:count], values[:count], strict=True)
             ]
-            for each in zip(rows, similarities, strict=True)
+            for found, values, count in zip(rows, similarities, counts, strict=True)
         ]
-        paths = [[index.items.paths[row] for row in found] for found in rows]
+        paths = [
+            [index.items.paths[row] for row in found[:count]]
+            for found, count in zip(rows, counts, strict=True)
+        ]
         plots.found(images, paths, captions, Path(config.picture))
+
+
+def _min_similarity(config: SearchQueryConfig, index: "Index") -> float | None:
+    """Returns the least similarity of a match; a calibrated one must be of the index's model."""
+    from pa_keras.runs.load import load_threshold
+
+    trained, matching = config.source, config.matching
+    run = trained.run if trained.run or trained.model else index.model.run
+    threshold = load_threshold(matching.min_similarity, matching.calibration, run)
+    if threshold is None:
+        return None
+    threshold.expect_model(index.model.checksum, index.model.crop_fraction)
+    return threshold.min_similarity
 
 
 def _add(config: SearchAddConfig) -> None:

@@ -1,5 +1,6 @@
 """`search`: building, querying, changing and exporting an index, against plain vectors."""
 
+import dataclasses
 import fcntl
 import json
 import shutil
@@ -12,10 +13,11 @@ import yaml
 from PIL import Image
 
 from pa_keras import embed, open_index, search
+from pa_keras.evaluation.calibration import Calibration
 from pa_keras.index import sources
 from pa_keras.index.record import make_data
 from pa_keras.index.sources import Chunks, embedding
-from pa_keras.models import embedding_model
+from pa_keras.models import checksum, embedding_model
 
 
 @pytest.fixture
@@ -444,3 +446,103 @@ def test_help_and_a_misspelt_command(capsys):
     with pytest.raises(SystemExit):
         search.main(["query", "--help"])
     assert "--on_bad_image" in capsys.readouterr().out
+
+
+def calibrate(run_folder, threshold, **changes):
+    """Writes a calibrated threshold as `evaluate --thresholds` does."""
+    path = run_folder / "best.keras"
+    made_by = checksum(keras.saving.load_model(path, compile=False))
+    found = Calibration(threshold, 0.01, made_by, 1.0, (20, 20))
+    content = {"metrics": {}, "calibration": dataclasses.replace(found, **changes).as_json()}
+    (run_folder / "result.json").write_text(json.dumps(content))
+
+
+def between(model, photos, queries, k):
+    """Returns a cosine between the neighbours of these queries, and their plain similarities."""
+    files = sorted(photos.rglob("*.png"))
+    similarities = -np.sort(-vectors(model, queries) @ vectors(model, files).T)[:, :k]
+    ordered = np.sort(similarities.ravel())
+    middle = len(ordered) // 2
+    return float(ordered[middle - 1 : middle + 1].mean()), similarities
+
+
+def test_neighbours_below_the_threshold_are_dropped(index, model, photos, run_folder, capsys):
+    queries = [photos / "class 3" / "2.png", photos / "class 8" / "4.png"]
+    threshold, similarities = between(model, photos, queries, 5)
+    arguments = ["--index", index, *queries, "-k", 5, "--min-similarity"]
+    found = answers(capsys, *arguments, threshold)
+    for query, values in zip(queries, similarities, strict=True):
+        own = [line for line in found if line["query"] == str(query)]
+        kept = values[values >= threshold]
+        assert [line["rank"] for line in own] == list(range(1, len(kept) + 1))
+        np.testing.assert_allclose([line["similarity"] for line in own], kept, atol=1e-5)
+        assert all(line["matched"] is True for line in own)
+    assert 0 < len(found) < 10
+    calibrate(run_folder, threshold)
+    assert answers(capsys, *arguments, "calibrated") == found
+    assert len(answers(capsys, *arguments, -1)) == 10  # k still limits
+
+
+def test_no_match(index, photos, tmp_path, capsys):
+    unknown = tmp_path / "unknown.png"
+    noise = np.random.default_rng(5).integers(0, 2, (20, 24, 3)) * 255
+    Image.fromarray(noise.astype("uint8")).save(unknown)
+    known = photos / "class 3" / "2.png"
+    (nearest,) = answers(capsys, "--index", index, unknown, "-k", 1)
+    assert "matched" not in nearest
+    threshold = (nearest["similarity"] + 1) / 2
+    arguments = ["query", "--index", index, unknown, known, "--min-similarity", threshold]
+    capsys.readouterr()
+    do(*arguments, "--picture", tmp_path / "found.png")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        str(unknown),
+        f"  no match: {nearest['similarity']:.4f} at most, below {threshold:.4f}",
+        str(known),
+    ]
+    with Image.open(tmp_path / "found.png") as image:
+        assert image.size[0] > 2 * 180  # a frame for "no match" beside the query
+    found = answers(capsys, *arguments[1:])
+    assert found[0] == {
+        "query": str(unknown), "rank": None, "similarity": None, "id": None, "label": None,
+        "matched": False,
+    }  # fmt: skip
+    assert [line["query"] for line in found[1:]] == [str(known)] * (len(found) - 1)
+    assert found[1]["id"] == "class 3/2.png" and found[1]["matched"] is True
+    do("query", "--index", index, unknown, "--min-similarity", threshold,
+       "--picture", tmp_path / "alone.png")  # fmt: skip
+
+
+def test_a_similarity_equal_to_the_threshold_is_a_match(index, photos, capsys):
+    arguments = ["--index", index, photos / "class 3" / "2.png", "-k", 3]
+    found = answers(capsys, *arguments)
+    limit = found[1]["similarity"]
+    assert len(answers(capsys, *arguments, "--min-similarity", limit)) == 2
+    above = np.nextafter(np.float32(limit), np.float32(2))
+    assert len(answers(capsys, *arguments, "--min-similarity", float(above))) == 1
+
+
+def test_thresholds_that_are_refused(index, photos, run_folder, other_model, tmp_path, capsys):
+    arguments = ["query", "--index", index, photos / "class 3" / "2.png"]
+    calibrated = [*arguments, "--min-similarity", "calibrated"]
+    assert "no such file. Run python -m pa_keras.evaluate" in failure(*calibrated)
+    (run_folder / "result.json").write_text('{"metrics": {}}')
+    assert 'it has no "calibration". Run python -m' in failure(*calibrated)
+    calibrate(run_folder, 0.5, model="b" * 64)
+    assert "received one of the model bbbbbbbbbbbb" in failure(*calibrated)
+    calibrate(run_folder, 0.5, crop_fraction=0.875)
+    assert "crop_fraction 1.0; received one for 0.875" in failure(*calibrated)
+    calibrate(run_folder, 0.5)
+    moved = (run_folder / "result.json").rename(tmp_path / "thresholds.json")
+    do(*calibrated, "--calibration", moved)
+    do(*calibrated, "--calibration", moved, "--model", run_folder / "best.keras")
+    message = failure(*calibrated, "--model", run_folder / "best.keras")
+    assert "received a model file alone. Give --calibration FILE" in message
+    message = failure(*arguments, "--calibration", moved)
+    assert "Expected --min-similarity calibrated, since --calibration is given" in message
+    for value in ("1.5", "-1.5", ".nan"):
+        message = failure(*arguments, f"--min-similarity={value}")
+        assert "Expected a min_similarity of -1 to 1, a cosine; received" in message
+    capsys.readouterr()
+    assert failure(*arguments, "--min-similarity", "calibratd") == "2"
+    assert "Expected float | calibrated | null; received calibratd" in capsys.readouterr().err

@@ -65,9 +65,9 @@ class Setting:
 
     @property
     def words(self) -> list[str]:
-        """Allowed words for the setting, or for each of its values; empty for free text."""
+        """Allowed words for the setting, or for each of its values; empty if others are allowed."""
         kinds = [self.type, *get_args(self.type)]
-        if str in kinds:
+        if str in kinds or float in kinds:  # free text, or any number
             return []
         choices = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
         return [*choices, *(["true", "false"] if self.is_switch else [])]
@@ -136,15 +136,17 @@ def nested(config: Any) -> dict[str, Any]:
     return settings
 
 
-def _type_text(kind: Any) -> str:
+def _type_text(kind: Any, spell_out: bool = False) -> str:
     if get_origin(kind) in (Union, UnionType):
-        return " | ".join(map(_type_text, get_args(kind)))
+        # The metavar lists the words of a choice, unless numbers are allowed, too.
+        kinds = get_args(kind)
+        return " | ".join(_type_text(each, spell_out=float in kinds) for each in kinds)
     if get_origin(kind) is tuple:
         return (
             f"[{', '.join('...' if each is ... else _type_text(each) for each in get_args(kind))}]"
         )
     if get_origin(kind) is Literal:
-        return "choice"
+        return " | ".join(get_args(kind)) if spell_out else "choice"
     names: dict[Any, str] = {...: "...", type(None): "null", bool: "true or false", str: "text"}
     return names[kind] if kind in names else getattr(kind, "__name__", str(kind))
 

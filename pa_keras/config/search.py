@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from pa_keras.config.matching import Matching
 from pa_keras.config.model_source import FLAT, ModelSource
 
 POSITIONAL = {"positional": True}  # given without `--name`, such as file names
@@ -44,11 +45,13 @@ class SearchQueryConfig:
     """Neighbours of each query, at most as many as the index has items."""
 
     json: bool = False
-    """Print one JSON object per line instead of the table: query, rank, similarity, id, label."""
+    """Print one JSON object per line instead of the table: query, rank, similarity, id, label; with
+    min_similarity also matched."""
 
     picture: str | None = None
     """New image file that shows the queries and their neighbours, such as found.png."""
 
+    matching: Matching = field(default_factory=Matching, metadata=FLAT)
     source: ModelSource = field(default_factory=ModelSource, metadata=FLAT)
 
     batch_size: int = 256

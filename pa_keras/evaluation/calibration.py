@@ -25,8 +25,8 @@ class Calibration:
         model: `pa_keras.models.checksum` of the model.
         crop_fraction: Crop fraction of the evaluation preprocessing.
         image_size: (height, width) of the model's images in pixels.
-        details: What else is known, serializable as JSON: the images on which the threshold was
-            chosen, the measured rates. Default: nothing.
+        details: What else is known, serializable as JSON: chosen_on, the kind of images on which
+            the threshold was chosen, and the measured rates. Default: nothing.
 
     Raises:
         ValueError: If the threshold or the rate is out of range.

@@ -3,7 +3,7 @@
 from pa_keras.index.embedding_cache import Chunks, are_chunks
 from pa_keras.index.items import Items, expect_searchable
 from pa_keras.index.lock import writer_lock
-from pa_keras.index.output import as_json_lines, as_table
+from pa_keras.index.output import as_json_lines, as_table, num_matches
 from pa_keras.index.parquet import read_parquet, write_parquet
 from pa_keras.index.read import Index, open_index
 from pa_keras.index.record import (
@@ -26,6 +26,7 @@ __all__ = [
     "expect_searchable",
     "is_data",
     "is_record",
+    "num_matches",
     "open_index",
     "read_parquet",
     "read_record",

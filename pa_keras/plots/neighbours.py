@@ -82,18 +82,22 @@ def found(
 ) -> None:
     """Draws each query on the left with a black border, and beside it its results, best first.
 
+    Beside a query without results is an empty frame with "no match" below.
+
     Args:
         queries: Q image files.
-        paths: Q rows of k image files; a missing file becomes an empty frame.
-        captions: Q rows of k texts, drawn below the images.
+        paths: Q rows of up to k image files; a missing file becomes an empty frame.
+        captions: A text for each of these files, drawn below the image.
         path: Path of the picture; its suffix selects the format.
     """
-    columns = 1 + max(len(row) for row in paths)
+    columns = 1 + max(1, *(len(row) for row in paths))
     page = Figure(figsize=thumbnails.size_of(len(queries), columns))
     rows = thumbnails.cells(page, len(queries), columns)
     for axes, query, files, texts in zip(rows, queries, paths, captions, strict=True):
         thumbnails.show(axes[0], query, thumbnails.QUERY, Path(query).name)
-        for axis, file, text in zip(axes[1:], files, texts, strict=True):
+        if not files:
+            thumbnails.frame(axes[1], "lightgrey", "no match")
+        for axis, file, text in zip(axes[1 : 1 + len(files)], files, texts, strict=True):
             if Path(file).is_file():
                 thumbnails.show(axis, file, "lightgrey", text)
             else:

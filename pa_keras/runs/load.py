@@ -3,12 +3,13 @@
 import logging
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import yaml
 
 from pa_keras.datasets import Dataset, Images, hold_out_classes
+from pa_keras.evaluation.matching import MatchThreshold, match_threshold
 from pa_keras.models import expect_embedding_model, in_float32
 from pa_keras.pipelines.image_checks import OnBadImage
 from pa_keras.runs.data import load_checked
@@ -206,6 +207,28 @@ def crop_fraction_of(settings: dict[str, Any], given: float | None) -> float:
 def on_bad_image_of(settings: dict[str, Any], given: OnBadImage | None) -> OnBadImage:
     """The given "error" or "skip", else that of the run's settings, else "error"."""
     return _first_given(given, settings.get("data", {}).get("on_bad_image"), "error")
+
+
+def load_threshold(
+    min_similarity: float | Literal["calibrated"] | None,
+    calibration_file: str | None,
+    run: str | None,
+) -> MatchThreshold | None:
+    """The threshold of a match that a user asked for; a calibrated one is that of the run.
+
+    Args:
+        min_similarity: As in `match_threshold`.
+        calibration_file: As in `match_threshold`.
+        run: Folder of the run whose result.json holds the calibrated threshold. None: the model is
+            a file.
+
+    Raises:
+        FileNotFoundError: There is no such run, or no such file.
+        ValueError: As in `match_threshold`.
+    """
+    is_of_run = min_similarity == "calibrated" and calibration_file is None and run is not None
+    result = existing_run_folder(run).result if is_of_run else None
+    return match_threshold(min_similarity, calibration_file, result)
 
 
 def _first_given(*values: Any) -> Any:
