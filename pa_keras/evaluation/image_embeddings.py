@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Literal, TypeVar, overload
@@ -120,7 +120,7 @@ def embed_images(
         crop_fraction = getattr(model, "crop_fraction", _CROP_FRACTION)
     expect_crop_fraction(crop_fraction)
     good = _GoodImages(images, model.input_shape[1:3], crop_fraction, batch_size, on_bad_image)
-    total = len(images) if hasattr(images, "__len__") else None
+    total = len(images) if isinstance(images, Sized) else None
     embeddings = _embedder_of(model)(good.batches(), total, progress)
     expect_unit_length(embeddings, good.names)
     return (embeddings, np.array(good.kept)) if on_bad_image == "skip" else embeddings
