@@ -2,7 +2,7 @@ r"""Precision and recall of the suspects when a tenth of the labels is wrong, be
 
     pip install cleanlab
     python -m pa_keras.fit --dataset glyphs --data.label_noise 0.1 --run-dir runs/flipped
-    python -m benchmarks.suspects --run runs/flipped [--k 10] [--save embeddings.npz]
+    python -m benchmarks.suspects --run runs/flipped [--k 20] [--save embeddings.npz]
     python -m benchmarks.suspects --embeddings embeddings.npz
 
 Which labels are wrong follows from the seed of the run. The model learnt the training images with
@@ -24,7 +24,7 @@ def main() -> None:
     """Prints a table for the training images and one for the test images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run")
-    parser.add_argument("--k", type=int, default=10)
+    parser.add_argument("--k", type=int, default=20)
     parser.add_argument("--save")
     parser.add_argument("--embeddings")
     options = parser.parse_args()
@@ -48,11 +48,12 @@ def main() -> None:
 
 
 def orders(vectors: np.ndarray, labels: np.ndarray, k: int) -> dict[str, np.ndarray]:
-    """Returns the reported images of each method, the most suspicious first."""
+    """Returns the images that each method reports, the most suspicious first."""
     found = find_suspects(vectors, labels, k, method="exact").of_kind("label")
     result = {"pa_keras": np.array([row.image for row in found], int)}
     try:
         from cleanlab.filter import find_label_issues
+        from cleanlab.rank import get_label_quality_scores
     except ImportError:
         print("cleanlab: not installed")
         return result
@@ -63,6 +64,10 @@ def orders(vectors: np.ndarray, labels: np.ndarray, k: int) -> dict[str, np.ndar
         result[f"cleanlab, {score}"] = find_label_issues(
             labels, probabilities, return_indices_ranked_by=score, n_jobs=1
         )
+    # Without the filter of find_label_issues, every image is ranked.
+    result["cleanlab, quality scores"] = np.argsort(
+        get_label_quality_scores(labels, probabilities), kind="stable"
+    )
     return result
 
 

@@ -38,6 +38,7 @@ def _run(config: EvaluateConfig) -> None:
     from pa_keras.evaluation.duplicates import find_duplicates
     from pa_keras.evaluation.evaluate import embed_dataset_images, evaluate
     from pa_keras.retrieval.metrics import as_ks
+    from pa_keras.retrieval.suspects import check_similarity
     from pa_keras.runs.load import crop_fraction_of, load_data, load_trained
 
     for path in (config.json, config.per_class, config.suspects):
@@ -51,6 +52,7 @@ def _run(config: EvaluateConfig) -> None:
             "them; received duplicates=drop. Leave it out, or evaluate twice."
         )
     as_ks(config.ks)
+    check_similarity(config.suspects_similarity)
     model, settings = load_trained(config.source.run, config.source.model)
     dataset = load_data(
         settings,

@@ -52,7 +52,7 @@ class EvaluateConfig:
     suspects_picture: str | None = None
     """New image file that shows the worst suspects of each kind."""
 
-    suspects_neighbours: int = 10
+    suspects_neighbours: int = 20
     """Largest number of neighbours that vote on the label of an image."""
 
     suspects_similarity: float = 0.98

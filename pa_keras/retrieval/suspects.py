@@ -62,7 +62,7 @@ class _Votes(NamedTuple):
 def find_suspects(
     embeddings: npt.ArrayLike,
     labels: npt.ArrayLike,
-    k: int = 10,
+    k: int = 20,
     similarity: float = 0.98,
     copies: np.ndarray | None = None,
     method: Method = "auto",
@@ -75,9 +75,9 @@ def find_suspects(
     only because they are small, and the image's own vote, of weight 1, keeps a single neighbour
     from deciding.
 
-    - label: another class c has a larger share than the label y. The score is the normalized
-      margin (1 + p_i(c) - p_i(y)) / 2, so it is above 1/2. If other classes are equal, the lowest
-      class is proposed. If y is equal to the best other class, the image is not a suspect.
+    - label: another class c has a larger share than the label y. The score is 1 - p_i(y), the share
+      of the votes against the label. If other classes are equal, the lowest class is proposed. If
+      y is equal to the best other class, the image is not a suspect.
     - duplicate: among the k nearest neighbours, a pair with two labels and a cosine of at least
       `similarity`, which is the score; or the same content, with score 1.
     - classes: the mean p_i(b) over class a, plus the mean p_i(a) over class b, is at least 1/2.
@@ -87,7 +87,7 @@ def find_suspects(
     Args:
         embeddings: Rows of unit length, floating (N, D).
         labels: Class IDs or class names (N,).
-        k: Largest number of neighbours that vote, from 1 to N - 1. Default 10.
+        k: Largest number of neighbours that vote, from 1 to N - 1. Default 20.
         similarity: Cosine from which two images are near-duplicates, in (0, 1]. Default 0.98.
         copies: For each image, the index of the first image with the same content, int (N,).
             Default None: unknown.
@@ -115,8 +115,7 @@ def find_suspects(
         )
     if len(names) < 2:
         raise ValueError(f"Expected images of at least 2 classes; received {len(names)}.")
-    if not 0 < similarity <= 1:
-        raise ValueError(f"Expected similarity in (0, 1]; received {similarity}.")
+    check_similarity(similarity)
     found = search(embeddings, embeddings, k, exclude_self=True, method=method)
     indices, cosines = found.indices, found.similarities
     others = np.bincount(labels)[labels] - 1
@@ -129,6 +128,12 @@ def find_suspects(
     ]
     rows.sort(key=lambda row: (-row.score, *row))
     return Suspects(rows, int((others == 0).sum()), indices)
+
+
+def check_similarity(similarity: float) -> None:
+    """Raises a ValueError unless two different images can have at least this cosine."""
+    if not 0 < similarity <= 1:
+        raise ValueError(f"Expected similarity in (0, 1]; received {similarity}.")
 
 
 def _count(
@@ -156,10 +161,9 @@ def _doubted_labels(votes: _Votes, indices: np.ndarray, labels: np.ndarray) -> l
     best = order[firsts]
     best = best[shares[best] > own[images[best]]]
     result = []
-    for image, proposed, share in zip(images[best], classes[best], shares[best], strict=True):
+    for image, proposed in zip(images[best], classes[best], strict=True):
         nearest = indices[image][labels[indices[image]] == proposed][0]
-        score = (1 + share - own[image]) / 2
-        result.append(Suspect("label", float(score), int(image), int(nearest)))
+        result.append(Suspect("label", float(1 - own[image]), int(image), int(nearest)))
     return result
 
 

@@ -31,7 +31,8 @@ def expect_pictures(config: EvaluateConfig) -> None:
     given = [Path(path).absolute() for path in outputs if path is not None]
     if len(set(given)) < len(given):
         raise ValueError("Expected another file for each result; received one name twice.")
-    for name in ("num_queries", "columns", "map_images", "projector_images"):
+    counts = ("num_queries", "columns", "map_images", "projector_images", "suspects_neighbours")
+    for name in counts:
         if getattr(config, name) < 1:
             raise ValueError(f"Expected {name} of 1 or more; received {getattr(config, name)}.")
 

@@ -33,9 +33,9 @@ def by_loop(points, labels, k, similarity, copies):
     for i, of_image in enumerate(shares):
         others = [(-share, c) for c, share in of_image.items() if c != labels[i]]
         if others and -min(others)[0] > of_image[labels[i]]:
-            share, proposed = min(others)
+            proposed = min(others)[1]
             other = next(j for j, _ in neighbours[i] if labels[j] == proposed)
-            rows.append(("label", (1 - share - of_image[labels[i]]) / 2, i, other))
+            rows.append(("label", 1 - of_image[labels[i]], i, other))
     for i, j in itertools.combinations(range(len(points)), 2):
         near = max([s for n, s in neighbours[i] if n == j] + [s for n, s in neighbours[j] if n == i]
                    + [-1])  # fmt: skip

@@ -129,6 +129,8 @@ def test_a_query_that_is_not_in_the_set(run_folder, tmp_path, query):
         (["--columns", "0"], "columns of 1 or more"),
         (["--map-images", "0"], "map_images of 1 or more"),
         (["--projector-images", "-1"], "projector_images of 1 or more"),
+        (["--suspects-neighbours", "0"], "suspects_neighbours of 1 or more"),
+        (["--suspects-similarity", "1.5"], "similarity in (0, 1]; received 1.5"),
     ],
 )
 def test_numbers_out_of_range(run_folder, tmp_path, monkeypatch, arguments, message):
