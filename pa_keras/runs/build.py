@@ -11,13 +11,15 @@ import tensorflow as tf
 
 from pa_keras.config import FitConfig
 from pa_keras.datasets import Dataset, Images
+from pa_keras.layers import Proxies
+from pa_keras.models.trained_classes import TrainedClasses, write_classes
 from pa_keras.pipelines import ImageCache, repeats, steps_per_epoch
 from pa_keras.pipelines.caching import CacheKind
 from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.retrieval.metrics import as_ks
 from pa_keras.runs.batches import both, make_batches, make_evaluation_batches
 from pa_keras.runs.data import RunData, load_run_data
-from pa_keras.runs.loss import make_loss
+from pa_keras.runs.loss import KINDS, make_loss
 from pa_keras.runs.models import make_models
 from pa_keras.runs.optimizers import make_optimizers
 from pa_keras.training import RecallAtK, distribution, xla
@@ -72,6 +74,18 @@ class Run:
         """Training steps in an epoch."""
         return steps_per_epoch(len(self.data.dataset.train), self.config.batches.batch_size)
 
+    @property
+    def proxies(self) -> Proxies | None:
+        """The layer with the proxies; None if the loss has none."""
+        return next((layer for layer in self.model.layers if isinstance(layer, Proxies)), None)
+
+    def save(self, path: str) -> None:
+        """Saves the embedding model to a `.keras` file, with the training classes and proxies."""
+        self.embedder.save(path)
+        proxies = None if self.proxies is None else self.proxies.get_weights()[0]
+        names = self.data.dataset.train.class_names
+        write_classes(path, TrainedClasses(names, proxies))
+
 
 def make_strategy(config: FitConfig) -> tf.distribute.Strategy:
     """The devices of a run. Call it before any other call of TensorFlow.
@@ -99,6 +113,7 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
     as_ks(config.evaluation.ks)
     _expect_repeatable(config)
     _expect_wandb(config)
+    _expect_proxies(config)
     data = load_run_data(config)
     train = data.dataset.train
     with distribution.naming_lost_workers(strategy), strategy.scope():
@@ -227,3 +242,11 @@ def _expect_wandb(config: FitConfig) -> None:
             "Expected the package wandb for logging.wandb_project; install it: pip install "
             '"pa_keras[wandb]".'
         ) from error
+
+
+def _expect_proxies(config: FitConfig) -> None:
+    if config.model.proxies_init != "random" and KINDS[config.loss].is_of_pairs:
+        raise ValueError(
+            f"Expected a proxy loss for model.proxies_init={config.model.proxies_init}; received "
+            f"{config.loss}, which has no proxies. Leave the setting out, or choose another loss."
+        )

@@ -20,7 +20,7 @@ def finish(run: Run, folder: RunFolder) -> None:
     epoch = len(rows)
     if config.training.selection == "last":
         run.embedder.set_weights(run.model.get_layer("embedding_model").get_weights())
-        save_whole(run.embedder.save, folder.best_model)
+        save_whole(run.save, folder.best_model)
     else:
         epoch = int(max(rows, key=lambda row: row["recall_at_1"])["epoch"])
     found = evaluate(
