@@ -24,7 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         + ", ".join(sorted(path.stem for path in shipped_configs.folder().glob("*.yaml"))),
     )
     switch = {"action": "store_true"}
-    cli.add_option(parser, "resume", "continue the run in --run_dir, with its settings", **switch)
+    cli.add_option(
+        parser,
+        "resume",
+        "continue the run in --run_dir, with its settings; more --training.epochs extend it",
+        **switch,
+    )
     cli.add_option(parser, "dry_run", "check settings, images and model; train nothing", **switch)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     config, flags = cli.parse(parser, FitConfig, arguments, shipped=True)
@@ -68,17 +73,15 @@ def _resume(asked: FitConfig, arguments: list[str], parser: cli.Parser, started:
     from pa_keras.runs.build import build, expect_devices, make_strategy
     from pa_keras.runs.folder import existing_run_folder
     from pa_keras.runs.loss import resolved
-    from pa_keras.runs.resume import read_checkpoint, resumed_config, rewind
+    from pa_keras.runs.resume import read_checkpoint, record_epochs, resumed_config, rewind
     from pa_keras.runs.train import stoppable, train
     from pa_keras.training.distribution import is_chief
 
     folder = existing_run_folder(asked.run_dir)
     stored = [f"--config={folder.config}"]
+    before = cli.parse(parser, FitConfig, stored)[0]
     config = resolved(
-        resumed_config(
-            cli.parse(parser, FitConfig, stored)[0],
-            cli.parse(parser, FitConfig, stored + arguments, shipped=True)[0],
-        )
+        resumed_config(before, cli.parse(parser, FitConfig, stored + arguments, shipped=True)[0])
     )
     strategy = make_strategy(config.training)
     expect_devices(config, strategy)
@@ -89,6 +92,8 @@ def _resume(asked: FitConfig, arguments: list[str], parser: cli.Parser, started:
         checkpoint = read_checkpoint(folder, strategy)
         run = build(config, strategy)
         rewind(run, folder, checkpoint)
+        if run.writes:
+            record_epochs(folder, before, config.training.epochs)
         train(run, folder, requests, checkpoint)
 
 

@@ -16,7 +16,8 @@ class ModelConfig:
     keras_hub/PRESET (docs/backbones.md)."""
 
     weights: str | None = "imagenet"
-    """imagenet, a weights file (.weights.h5, or .pth from PyTorch), or null for random weights."""
+    """imagenet, a weights file (.weights.h5, or .pth from PyTorch), or null for random weights. Or
+    a model of your own to continue from: a run folder or its best.keras (docs/training.md)."""
 
     embedding_size: int = 512
     """Length of the embedding, D."""
@@ -27,6 +28,10 @@ class ModelConfig:
     freeze_blocks: int = 0
     """First blocks of the backbone that are never trained, with their batch normalization;
     --dry-run prints how many blocks there are (docs/training.md)."""
+
+    proxies_init: Literal["random", "class_means"] = "random"
+    """Start of the proxies: random, or the mean embedding of up to 50 images of each class. A run
+    from a model of your own takes its proxies, and class means for new classes."""
 
 
 @dataclass

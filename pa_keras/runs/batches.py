@@ -43,15 +43,22 @@ def make_batches(
 
 
 def make_evaluation_batches(
-    config: FitConfig, images: Images, strategy: tf.distribute.Strategy, keep: bool = False
+    config: FitConfig,
+    images: Images,
+    strategy: tf.distribute.Strategy,
+    keep: bool = False,
+    size: tuple[int, int] | None = None,
 ) -> Batches:
-    """Evaluation batches, in order; `keep` keeps the pixels in memory after the first pass."""
+    """Evaluation batches, in order, with images of `size` pixels, by default `data.image_size`.
+
+    `keep` keeps the pixels in memory after the first pass.
+    """
 
     def batches(share: Share) -> tf.data.Dataset:
         return evaluation_batches(
             images.paths,
             batch_size=config.evaluation.batch_size,
-            image_size=both(config.data.image_size),
+            image_size=size or both(config.data.image_size),
             crop_fraction=config.data.crop_fraction,
             share=share,
             keep=keep,

@@ -11,13 +11,15 @@ import tensorflow as tf
 
 from pa_keras.config import FitConfig, TrainingConfig
 from pa_keras.datasets import Dataset, Images
+from pa_keras.layers import Proxies
+from pa_keras.models.trained_classes import TrainedClasses, write_classes
 from pa_keras.pipelines import ImageCache, repeats, steps_per_epoch
 from pa_keras.pipelines.caching import CacheKind
 from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.retrieval.metrics import as_ks
 from pa_keras.runs.batches import both, make_batches, make_evaluation_batches
 from pa_keras.runs.data import RunData, load_run_data
-from pa_keras.runs.loss import make_loss
+from pa_keras.runs.loss import KINDS, make_loss
 from pa_keras.runs.models import make_models
 from pa_keras.runs.optimizers import make_optimizers
 from pa_keras.training import RecallAtK, distribution, xla
@@ -75,6 +77,18 @@ class Run:
         """Training steps in an epoch."""
         return steps_per_epoch(len(self.data.train), self.config.batches.batch_size)
 
+    @property
+    def proxies(self) -> Proxies | None:
+        """The layer with the proxies; None if the loss has none."""
+        return next((layer for layer in self.model.layers if isinstance(layer, Proxies)), None)
+
+    def save(self, path: str) -> None:
+        """Saves the embedding model to a `.keras` file, with the training classes and proxies."""
+        self.embedder.save(path)
+        proxies = None if self.proxies is None else self.proxies.get_weights()[0]
+        names = self.data.train.class_names
+        write_classes(path, TrainedClasses(names, proxies))
+
 
 def make_strategy(training: TrainingConfig) -> tf.distribute.Strategy:
     """The devices of a run. Call it before any other call of TensorFlow.
@@ -100,6 +114,7 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
         ImportError: A package that a setting needs is not installed.
     """
     as_ks(config.evaluation.ks)
+    _expect_proxies(config.loss, config.model.proxies_init)
     if config.training.deterministic:
         _expect_repeatable(config.augmentation.extra)
     if config.logging.wandb_project:
@@ -231,3 +246,10 @@ def _expect_wandb() -> None:
             "Expected the package wandb for logging.wandb_project; install it: pip install "
             '"pa_keras[wandb]".'
         ) from error
+
+
+def _expect_proxies(loss: str, proxies_init: str) -> None:
+    if proxies_init != "random" and KINDS[loss].is_of_pairs:
+        raise ValueError(
+            f"Expected a proxy loss for model.proxies_init={proxies_init}; received {loss}, which has no proxies. Leave the setting out, or choose another loss."
+        )

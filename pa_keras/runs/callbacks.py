@@ -41,7 +41,7 @@ def make_callbacks(
     """
     rows = folder.read_metrics()
     progress = Progress(run.steps_per_epoch, run.config.batches.batch_size)
-    best = None if run.recall is None else _best(folder, run.embedder, rows, checkpoint)
+    best = None if run.recall is None else _best(run, folder, rows, checkpoint)
     saver = SaveCheckpoint(
         folder.state, progress, requests, run.saving, best, checkpoint, run.writes
     )
@@ -94,14 +94,14 @@ def _writers(run: Run, folder: RunFolder, best: SaveBest | None) -> list[keras.c
 
 
 def _best(
+    run: Run,
     folder: RunFolder,
-    embedder: keras.Model,
     rows: list[dict[str, float]],
     checkpoint: Checkpoint | None,
 ) -> SaveBest:
     highest = max((row["recall_at_1"] for row in rows), default=-1.0)
     kept = folder.state / checkpoint.best if checkpoint and checkpoint.best else None
-    return SaveBest(folder.best_model, embedder, best=highest, checkpoints=folder.state, kept=kept)
+    return SaveBest(folder.best_model, run.save, best=highest, checkpoints=folder.state, kept=kept)
 
 
 def _pictures(recall: RecallAtK, selection: Dataset, folder: RunFolder) -> NeighbourPictures:

@@ -21,7 +21,7 @@ def finish(run: Run, folder: RunFolder) -> None:
     selected = rows[-1]
     if config.training.selection == "last":
         run.embedder.set_weights(run.model.get_layer("embedding_model").get_weights())
-        save_whole(run.embedder.save, folder.best_model)
+        save_whole(run.save, folder.best_model)
     else:
         # Epoch 0 is not selected: a run is to return a trained model, and its line says the gain.
         selected = max(rows, key=lambda row: row["recall_at_1"])

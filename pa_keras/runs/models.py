@@ -7,6 +7,7 @@ from pa_keras.config import FitConfig
 from pa_keras.models import embedding_model
 from pa_keras.runs.batches import both, training_size
 from pa_keras.runs.loss import make_training_model
+from pa_keras.runs.own_model import load_like, own_model
 from pa_keras.training.distribution import share_batch_statistics
 from pa_keras.training.training_model import TrainingModel
 
@@ -25,12 +26,19 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
     evaluation_size = both(config.data.image_size)
     size = training_size(config.data, config.augmentation)
 
-    def embedder(size: tuple[int, int], weights: str | None) -> keras.Model:
-        return embedding_model(
-            settings.backbone, settings.embedding_size, size, weights, settings.batch_norm
-        )
+    file = own_model(settings.weights)
 
-    trained = embedder(size, settings.weights)
+    def embedder(size: tuple[int, int]) -> keras.Model:
+        def with_backbone(weights: str | None) -> keras.Model:
+            return embedding_model(
+                settings.backbone, settings.embedding_size, size, weights, settings.batch_norm
+            )
+
+        if file is None:
+            return with_backbone(settings.weights)
+        return load_like(file, with_backbone, settings.backbone, settings.embedding_size)
+
+    trained = embedder(size)
     model = make_training_model(config.loss, config.loss_options, trained, num_classes)
     share_batch_statistics(model)
     chunks = config.training.batch_chunks
@@ -38,6 +46,6 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
     if size == evaluation_size and not config.training.weight_averaging:
         return model, trained
     # Built with the same weights: without them, some networks scale pixels differently.
-    evaluated = embedder(evaluation_size, settings.weights)
+    evaluated = embedder(evaluation_size)
     evaluated.set_weights(trained.get_weights())
     return model, evaluated

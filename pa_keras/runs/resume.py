@@ -3,11 +3,14 @@
 import dataclasses
 import logging
 import zlib
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from pa_keras import cli
 from pa_keras.config import FitConfig
+from pa_keras.files import save_whole
 from pa_keras.runs.build import Run
 from pa_keras.runs.fingerprint import expect_same, fingerprint, write_fingerprint
 from pa_keras.runs.folder import RunFolder
@@ -29,16 +32,25 @@ _OF_THIS_PROCESS = (
 def resumed_config(stored: FitConfig, asked: FitConfig) -> FitConfig:
     """The settings of a run, with those changed that may change when it is resumed.
 
+    More epochs extend the run.
+
     Args:
         stored: The settings in the run folder.
         asked: The stored settings, overridden by the arguments of this command.
 
     Raises:
-        ValueError: A setting that the result depends on was changed.
+        ValueError: A setting that the result depends on was changed, or the epochs are fewer.
     """
+    before, epochs = stored.training.epochs, asked.training.epochs
+    if epochs < before:
+        raise ValueError(
+            f"Expected training.epochs of {before} or more, as the run has {before}; received "
+            f"{epochs}. Leave it out to continue the run as it is, or start a new run with another "
+            "--run-dir."
+        )
     stored = dataclasses.replace(stored, run_dir=asked.run_dir)
     changed = _differences(dataclasses.asdict(stored), dataclasses.asdict(asked))
-    changed = [name for name in changed if name not in _OF_THIS_PROCESS]
+    changed = [name for name in changed if name not in (*_OF_THIS_PROCESS, "training.epochs")]
     if changed:
         raise ValueError(
             "Expected a resumed run to keep its settings; received other values of "
@@ -70,6 +82,31 @@ def read_checkpoint(folder: RunFolder, strategy: tf.distribute.Strategy) -> Chec
                 "--run-dir to a folder that all workers share."
             )
     return checkpoint
+
+
+def record_epochs(folder: RunFolder, stored: FitConfig, epochs: int) -> None:
+    """Records that a run is extended, so that the next `--resume` trains as many epochs.
+
+    The result of the shorter run is deleted, since a run with a result counts as complete.
+
+    Args:
+        folder: Folder of the run, whose lock is held.
+        stored: The settings in the run folder.
+        epochs: Number of epochs from now on; nothing is done if it is that of the run.
+    """
+    if epochs == stored.training.epochs:
+        return
+    logger.info(
+        "The run is extended from %d to %d epochs; its learning rates follow the schedule of a run "
+        "of %d epochs from here on.",
+        stored.training.epochs,
+        epochs,
+        epochs,
+    )
+    longer = dataclasses.replace(stored.training, epochs=epochs)
+    text = cli.as_yaml(dataclasses.replace(stored, training=longer, run_dir=None))
+    save_whole(lambda path: Path(path).write_text(text), folder.config)
+    folder.result.unlink(missing_ok=True)
 
 
 def rewind(run: Run, folder: RunFolder, checkpoint: Checkpoint | None) -> None:

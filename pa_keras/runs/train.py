@@ -15,6 +15,7 @@ from pa_keras.runs.callbacks import make_callbacks
 from pa_keras.runs.data import unreadable_images
 from pa_keras.runs.finish import finish
 from pa_keras.runs.folder import RunFolder
+from pa_keras.runs.starting_proxies import start_proxies
 from pa_keras.training import distribution, phases
 from pa_keras.training.callbacks.preemption import Stopped, StopRequests
 from pa_keras.training.checkpoint import Checkpoint
@@ -68,6 +69,8 @@ def train(
         measure_before_training(run, folder, checkpoint)
         cache = fill_cache(images.paths, run.config.data.cache)  # once, for both phases
         with distribution.naming_lost_workers(run.strategy):
+            if checkpoint is None:
+                start_proxies(run)
             phases.train(
                 run.model,
                 lambda epoch, step: run.batches(cache, epoch, step),

@@ -166,12 +166,12 @@ def decayed(
             steps = steps_per_epoch * (epochs - first_epoch)
             return schedules.CosineDecay(learning_rate, steps, alpha=0.01)
         case "staircase":
-            stairs = range(decay_epochs, max(epochs, decay_epochs + 1), decay_epochs)
+            # One boundary lies beyond the end, so that this is always a schedule: a number would be
+            # a variable, which the checkpoint of a shorter run does not have.
+            stairs = range(decay_epochs, epochs + decay_epochs, decay_epochs)
             passed = sum(stair <= first_epoch for stair in stairs)
             ahead = [stair for stair in stairs if stair > first_epoch]
             values = [learning_rate * decay_factor**n for n in range(passed, len(stairs) + 1)]
-            if not ahead:
-                return values[0]
             # At the step of a boundary, the value before it still holds.
             boundaries = [(stair - first_epoch) * steps_per_epoch - 1 for stair in ahead]
             return schedules.PiecewiseConstantDecay(boundaries, values)

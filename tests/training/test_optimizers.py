@@ -71,8 +71,7 @@ def test_staircase_counts_epochs_of_the_whole_run(first_epoch):
     for epoch in range(first_epoch, 12):
         for step in (0, 6):
             steps_of_this_optimizer = (epoch - first_epoch) * 7 + step
-            value = float(rate(steps_of_this_optimizer)) if callable(rate) else rate
-            assert value == 0.5 ** (epoch // 4)
+            assert float(rate(steps_of_this_optimizer)) == 0.5 ** (epoch // 4)
 
 
 def test_constant_and_unknown():

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -14,7 +15,7 @@ class SaveBest(keras.callbacks.Callback):
 
     Args:
         path: The `.keras` file; it is replaced atomically.
-        model: Model to save, such as the embedding model inside the trained one.
+        save: Function that writes the model to a given path, such as `embedder.save`.
         monitor: Name of the metric in the logs. Default "recall_at_1".
         best: Value to exceed, from an earlier part of the run. Default: minus infinity.
         checkpoints: Folder of `SaveCheckpoint`. Each new best model is saved there too, under the
@@ -28,7 +29,7 @@ class SaveBest(keras.callbacks.Callback):
     def __init__(
         self,
         path: Path,
-        model: keras.Model,
+        save: Callable[[str], object],
         monitor: str = "recall_at_1",
         best: float = -math.inf,
         checkpoints: Path | None = None,
@@ -36,7 +37,7 @@ class SaveBest(keras.callbacks.Callback):
     ):
         super().__init__()
         self.path = path
-        self.best_model = model
+        self.save = save
         self.monitor = monitor
         self.best = best
         self.checkpoints = checkpoints
@@ -46,12 +47,12 @@ class SaveBest(keras.callbacks.Callback):
         if not logs[self.monitor] > self.best:
             return
         if self.checkpoints is None:
-            save_whole(self.best_model.save, self.path)
+            save_whole(self.save, self.path)
         else:
             own = self.checkpoints / f"best-epoch-{epoch + 1:04d}.keras"
             # If this epoch was evaluated before the run was resumed, a checkpoint names this file.
             if own != self.kept:
-                save_whole(self.best_model.save, own)
+                save_whole(self.save, own)
             save_whole(lambda partial: shutil.copyfile(own, partial), self.path)
             self.kept = own
         self.best = logs[self.monitor]

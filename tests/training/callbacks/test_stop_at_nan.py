@@ -24,7 +24,7 @@ def test_nan_of_the_last_update_stops_before_the_best_is_saved(tiny_model, fit, 
     model = tiny_model(learning_rate=1e30)
     progress = Progress(1, 2)
     own = [progress, StopAtNaN(progress), scripted([1.0])]
-    own.append(SaveBest(tmp_path / "best.keras", model))
+    own.append(SaveBest(tmp_path / "best.keras", model.save))
     with pytest.raises(FloatingPointError, match="epoch 1"):
         fit(model, own, 1e30 * RNG.normal(size=(2, 3)), np.zeros((2, 2)))
     assert not list(tmp_path.iterdir())
