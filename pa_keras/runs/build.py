@@ -251,5 +251,6 @@ def _expect_wandb() -> None:
 def _expect_proxies(loss: str, proxies_init: str) -> None:
     if proxies_init != "random" and KINDS[loss].is_of_pairs:
         raise ValueError(
-            f"Expected a proxy loss for model.proxies_init={proxies_init}; received {loss}, which has no proxies. Leave the setting out, or choose another loss."
+            f"Expected a proxy loss for model.proxies_init={proxies_init}; received {loss}, which "
+            "has no proxies. Leave the setting out, or choose another loss."
         )
