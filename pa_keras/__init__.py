@@ -58,6 +58,7 @@ _MODULES = (
     "models",
     "pipelines",
     "plots",
+    "reports",
     "retrieval",
     "runs",
     "training",

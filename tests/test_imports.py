@@ -29,7 +29,7 @@ LEVELS = (
     ("evaluation",),
     ("exporters", "training"),
     ("runs",),
-    ("comparison", "index"),
+    ("comparison", "index", "reports"),
     ("compare", "convert_weights", "embed", "evaluate", "export", "fit", "search"),
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
@@ -61,7 +61,7 @@ def test_imports_run_one_way(path):
 def test_only_runs_comparison_and_commands_see_the_config(path):
     room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     if "config" in set(imported(path)) - {room}:
-        assert room in {"runs", "comparison", *LEVELS[-1]}
+        assert room in {"comparison", "reports", "runs", *LEVELS[-1]}
 
 
 def test_every_room_has_a_level():

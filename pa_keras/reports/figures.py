@@ -1,33 +1,31 @@
 """The pictures of an evaluation, from its settings."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from pa_keras import cli
+import numpy as np
+
+from pa_keras import cli, plots
 from pa_keras.config import EvaluateConfig
+from pa_keras.datasets import Images
+from pa_keras.evaluation.evaluate import Evaluation
+from pa_keras.evaluation.projector import expect_sprite, write_projector
+from pa_keras.reports.subject import Subject
+from pa_keras.retrieval import matches
+from pa_keras.runs.load import trained_classes
 
-if TYPE_CHECKING:
-    import numpy as np
 
-    from pa_keras.datasets import Dataset, Images
-    from pa_keras.evaluation.evaluate import Evaluation
-
-
-def expect_pictures(config: EvaluateConfig) -> None:
-    """Raises an error if a picture cannot be drawn or written, before any work is done."""
-    from pa_keras import plots
-
+def expect_outputs(config: EvaluateConfig) -> None:
+    """Raises an error if a file cannot be drawn or written, before any work is done."""
     pictures = [
         config.picture, config.failures, config.map, config.thresholds_picture,
         config.suspects_picture,
     ]  # fmt: skip
-    outputs = [*pictures, config.projector]
+    outputs = [*pictures, config.projector, config.json, config.per_class, config.suspects]
     for path in outputs:
         cli.expect_new(path)
     for path in pictures:
         if path is not None:
             plots.expect_picture(path)
-    outputs += [config.json, config.per_class, config.suspects]
     given = [Path(path).absolute() for path in outputs if path is not None]
     if len(set(given)) < len(given):
         raise ValueError("Expected another file for each result; received one name twice.")
@@ -37,40 +35,27 @@ def expect_pictures(config: EvaluateConfig) -> None:
             raise ValueError(f"Expected {name} of 1 or more; received {getattr(config, name)}.")
 
 
-def to_draw(
-    config: EvaluateConfig, settings: dict[str, Any], dataset: "Dataset"
-) -> tuple["np.ndarray", "Images | None"]:
+def to_draw(subject: Subject) -> tuple[np.ndarray, Images | None]:
     """The queries to draw, and the training images on the map; None without a map or images."""
-    from pa_keras import plots
-    from pa_keras.evaluation.projector import expect_sprite
-    from pa_keras.pipelines import check_images
-    from pa_keras.runs.load import on_bad_image_of, trained_classes
-
+    config, dataset = subject.config, subject.dataset
     chosen = plots.find_queries(dataset.queries, config.queries)
     if config.projector:
         expect_sprite(min(config.projector_images, len(dataset.queries)))
     if not config.map:
         return chosen, None
-    train = trained_classes({} if config.data.dataset else settings, dataset)
+    train = trained_classes(subject.settings, dataset)
     number = min(len(dataset.queries), config.map_images)
     if train is not None:
-        train = train.take(_sample(len(train), config.map_images, config.seed))
-        # The training images were not checked with the others.
-        on_bad_image = on_bad_image_of(settings, config.source.on_bad_image)
-        train = train.take(check_images(train.paths, on_bad_image).good)
+        sample = _sample(len(train), config.map_images, config.seed)
+        train = subject.readable(train.take(sample))
         number += len(train)
     plots.expect_map(number, config.map_method, config.map_neighbours)
     return chosen, train
 
 
-def draw(
-    config: EvaluateConfig, dataset: "Dataset", found: "Evaluation", chosen: "np.ndarray"
-) -> None:
+def draw(subject: Subject, found: Evaluation, chosen: np.ndarray) -> None:
     """Draws the pictures that need no other images than the evaluation."""
-    from pa_keras import plots
-    from pa_keras.evaluation.projector import write_projector
-    from pa_keras.retrieval import matches
-
+    config, dataset = subject.config, subject.dataset
     queries, gallery = dataset.queries, dataset.gallery
     if config.picture:
         plots.retrieved(
@@ -94,22 +79,16 @@ def draw(
         )
 
 
-def draw_map(
-    config: EvaluateConfig,
-    dataset: "Dataset",
-    found: "Evaluation",
-    trained: "Images | None",
-    vectors: "np.ndarray | None",
-) -> None:
+def draw_map(subject: Subject, found: Evaluation, trained: Images | None) -> None:
     """Draws the map: a panel for the training images, if there are any, and one for the test."""
-    from pa_keras import plots
-
+    config, dataset = subject.config, subject.dataset
     if config.map is None:
         return
     sample = _sample(len(dataset.queries), config.map_images, config.seed)
     tested = dataset.queries.take(sample), found.query_embeddings[sample]
     parts = {f"{dataset.name}, test classes": tested}
-    if trained is not None and vectors is not None:
+    if trained is not None:
+        vectors = subject.embed(trained)
         parts = {f"{dataset.name}, training classes": (trained, vectors), **parts}
     plots.embedding_map(
         parts,
@@ -120,12 +99,10 @@ def draw_map(
     )
 
 
-def _sample(number: int, most: int, seed: int) -> "np.ndarray":
+def _sample(number: int, most: int, seed: int) -> np.ndarray:
     """All indices below `number`, or a random sample of `most` of them, sorted."""
-    import numpy as np
-
     return np.sort(np.random.default_rng([seed]).permutation(number)[:most])
 
 
-def _of_gallery(found: "Evaluation", gallery: "Images | None") -> "np.ndarray | None":
+def _of_gallery(found: Evaluation, gallery: Images | None) -> np.ndarray | None:
     return None if gallery is None else found.gallery_embeddings

@@ -1,28 +1,83 @@
-"""The suspects of a data set: all its images together, and the CSV file."""
+"""Possible errors in a data set, as a CSV file and a picture."""
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from pa_keras import files
-from pa_keras.datasets import Dataset, Images
+import numpy as np
+
+from pa_keras import files, plots
+from pa_keras.config import EvaluateConfig
+from pa_keras.datasets import Images
 from pa_keras.datasets.images import label_images
-from pa_keras.retrieval import Suspects
+from pa_keras.evaluation.duplicates import first_of_same_bytes
+from pa_keras.evaluation.evaluate import Evaluation
+from pa_keras.reports.subject import Report, Subject
+from pa_keras.retrieval import Suspects, find_suspects
+from pa_keras.retrieval.suspects import check_similarity
 
 COLUMNS = ("kind", "score", "path", "class_name", "other_path", "other_class_name")
 
 
-def all_images(dataset: Dataset) -> Images:
-    """Returns the training images, the queries and the gallery, in this order, labelled together.
+def are_wanted(config: EvaluateConfig) -> bool:
+    """Whether suspects are asked for, as a file or as a picture."""
+    return bool(config.suspects or config.suspects_picture)
+
+
+def expect_suspects(config: EvaluateConfig) -> None:
+    """Raises a ValueError if the settings of suspects do not fit, before any work is done."""
+    check_similarity(config.suspects_similarity)
+    if are_wanted(config) and config.duplicates == "drop":
+        raise ValueError(
+            "Expected duplicates to be kept for suspects, since copies with two labels are among "
+            "them; received duplicates=drop. Leave it out, or evaluate twice."
+        )
+
+
+def report(subject: Subject, found: Evaluation) -> Report:
+    """Searches all images of the data set together for errors, and writes what is asked for."""
+    config, dataset = subject.config, subject.dataset
+    trained = [
+        subject.readable(images)
+        for images in (dataset.train, dataset.validation)
+        if images is not None
+    ]
+    tested = [dataset.queries]
+    vectors = [*map(subject.embed, trained), found.query_embeddings]
+    if dataset.gallery is not None:
+        tested.append(dataset.gallery)
+        vectors.append(found.gallery_embeddings)
+    images = together([*trained, *tested])
+    suspects = find_suspects(
+        np.concatenate(vectors),
+        images.labels,
+        config.suspects_neighbours,
+        config.suspects_similarity,
+        first_of_same_bytes(images.paths),
+        config.search,
+    )
+    if config.suspects:
+        write_suspects(suspects, images, Path(config.suspects))
+    if config.suspects_picture:
+        picture = Path(config.suspects_picture)
+        plots.suspects(suspects, images, picture, config.num_queries, config.columns)
+    kinds = ("label", "duplicate", "classes")
+    counts = {kind: len(suspects.of_kind(kind)) for kind in kinds}
+    counts |= {"images": len(images), "alone_in_class": suspects.num_alone}
+    return {"suspects": counts}, as_line(suspects, images)
+
+
+def together(parts: Sequence[Images]) -> Images:
+    """Returns the images of all parts, in order, with common labels.
 
     A class that is in several parts is one class, recognised by its name.
 
     Example:
         >>> images = Images(("/a", "/b", "/c", "/d"), [0, 0, 1, 1], ("cat", "dog"))
-        >>> all_images(Dataset("pets", images, images))
+        >>> together([images, images])
         Images(8 images, 2 classes)
     """
-    parts = [each for each in (dataset.train, dataset.queries, dataset.gallery) if each is not None]
     paths = [path for images in parts for path in images.paths]
     names = [images.class_names[label] for images in parts for label in images.labels]
     return label_images(paths, names)

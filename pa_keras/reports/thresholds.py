@@ -4,65 +4,58 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from pa_keras import files
+import numpy as np
+
+from pa_keras import files, plots
 from pa_keras.config import EvaluateConfig
-
-if TYPE_CHECKING:
-    import keras
-
-    from pa_keras.datasets import Dataset, Images
-    from pa_keras.evaluation.calibration import Calibration
-    from pa_keras.evaluation.evaluate import Evaluation
-    from pa_keras.evaluation.thresholds import Thresholds
-    from pa_keras.runs.folder import RunFolder
+from pa_keras.datasets import Images
+from pa_keras.evaluation.calibration import KEY, Calibration
+from pa_keras.evaluation.evaluate import Evaluation
+from pa_keras.evaluation.thresholds import Embedded, Thresholds, choose_threshold, expect_pairs
+from pa_keras.models.checksum import checksum
+from pa_keras.reports.subject import Report, Subject
+from pa_keras.retrieval.error_rates import expect_rate
+from pa_keras.runs.fingerprint import read_fingerprint
+from pa_keras.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
     """A threshold with its error rates, and as `search` and `export` read it."""
 
-    rates: "Thresholds"
-    calibration: "Calibration"
+    rates: Thresholds
+    calibration: Calibration
 
-    def as_json(self) -> dict[str, Any]:
-        """The entries of `evaluate --json`."""
-        return {"thresholds": self.rates.as_json(), "calibration": self.calibration.as_json()}
+    def report(self) -> Report:
+        """The entries of the JSON file, and the table."""
+        entries = {"thresholds": self.rates.as_json(), "calibration": self.calibration.as_json()}
+        return entries, self.rates.as_table()
 
 
 def expect_thresholds(config: EvaluateConfig) -> None:
     """Raises an error if the settings of thresholds do not fit, before any work is done."""
-    from pa_keras.retrieval.error_rates import expect_rate
-
     expect_rate(config.false_match_rate)
     if config.thresholds_picture and not config.thresholds:
         raise ValueError("Expected --thresholds with --thresholds-picture; received the latter.")
 
 
-def images_to_choose_on(
-    config: EvaluateConfig, settings: dict[str, Any], dataset: "Dataset"
-) -> "Images | None":
+def images_to_choose_on(subject: Subject) -> Images | None:
     """The held-out images of the run; None if half of the test classes are used, or no thresholds.
 
     Raises:
         ValueError: There are too few pairs for the wanted rate, or the classes have changed.
         FileNotFoundError: The run does not say which classes it held out.
     """
-    from pa_keras.evaluation.thresholds import expect_pairs
-    from pa_keras.pipelines import check_images
-    from pa_keras.runs.folder import RunFolder
-    from pa_keras.runs.load import on_bad_image_of
-
+    config, dataset = subject.config, subject.dataset
     if not config.thresholds:
         return None
     held_out = None
-    selection = settings.get("training", {}).get("selection")
-    if selection == "held_out" and config.source.run and not config.data.dataset:
-        held_out = _held_out(RunFolder(Path(config.source.run)), dataset.train)
-        # The training images were not checked with the others.
-        on_bad_image = on_bad_image_of(settings, config.source.on_bad_image)
-        held_out = held_out.take(check_images(held_out.paths, on_bad_image).good)
+    if subject.settings.get("training", {}).get("selection") == "held_out" and config.source.run:
+        held_out = dataset.validation
+        if held_out is None:
+            held_out = _held_out(RunFolder(Path(config.source.run)), dataset.training_images())
+        held_out = subject.readable(held_out)
     expect_pairs(
         dataset.queries.labels,
         None if dataset.gallery is None else dataset.gallery.labels,
@@ -73,34 +66,22 @@ def images_to_choose_on(
     return held_out
 
 
-def measure(
-    config: EvaluateConfig,
-    model: "keras.Model",
-    dataset: "Dataset",
-    found: "Evaluation",
-    held_out: "Images | None",
-    crop_fraction: float,
-) -> Measured:
+def measure(subject: Subject, found: Evaluation, held_out: Images | None) -> Measured:
     """Chooses the threshold on the held-out images, and measures it on the test images."""
-    from pa_keras.evaluation.calibration import Calibration
-    from pa_keras.evaluation.evaluate import embed_dataset_images
-    from pa_keras.evaluation.thresholds import Embedded, choose_threshold
-    from pa_keras.models.checksum import checksum
-
+    config, dataset = subject.config, subject.dataset
     gallery = dataset.gallery
     searched = () if gallery is None else (found.gallery_embeddings, gallery.labels)
     test = Embedded(found.query_embeddings, dataset.queries.labels, *searched)
     to_choose_on = None
     if held_out is not None:
-        vectors = embed_dataset_images(model, held_out, crop_fraction, config.batch_size)
-        to_choose_on = Embedded(vectors, held_out.labels)
+        to_choose_on = Embedded(subject.embed(held_out), np.asarray(held_out.labels))
     rates = choose_threshold(test, to_choose_on, config.false_match_rate, config.seed)
-    height, width = model.input_shape[1:3]
+    height, width = subject.model.input_shape[1:3]
     calibration = Calibration(
         threshold=rates.threshold,
         false_match_rate=config.false_match_rate,
-        model=checksum(model),
-        crop_fraction=crop_fraction,
+        model=checksum(subject.model),
+        crop_fraction=subject.crop_fraction,
         image_size=(height, width),
         details=rates.as_json(),
     )
@@ -117,9 +98,6 @@ def write(config: EvaluateConfig, found: Measured) -> None:
         ValueError: The result.json is damaged.
         OSError: A file cannot be written; the old one is kept.
     """
-    from pa_keras import plots
-    from pa_keras.runs.folder import RunFolder
-
     if config.thresholds_picture:
         plots.pair_curves(found.rates.sets(), Path(config.thresholds_picture))
     if config.source.run is not None and not config.data.dataset:
@@ -127,10 +105,8 @@ def write(config: EvaluateConfig, found: Measured) -> None:
         sys.stdout.write(f"{line}\n")
 
 
-def _record(folder: "RunFolder", calibration: "Calibration") -> str:
+def _record(folder: RunFolder, calibration: Calibration) -> str:
     """Writes a calibration into the result.json, all else kept; returns what was done."""
-    from pa_keras.evaluation.calibration import KEY
-
     if not folder.result.exists():
         return f"{folder.path} is not finished, so its result does not record the threshold"
     try:
@@ -151,10 +127,8 @@ def _record(folder: "RunFolder", calibration: "Calibration") -> str:
     return f"{folder.result} records the threshold, for search and export"
 
 
-def _held_out(folder: "RunFolder", train: "Images") -> "Images":
+def _held_out(folder: RunFolder, train: Images) -> Images:
     """The training images of the classes that the run put aside."""
-    from pa_keras.runs.fingerprint import read_fingerprint
-
     if not folder.images.exists():
         raise FileNotFoundError(
             f"Expected {folder.images}, which names the held-out classes of the run; there is no "

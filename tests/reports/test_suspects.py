@@ -5,8 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from pa_keras.datasets import Dataset, Images
-from pa_keras.evaluation.suspects import all_images, as_line, write_suspects
+from pa_keras.datasets import Images
+from pa_keras.reports.suspects import as_line, together, write_suspects
 from pa_keras.retrieval import Suspect, Suspects
 
 NAMES = ('a, "b"', "line\nbreak", "é;c")
@@ -36,7 +36,7 @@ def test_classes_of_all_parts_are_joined_by_name():
     train = Images(("/1", "/2"), [0, 1], ("cat", "dog"))
     queries = Images(("/3", "/4"), [1, 0], ("dog", "owl"))
     gallery = Images(("/5", "/6", "/7"), [0, 1, 1], ("dog", "owl"))
-    joined = all_images(Dataset("pets", train, queries, gallery))
+    joined = together([train, queries, gallery])
     assert joined.paths == tuple(f"/{number}" for number in range(1, 8))
     names = [joined.class_names[label] for label in joined.labels]
     assert names == ["cat", "dog", "owl", "dog", "dog", "owl", "owl"]

@@ -1,0 +1,1 @@
+"""What `python -m pa_keras.evaluate` reports: tables, thresholds, suspects and pictures."""
