@@ -60,7 +60,7 @@ def nothing_embedded(monkeypatch):
     def embed(*arguments):
         raise AssertionError("It was embedded before the mistake was seen.")
 
-    monkeypatch.setattr(evaluation, "embed_images", embed)
+    monkeypatch.setattr(evaluation, "embed_dataset_images", embed)
 
 
 def cosines(folder, photos, classes):
@@ -69,7 +69,7 @@ def cosines(folder, photos, classes):
     paths = [p for c in classes for p in sorted((photos / f"class {c}").iterdir())]
     labels = np.repeat(classes, 6)
     images = Images(tuple(map(str, paths)), labels, tuple("0123456789"))
-    vectors = evaluation.embed_images(model, images, 1.0).astype("float64")
+    vectors = evaluation.embed_dataset_images(model, images, 1.0).astype("float64")
     rows, columns = np.triu_indices(len(labels), 1)
     products = np.einsum("nd,nd->n", vectors[rows], vectors[columns])
     return products[labels[rows] != labels[columns]], products[labels[rows] == labels[columns]]
