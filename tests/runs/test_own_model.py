@@ -108,7 +108,7 @@ def test_new_classes_start_from_class_means_and_old_ones_are_dropped(trained, tm
     # Loaded by Keras alone, and images prepared one at a time.
     model = keras.saving.load_model(trained / "run" / "best.keras", compile=False)
     files = sorted((photos / "train" / "a new class").glob("*.png"))
-    pixels = [keras.utils.load_img(f).resize((19, 16), Image.BILINEAR) for f in files]
+    pixels = [keras.utils.load_img(f).resize((19, 16), Image.Resampling.BILINEAR) for f in files]
     mean = model.predict(np.stack([np.float32(p)[:, 1:17] for p in pixels]), verbose=0).mean(0)
     cosine = proxies[0] @ mean / np.linalg.norm(mean) / np.linalg.norm(proxies[0])
     assert cosine > 0.999
