@@ -41,5 +41,5 @@ def pair_curves(found: Mapping[str, PairRates], path: Path) -> None:
     precisions.set(title="precision and recall over pairs")
     for axes in (roc, precisions):
         axes.grid(alpha=0.3)
-    roc.legend(loc="lower right")
+    roc.legend(loc="upper left")
     save_picture(figure, path)
