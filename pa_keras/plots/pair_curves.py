@@ -24,17 +24,15 @@ def pair_curves(found: Mapping[str, PairRates], path: Path) -> None:
     for name, each in found.items():
         false, true = 100 * each.curve.false_match, 100 * each.curve.true_match
         (line,) = roc.plot(false, true, label=name, drawstyle="steps-post")
-        at = each.rates
-        dot = (100 * at["false_match_rate"], 100 - 100 * at["false_non_match_rate"])
-        roc.plot(*dot, "o", color=line.get_color())
+        reached = each.counts.thresholds >= each.threshold
+        same, different = each.counts.same[reached].sum(), each.counts.different[reached].sum()
+        recalled = 100 * same / each.num_same
+        roc.plot(100 * different / each.num_different, recalled, "o", color=line.get_color())
         precision, recall = precision_recall(each.counts)
         precisions.plot(100 * recall, 100 * precision, label=name, drawstyle="steps-post")
-        matches = [
-            counts[each.counts.thresholds >= each.threshold].sum()
-            for counts in (each.counts.same, each.counts.different)
-        ]
-        if sum(matches):
-            precisions.plot(dot[1], 100 * matches[0] / sum(matches), "o", color=line.get_color())
+        if same + different:
+            precise = 100 * same / (same + different)
+            precisions.plot(recalled, precise, "o", color=line.get_color())
     lowest = 100 / max(each.num_different for each in found.values())
     roc.set_xscale("log")
     roc.set(xlim=(lowest, 100), ylim=(0, 101), ylabel="true match rate, %")
@@ -43,5 +41,5 @@ def pair_curves(found: Mapping[str, PairRates], path: Path) -> None:
     precisions.set(title="precision and recall over pairs")
     for axes in (roc, precisions):
         axes.grid(alpha=0.3)
-    roc.legend(loc="lower right")
+    roc.legend(loc="upper left")
     save_picture(figure, path)

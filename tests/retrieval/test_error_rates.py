@@ -100,9 +100,9 @@ def test_the_block_size_changes_nothing(monkeypatch, rows, columns):
     again = count_pairs(pairs)
     np.testing.assert_array_equal(again.same, counts.same)
     np.testing.assert_array_equal(again.different, counts.different)
-    again = count_by_group(pairs, cuts_of(counts))
-    np.testing.assert_array_equal(again.same, groups.same)
-    np.testing.assert_array_equal(again.different, groups.different)
+    groups_again = count_by_group(pairs, cuts_of(counts))
+    np.testing.assert_array_equal(groups_again.same, groups.same)
+    np.testing.assert_array_equal(groups_again.different, groups.different)
 
 
 @pytest.mark.parametrize("with_gallery", [False, True])
