@@ -24,7 +24,8 @@ def pixel_model(end=True):
 
 def picture(width=93, height=70, mode="RGB", seed=0):
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 4), np.uint8)
-    return Image.fromarray(coarse, "RGBA").resize((width, height), Image.BICUBIC).convert(mode)
+    smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    return smooth.convert(mode)
 
 
 def jpeg(**options):
