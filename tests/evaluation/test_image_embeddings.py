@@ -91,7 +91,7 @@ def test_every_form_gives_the_vectors_of_the_command(run_folder, files, tmp_path
     paths, expected = embedded(tmp_path / "a.npz", files, "--run", run_folder)
     assert len(paths) == 13
     model = load_model(run_folder)
-    np.testing.assert_array_equal(embed_images(model, paths), expected)
+    np.testing.assert_array_equal(embed_images(model, np.array(paths)), expected)
     contents = [Path(path).read_bytes() for path in paths]
     np.testing.assert_array_equal(embed_images(model, contents), expected)
     opened = [pil(path) for path in paths]
