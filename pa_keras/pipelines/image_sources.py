@@ -24,7 +24,7 @@ class UndecodableError(Exception):
 def expect_several(images: Iterable[AnyImage]) -> None:
     """Raises a ValueError if a single image was given where several are expected."""
     is_one = isinstance(images, str | bytes | os.PathLike | Image.Image)
-    if is_one or getattr(images, "ndim", 4) < 4:
+    if is_one or getattr(images, "ndim", 1) in (2, 3):
         kind = type(images).__name__
         raise ValueError(f"Expected a list of images; received one {kind} alone. Write [image].")
 

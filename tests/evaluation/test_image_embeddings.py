@@ -24,7 +24,8 @@ def pixel_model(end=True):
 
 def picture(width=93, height=70, mode="RGB", seed=0):
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 4), np.uint8)
-    return Image.fromarray(coarse, "RGBA").resize((width, height), Image.BICUBIC).convert(mode)
+    smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    return smooth.convert(mode)
 
 
 def jpeg(**options):
@@ -90,7 +91,7 @@ def test_every_form_gives_the_vectors_of_the_command(run_folder, files, tmp_path
     paths, expected = embedded(tmp_path / "a.npz", files, "--run", run_folder)
     assert len(paths) == 13
     model = load_model(run_folder)
-    np.testing.assert_array_equal(embed_images(model, paths), expected)
+    np.testing.assert_array_equal(embed_images(model, np.array(paths)), expected)
     contents = [Path(path).read_bytes() for path in paths]
     np.testing.assert_array_equal(embed_images(model, contents), expected)
     opened = [pil(path) for path in paths]
