@@ -278,6 +278,17 @@ def test_another_loss_by_its_name(arguments, tmp_path, loss):
     assert model.output_shape == (None, 8), "the embeddings, whatever the loss was trained on"
 
 
+def test_a_pair_loss_with_a_memory(arguments, tmp_path):
+    folder = tmp_path / "run"
+    memory = ["--loss_options.memory_size=12", "--loss_options.memory_warm_up_steps=2"]
+    run(arguments, "--run-dir", folder, "--loss", "contrastive", *memory, "--training.epochs=2")
+    kept = yaml.safe_load((folder / "config.yaml").read_text())["loss_options"]
+    assert (kept["memory_size"], kept["memory_warm_up_steps"]) == (12, 2)
+    assert all(np.isfinite(row["loss"]) for row in rows(folder))
+    model = keras.saving.load_model(folder / "best.keras", compile=False)
+    assert model.output_shape == (None, 8), "the embedding model, without the memory"
+
+
 def test_a_misspelt_loss_offers_the_nearest(arguments, capsys):
     with pytest.raises(SystemExit):
         run(arguments, "--loss", "multi_similarty")

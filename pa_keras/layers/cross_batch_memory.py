@@ -33,7 +33,7 @@ class CrossBatchMemory(keras.layers.Layer):
 
     Example:
         >>> memory = CrossBatchMemory(4, warm_up_steps=0)
-        >>> embeddings = memory([[1.0, 0.0], [0.0, 1.0]])
+        >>> embeddings = memory(np.array([[1.0, 0.0], [0.0, 1.0]]))
         >>> slots, filled, started = memory.append([7, 8], embeddings)
         >>> int(filled), memory.labels.numpy()
         (2, array([7, 8, 0, 0]))

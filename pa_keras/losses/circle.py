@@ -83,7 +83,7 @@ class CircleLoss(keras.losses.Loss):
     Example:
         >>> loss = CircleLoss(margin=0.5, scale=1.0)
         >>> round(float(loss([0, 0, 1, 1], [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])), 4)
-        0.8266
+        0.7944
 
     Source: Sun et al., CVPR 2020, sections 3.2 and 3.3.
     """

@@ -57,7 +57,8 @@ def with_list(labels, x, queue, margin=1.2):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_each_step_compares_with_the_last_embeddings(jit_compile):
-    model, queue = make(jit_compile=jit_compile), []
+    model = make(jit_compile=jit_compile)
+    queue: list = []
     for number, batch in enumerate(BATCHES):
         x = np.array(model(IMAGES[batch]))
         if number >= 1:  # the warm-up is over
