@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pa_keras.datasets import Dataset
+    from pa_keras.evaluation.matching import MatchThreshold
     from pa_keras.exporters import Gallery
     from pa_keras.exporters.publishing import ExportPlace
     from pa_keras.pipelines.image_checks import OnBadImage
@@ -23,6 +25,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pa_keras.export")
 
 PROGRAM = "python -m pa_keras.export"
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What the SavedModel searches, and when a neighbour is a match."""
+
+    gallery: "Gallery"
+    k: int
+    threshold: "MatchThreshold | None"
+
+    @property
+    def min_similarity(self) -> float | None:
+        return None if self.threshold is None else self.threshold.min_similarity
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,19 +56,29 @@ def _run(config: ExportConfig) -> None:
     # TensorFlow is imported only here, so that --help does not wait for it.
     from pa_keras.exporters.formats import calibration_images
     from pa_keras.exporters.publishing import ExportPlace, publish, staging
-    from pa_keras.models import in_float32
-    from pa_keras.runs.load import crop_fraction_of, load_data, load_trained, on_bad_image_of
+    from pa_keras.models import checksum, in_float32
+    from pa_keras.runs.load import (
+        crop_fraction_of,
+        load_data,
+        load_threshold,
+        load_trained,
+        on_bad_image_of,
+    )
 
     _expect_settings(config)
     source = config.source
     place = ExportPlace(Path(config.out), config.name or _name_of(source), config.version)
     place.expect_new(config.force)
     metrics = _metrics_of(source.run)
+    matching = config.matching
+    threshold = load_threshold(matching.min_similarity, matching.calibration, source.run)
     trained, settings = load_trained(source.run, source.model)
     model = in_float32(trained)
     if model is not trained:
         logger.info("The model computes in mixed precision; a float32 copy of it is exported.")
     crop_fraction = crop_fraction_of(settings, source.crop_fraction)
+    if threshold is not None:
+        threshold.expect_model(checksum(model), crop_fraction)
     on_bad_image = on_bad_image_of(settings, source.on_bad_image)
     dataset = load_data(
         settings,
@@ -70,6 +95,7 @@ def _run(config: ExportConfig) -> None:
             "with a split train."
         )
     gallery = _load_gallery(config, model, crop_fraction, on_bad_image)
+    search = None if gallery is None else _Search(gallery, config.k, threshold)
     with staging(place) as staged:
         calibration = None
         if "tflite_int8" in config.formats:
@@ -80,8 +106,8 @@ def _run(config: ExportConfig) -> None:
                 crop_fraction=crop_fraction,
                 on_bad_image=on_bad_image,
             )
-        _write(config, staged, model, gallery, crop_fraction, calibration)
-        _prove(config, staged, model, gallery, crop_fraction, dataset, metrics)
+        _write(config, staged, model, search, crop_fraction, calibration)
+        _prove(config, staged, model, search, crop_fraction, dataset, metrics)
         publish(staged, place, config.force)
     where = place.saved_model if "saved_model" in config.formats else place.files
     sys.stdout.write(f"{where}: {', '.join(config.formats)}; see {place.files}/model_card.md\n")
@@ -89,6 +115,7 @@ def _run(config: ExportConfig) -> None:
 
 def _expect_settings(config: ExportConfig) -> None:
     """Raises, before any work, if settings are out of range or do not fit together."""
+    from pa_keras.evaluation.matching import expect_matching
     from pa_keras.exporters.formats import expect_installed
     from pa_keras.exporters.serving_files import expect_batch_sizes
 
@@ -101,6 +128,12 @@ def _expect_settings(config: ExportConfig) -> None:
             "Expected saved_model among the formats for --gallery, since no other format searches; "
             f"received {', '.join(config.formats)}."
         )
+    if config.matching.min_similarity is not None and not config.gallery:
+        raise ValueError(
+            "Expected a gallery for --min-similarity, since it decides which of its items match; "
+            "received none. Give --gallery, or leave --min-similarity out."
+        )
+    expect_matching(config.matching.min_similarity, config.matching.calibration)
     for name in ("calibration_images", "tflite_batch_size", "report_images"):
         value = getattr(config, name)
         if value is not None and value < 1:
@@ -142,7 +175,7 @@ def _write(
     config: ExportConfig,
     staged: "ExportPlace",
     model: "keras.Model",
-    gallery: "Gallery | None",
+    search: "_Search | None",
     crop_fraction: float,
     calibration: "list[np.ndarray] | None",
 ) -> None:
@@ -157,8 +190,9 @@ def _write(
                 model,
                 crop_fraction=crop_fraction,
                 batch_sizes=config.batch_sizes,
-                gallery=gallery,
+                gallery=None if search is None else search.gallery,
                 k=config.k,
+                min_similarity=None if search is None else search.min_similarity,
             )
             continue
         write_file(
@@ -176,7 +210,7 @@ def _prove(
     config: ExportConfig,
     staged: "ExportPlace",
     model: "keras.Model",
-    gallery: "Gallery | None",
+    search: "_Search | None",
     crop_fraction: float,
     dataset: "Dataset",
     metrics: dict[str, float],
@@ -191,17 +225,34 @@ def _prove(
     if config.report_images is not None:
         dataset = sample_classes(dataset, config.report_images)
     logger.info("Comparing with Keras on %d test images.", len(dataset.queries))
+    artefacts = [exporters.load_artefact(path_of(staged, kind), kind) for kind in config.formats]
     agreements = exporters.measure_agreement(
         exporters.keras_artefact(model, model_path(source.run, source.model).stat().st_size),
-        [exporters.load_artefact(path_of(staged, kind), kind) for kind in config.formats],
+        artefacts,
         dataset.queries,
         dataset.gallery,
         image_size=model.input_shape[1:3],
         crop_fraction=crop_fraction,
     )
     sys.stdout.write(exporters.as_table(agreements) + "\n")
+    matches = None
+    if search is not None and search.threshold is not None:
+        place = config.formats.index("saved_model")
+        agreement = exporters.measure_matches(
+            artefacts[place],
+            model,
+            dataset.queries,
+            search.gallery,
+            min_similarity=search.threshold.min_similarity,
+            cosine_min=agreements[1 + place].cosine_min,
+            crop_fraction=crop_fraction,
+        )
+        matches = exporters.Matches(search.threshold, agreement)
+        sys.stdout.write(f"matched: {agreement.as_line()}\n")
     try:
         exporters.expect_agreement(agreements)
+        if matches is not None:
+            exporters.expect_matches(matches.agreement)
     except ValueError as error:
         if not config.allow_disagreement:
             raise ValueError(
@@ -209,18 +260,14 @@ def _prove(
                 "--allow-disagreement."
             ) from error
         logger.warning("Exported anyway: %s", error)
-    card = exporters.model_card(
-        model,
-        name=staged.name,
-        version=staged.version,
-        crop_fraction=crop_fraction,
-        run=source.run and Path(source.run).resolve().name,
-        metrics=metrics,
-        agreements=agreements,
-        num_images=len(dataset.queries),
-        gallery=None if gallery is None else {**exporters.measure_gallery(gallery), "k": config.k},
+    run = Path(source.run).resolve().name if source.run else None
+    identity = exporters.Identity(staged.name, staged.version, run, metrics)
+    gallery = (
+        None if search is None else {**exporters.measure_gallery(search.gallery), "k": search.k}
     )
-    exporters.write_model_card(staged.files, card, agreements)
+    report = exporters.Report(agreements, len(dataset.queries), gallery, matches)
+    card = exporters.model_card(model, crop_fraction, identity, report)
+    exporters.write_model_card(staged.files, card)
 
 
 def _metrics_of(run: str | None) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """`export` as a user types it, with a random model and a folder of small images."""
 
+import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -8,12 +9,15 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from PIL import Image
 
-from pa_keras import embed, export
-from pa_keras.exporters import agreement
+from pa_keras import embed, export, exporters
+from pa_keras.evaluation.calibration import Calibration
+from pa_keras.exporters import agreement, match_agreement
 from pa_keras.models import checksum, embedding_model
 
 FORMATS = ("saved_model", "tflite", "tflite_float16", "tflite_dynamic", "tflite_int8", "onnx")
@@ -236,3 +240,87 @@ def test_a_run_without_a_best_model(run_folder, tmp_path):
     assert "continue it with --resume" in message
     assert "folder of a run" in failure("--run", tmp_path, "--out", tmp_path / "out")
     assert "either a run or a model" in failure("--out", tmp_path / "out")
+
+
+def calibrate(run_folder, threshold, **changes):
+    """Writes a calibrated threshold as `evaluate --thresholds` does."""
+    made_by = checksum(keras.saving.load_model(run_folder / "best.keras", compile=False))
+    found = Calibration(threshold, 0.01, made_by, 1.0, (20, 20), {"chosen_on": "held-out classes"})
+    content = {"metrics": {}, "calibration": dataclasses.replace(found, **changes).as_json()}
+    (run_folder / "result.json").write_text(json.dumps(content))
+
+
+def plain_embeddings(run_folder, paths):
+    """Embeds the central 20 x 20 of images that are 20 high, without our pipelines."""
+    pixels = np.asarray([np.asarray(Image.open(path))[:, 2:22] for path in paths], "float32")
+    return keras.saving.load_model(run_folder / "best.keras")(pixels, training=False).numpy()
+
+
+def test_a_calibrated_threshold(run_folder, photos, tmp_path, capsys):
+    files = sorted(photos.rglob("*.png"))
+    embeddings = plain_embeddings(run_folder, files)
+    nearest = -np.sort(-embeddings @ embeddings.T)[:, :3]
+    values = np.sort(nearest[:, 1:].ravel())
+    threshold = float(values[len(values) // 2 - 1 :][:2].mean())
+    calibrate(run_folder, threshold)
+    out = tmp_path / "out"
+    run(
+        "--run", run_folder, "--out", out, "--gallery", photos, "--k", 3, "--batch-sizes", 1,
+        "--min-similarity", "calibrated",
+    )  # fmt: skip
+    answer = tf.saved_model.load(out / "photos-1" / "1").signatures["neighbours_of_images"](
+        image_bytes=tf.constant([path.read_bytes() for path in files])
+    )
+    matched = answer["matched"].numpy()
+    assert 60 < matched.sum() < 180
+    is_clear = np.abs(nearest - threshold) > 1e-5
+    np.testing.assert_array_equal(matched[is_clear], (nearest >= threshold)[is_clear])
+    match = card(out)["match"]
+    assert match["min_similarity"] == match["calibration"]["threshold"] == threshold
+    assert match["calibration"]["details"] == {"chosen_on": "held-out classes"}
+    assert match["agreement"]["images"] == 30 and match["agreement"]["wrong"] == 0
+    printed = capsys.readouterr().out
+    sentence = (
+        f"of 30 test images have a match among their 3 neighbours (cosine >= {threshold:.4f})"
+    )
+    assert sentence in printed
+    assert "false match rate of 1 % on held-out classes." in (
+        (out / "photos-1.files/1/model_card.md").read_text()
+    )
+
+
+def test_matches_that_disagree_write_nothing(run_folder, photos, tmp_path, monkeypatch):
+    wrong = {"wrong": 7}
+    measure = match_agreement.measure_matches
+    monkeypatch.setattr(
+        exporters,
+        "measure_matches",
+        lambda *each, **named: dataclasses.replace(measure(*each, **named), **wrong),
+    )
+    out = tmp_path / "out"
+    message = failure(
+        "--run", run_folder, "--out", out, "--gallery", photos, "--k", 2, "--batch-sizes", 1,
+        "--min-similarity", 0.5,
+    )  # fmt: skip
+    assert "7 of its 60 decisions differ by more than rounding" in message
+    assert not list(out.iterdir())
+
+
+def test_thresholds_that_are_refused(run_folder, photos, tmp_path):
+    arguments = ["--run", run_folder, "--out", tmp_path / "out", "--min-similarity"]
+    message = failure(*arguments, 0.5)
+    assert "Expected a gallery for --min-similarity" in message and "Give --gallery" in message
+    arguments = ["--gallery", photos, *arguments]
+    assert "Expected a min_similarity of -1 to 1, a cosine; received 2" in failure(*arguments, 2)
+    assert 'it has no "calibration". Run python -m' in failure(*arguments, "calibrated")
+    calibrate(run_folder, 0.5, model="b" * 64)
+    message = failure(*arguments, "calibrated")
+    assert "received one of the model bbbbbbbbbbbb" in message
+    calibrate(run_folder, 0.5, crop_fraction=0.875)
+    assert "received one for 0.875" in failure(*arguments, "calibrated")
+    missing = tmp_path / "missing.json"
+    message = failure(*arguments, "calibrated", "--calibration", missing)
+    assert f"Expected a calibrated threshold in {missing}; there is no such file" in message
+    message = failure(*arguments[:-1], "--calibration", missing)
+    assert "Expected --min-similarity calibrated, since --calibration is given" in message
+    assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pa_keras.config.matching import Matching
 from pa_keras.config.model_source import FLAT, EvaluationData, ModelSource
 
 
@@ -50,6 +51,7 @@ class ExportConfig:
     k: int = 10
     """Neighbours in each response, fixed in the export: 1 to the size of the gallery."""
 
+    matching: Matching = field(default_factory=Matching, metadata=FLAT)
     tflite_batch_size: int | None = None
     """Images in a TFLite call: a number if a delegate needs a fixed one, null for any number."""
 

@@ -90,6 +90,7 @@ def write_served(
     batch_sizes: Iterable[int],
     gallery: Gallery | None = None,
     k: int = 10,
+    min_similarity: float | None = None,
 ) -> None:
     """Writes the SavedModel, its warm-up records, and the configuration files of a server.
 
@@ -100,12 +101,20 @@ def write_served(
         batch_sizes: Batch sizes that the server pads to, each 1 or more, increasing.
         gallery: As in `to_saved_model`.
         k: As in `to_saved_model`.
+        min_similarity: As in `to_saved_model`.
     """
     sizes = tuple(batch_sizes)
     write_batching_parameters(place.files / "batching_parameters.txt", sizes)
     write_models_config(place.files / "models.config", place.name, f"/models/{place.name}")
     path = place.saved_model
-    to_saved_model(model, path, crop_fraction=crop_fraction, gallery=gallery, k=k)
+    to_saved_model(
+        model,
+        path,
+        crop_fraction=crop_fraction,
+        gallery=gallery,
+        k=k,
+        min_similarity=min_similarity,
+    )
     size = model.input_shape[1:3]
     write_warmup(path, place.name, [placeholder_image(size)], sizes, image_size=size)
 

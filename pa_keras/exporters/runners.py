@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -24,12 +24,15 @@ class Artefact:
         takes: "image_bytes", an array of bytes (B,); or "pixels", float32 (B, H, W, 3), 0..255,
             after the evaluation preprocessing.
         embed: Function from a batch of these to embeddings float32 (B, D).
+        find: Function from a batch of image files to the outputs of `neighbours_of_images`. None:
+            the file has no gallery.
     """
 
     kind: str
     size: int
     takes: Literal["image_bytes", "pixels"]
     embed: Callable[[np.ndarray], np.ndarray]
+    find: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
 
 
 def keras_artefact(model: keras.Model, size: int = 0) -> Artefact:
@@ -61,20 +64,29 @@ def load_artefact(path: Path, kind: str) -> Artefact:
         files = [file for file in path.rglob("*") if file.is_file()]
         # Without the warm-up records, which a server reads only once.
         size = sum(file.stat().st_size for file in files if file.parent.name != "assets.extra")
-        return Artefact(kind, size, "image_bytes", _saved_model(path))
+        loaded = tf.saved_model.load(path)
+        find = _finding(loaded) if "neighbours_of_images" in loaded.signatures else None
+        return Artefact(kind, size, "image_bytes", _embedding(loaded), find)
     embed = _onnx(path) if kind == "onnx" else _tflite(path)
     return Artefact(kind, path.stat().st_size, "pixels", embed)
 
 
-def _saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    loaded = tf.saved_model.load(path)
-
+def _embedding(loaded: Any) -> Callable[[np.ndarray], np.ndarray]:
     def embed(image_bytes: np.ndarray) -> np.ndarray:
         # `loaded` keeps the variables alive; a signature alone would not.
         signature = loaded.signatures["serving_default"]
         return signature(image_bytes=tf.constant(image_bytes))["embedding"].numpy()
 
     return embed
+
+
+def _finding(loaded: Any) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    def find(image_bytes: np.ndarray) -> dict[str, np.ndarray]:
+        signature = loaded.signatures["neighbours_of_images"]
+        found = signature(image_bytes=tf.constant(image_bytes))
+        return {name: values.numpy() for name, values in found.items()}
+
+    return find
 
 
 def _tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:

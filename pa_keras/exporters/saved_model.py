@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from pa_keras.evaluation.calibration import expect_cosine
 from pa_keras.exporters.gallery import Gallery, expect_k
 from pa_keras.exporters.search_graph import GalleryIndex, expect_rows
 from pa_keras.models import expect_embedding_model
@@ -24,6 +25,7 @@ def to_saved_model(
     crop_fraction: float = 0.875,
     gallery: Gallery | None = None,
     k: int = 10,
+    min_similarity: float | None = None,
 ) -> Path:
     """Exports an embedding model with its decoding and preprocessing, in plain TensorFlow ops.
 
@@ -36,9 +38,11 @@ def to_saved_model(
         neighbours_of_embeddings   embedding float32 (B, D)             string (B, k), similarities
                                                                         float32 (B, k)
 
-    The last two need a gallery. Pixels are RGB, 0..255. Pixels of the model's own size go to the
-    network unchanged, as in the Keras model; pixels of other sizes are preprocessed first, like
-    image files. Batch normalizations are folded into the convolutions before them.
+    The last two need a gallery. With a min_similarity they also have an output matched bool (B, k):
+    whether the similarity is at least min_similarity. Pixels are RGB, 0..255. Pixels of the model's
+    own size go to the network unchanged, as in the Keras model; pixels of other sizes are
+    preprocessed first, like image files. Batch normalizations are folded into the convolutions
+    before them.
 
     Args:
         model: Embedding model, (B, height, width, 3) to (B, D).
@@ -46,6 +50,8 @@ def to_saved_model(
         crop_fraction: Crop fraction of the evaluation preprocessing, (0, 1]. Default 0.875.
         gallery: Gallery to search. Default None: no search.
         k: Neighbours in each response, 1 to the size of the gallery. Default 10.
+        min_similarity: Least cosine of a match, [-1, 1]; it needs a gallery. Default None: no
+            output matched.
 
     Returns:
         The path.
@@ -53,7 +59,7 @@ def to_saved_model(
     Raises:
         FileExistsError: If the path exists.
         ValueError: If the model is not an embedding model, the gallery has another embedding size,
-            or k or crop_fraction is out of range.
+            k, min_similarity or crop_fraction is out of range, or a min_similarity has no gallery.
 
     Example:
         >>> path = to_saved_model(model, "exports/cars/1")  # doctest: +SKIP
@@ -62,6 +68,13 @@ def to_saved_model(
     """
     path = Path(path)
     expect_embedding_model(model)
+    if min_similarity is not None:
+        expect_cosine("min_similarity", min_similarity)
+        if gallery is None:
+            raise ValueError(
+                f"Expected a gallery for the min_similarity {min_similarity}; received none. Give "
+                "the gallery whose items it matches."
+            )
     if path.exists():
         raise FileExistsError(f"Expected a new folder; {path} exists already. Give another.")
     # The endpoints find the variables; `track` would save those of Keras a second time.
@@ -78,7 +91,10 @@ def to_saved_model(
         embed_pixels = _embedding_of_pixels(network, image_shape, crop_fraction)
         archive.add_endpoint(f"pixels_{dtype.name}", embed_pixels, [spec])
     if gallery is not None:
-        _add_search(archive, embed_bytes, gallery, k, model.output_shape[-1])
+        size = model.output_shape[-1]
+        _expect_searchable(gallery, size, k)
+        index = GalleryIndex(gallery)
+        _add_search(archive, embed_bytes, lambda each: index(each, k, min_similarity), size)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Written elsewhere and renamed, so that a server that watches the folder never loads half a
     # model.
@@ -123,27 +139,28 @@ def _embedding_of_pixels(
     return embed
 
 
-def _add_search(
-    archive: keras.export.ExportArchive,
-    embed_bytes: Callable[[tf.Tensor], tf.Tensor],
-    gallery: Gallery,
-    k: int,
-    size: int,
-) -> None:
+def _expect_searchable(gallery: Gallery, size: int, k: int) -> None:
     if gallery.embeddings.shape[1] != size:
         raise ValueError(
             f"Expected a gallery of embeddings of the model's {size} numbers; received "
             f"{gallery.embeddings.shape[1]}. Embed the gallery with this model."
         )
     expect_k(k, len(gallery))
-    index = GalleryIndex(gallery)
+
+
+def _add_search(
+    archive: keras.export.ExportArchive,
+    embed_bytes: Callable[[tf.Tensor], tf.Tensor],
+    find: Callable[[tf.Tensor], Outputs],
+    size: int,
+) -> None:
     archive.add_endpoint(
         "neighbours_of_images",
-        lambda image_bytes: index(embed_bytes(image_bytes), k),
+        lambda image_bytes: find(embed_bytes(image_bytes)),
         [_IMAGE_BYTES],
     )
     archive.add_endpoint(
         "neighbours_of_embeddings",
-        lambda embedding: index(embedding, k),
+        lambda embedding: find(embedding),
         [tf.TensorSpec((None, size), tf.float32, "embedding")],
     )

@@ -44,22 +44,29 @@ class GalleryIndex(tf.Module):
         self._labels = tf.Variable(labels, trainable=False, name="labels")
         self._class_names = tf.Variable(list(gallery.class_names), trainable=False, name="classes")
 
-    def __call__(self, embeddings: tf.Tensor, k: int) -> dict[str, tf.Tensor]:
+    def __call__(
+        self, embeddings: tf.Tensor, k: int, min_similarity: float | None = None
+    ) -> dict[str, tf.Tensor]:
         """Finds the neighbours of each embedding, best first.
 
         Args:
             embeddings: Embeddings float32 (B, D).
             k: Number of neighbours, 1 to the size of the gallery.
+            min_similarity: Least cosine of a match. Default None: without the output `matched`.
 
         Returns:
-            A dict of ids string (B, k), labels string (B, k), similarities float32 (B, k).
+            A dict of ids string (B, k), labels string (B, k), similarities float32 (B, k) and, with
+            a min_similarity, matched bool (B, k).
         """
         similarities, rows = self.nearest(embeddings, k)
-        return {
+        found = {
             "ids": tf.gather(self._ids, rows),
             "labels": tf.gather(self._class_names, tf.gather(self._labels, rows)),
             "similarities": similarities,
         }
+        if min_similarity is None:
+            return found
+        return {**found, "matched": similarities >= min_similarity}
 
     def nearest(self, embeddings: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns similarities float32 (B, k) and gallery rows int32 (B, k) of the nearest."""
@@ -136,6 +143,27 @@ def measure_gallery(gallery: Gallery, seed: int = 0) -> dict[str, Any]:
         lost = 100 * float(right - of_dtype)
     same = float((own == exact).mean())
     return {**found, "same_nearest": same, "recall_at_1_lost": lost}
+
+
+def rounding_error(gallery: Gallery) -> float:
+    """Returns the largest distance between an embedding and its stored, rounded one.
+
+    By the Cauchy-Schwarz inequality no similarity changes by more.
+
+    Args:
+        gallery: Gallery with embeddings of unit length.
+
+    Example:
+        >>> rounding_error(Gallery(np.eye(2, dtype="float32"), ["a", "b"], np.array([0, 0]), ["x"]))
+        0.0
+    """
+    largest = 0.0
+    for start in range(0, len(gallery), _LEAST_BLOCK):
+        block = gallery.embeddings[start : start + _LEAST_BLOCK]
+        rows = _rounded(block, gallery.dtype).astype(np.float32)
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        largest = max(largest, float(np.linalg.norm(rows - block, axis=1).max()))
+    return largest
 
 
 def _unit_length(embeddings: tf.Tensor) -> tf.Tensor:

@@ -252,3 +252,31 @@ def test_refused(model, gallery, tmp_path):
     with pytest.raises(ValueError, match="of the model's 16 numbers; received 4"):
         to_saved_model(model, tmp_path / "2", gallery=narrow, k=1)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["1"]
+
+
+def test_matched_neighbours(saved, model, scenes, gallery, tmp_path):
+    contents = tf.constant([tf.io.encode_png(each.astype("uint8")).numpy() for each in scenes])
+    before = call(saved, "neighbours_of_images", image_bytes=contents)
+    cosines = embed_bytes(saved, *contents.numpy()) @ gallery.embeddings.T
+    threshold = float(np.quantile(cosines, 0.7))
+    options = {"crop_fraction": CROP_FRACTION, "gallery": gallery, "k": 5}
+    to_saved_model(model, tmp_path / "1", **options, min_similarity=threshold)
+    loaded = tf.saved_model.load(tmp_path / "1")
+    found = call(loaded, "neighbours_of_images", image_bytes=contents)
+    matched = found.pop("matched")
+    for key, values in found.items():
+        np.testing.assert_array_equal(values, before[key])
+    np.testing.assert_array_equal(matched, -np.sort(-cosines)[:, :5] >= threshold)
+    assert 0 < matched.sum() < matched.size and matched.dtype == bool
+    embedding = tf.constant(embed_bytes(saved, *contents.numpy()))
+    answer = call(loaded, "neighbours_of_embeddings", embedding=embedding)
+    np.testing.assert_array_equal(answer["matched"], matched)
+    assert loaded.signatures["neighbours_of_images"].structured_outputs["matched"].shape[1] == 5
+
+
+def test_a_threshold_that_is_refused(model, gallery, tmp_path):
+    with pytest.raises(ValueError, match=r"Expected a gallery for the min_similarity 0\.5"):
+        to_saved_model(model, tmp_path / "1", min_similarity=0.5)
+    with pytest.raises(ValueError, match=r"Expected a min_similarity of -1 to 1.*received 1\.5"):
+        to_saved_model(model, tmp_path / "1", gallery=gallery, min_similarity=1.5)
+    assert not (tmp_path / "1").exists()

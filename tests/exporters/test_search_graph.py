@@ -143,3 +143,29 @@ def test_cost_where_nothing_can_be_measured():
     assert (alone["same_nearest"], alone["recall_at_1_lost"]) == (1.0, None)
     single = measure_gallery(gallery_of(unit(1, 4), labels=[0]))
     assert (single["same_nearest"], single["recall_at_1_lost"]) == (None, None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_matched_is_a_similarity_of_the_threshold_or_more(dtype):
+    vectors, queries = unit(50, 5), unit(4, 5, seed=1)
+    index = GalleryIndex(gallery_of(vectors, dtype))
+    similarities, _ = nearest(index, queries, 7)
+    threshold = float(similarities[1, 3])  # equal to one of them
+    answer = index(tf.constant(queries), 7, threshold)
+    assert answer["matched"].dtype == tf.bool
+    expected = [[value >= threshold for value in row] for row in similarities.tolist()]
+    assert answer["matched"].numpy().tolist() == expected
+    assert answer["matched"].numpy()[1].tolist() == [True] * 4 + [False] * 3
+    assert "matched" not in index(tf.constant(queries), 7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_the_rounding_error_bounds_the_change_of_every_similarity(monkeypatch, dtype):
+    monkeypatch.setattr(search_graph, "_LEAST_BLOCK", 64)
+    vectors, queries = unit(200, 32), unit(300, 32, seed=1)
+    gallery = gallery_of(vectors, dtype)
+    similarities, rows = nearest(GalleryIndex(gallery), queries, 200)
+    changes = np.abs(similarities - np.take_along_axis(queries @ vectors.T, rows, axis=1))
+    error = search_graph.rounding_error(gallery)
+    assert changes.max() <= error + 1e-6
+    assert error < 1e-6 if dtype == "float32" else error < 4 * changes.max()
