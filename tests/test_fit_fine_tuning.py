@@ -61,7 +61,7 @@ def state(folder):
         return {name: arrays[name] for name in arrays.files}
 
 
-@pytest.mark.parametrize("recipe", ["default", "reference"])
+@pytest.mark.parametrize("recipe", ["default", pytest.param("reference", marks=pytest.mark.large)])
 def test_a_stopped_run_resumes_bit_for_bit_with_all_of_them(
     arguments, tmp_path, monkeypatch, recipe
 ):
