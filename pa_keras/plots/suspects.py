@@ -33,7 +33,8 @@ def suspects(found: Suspects, images: Images, path: Path, rows: int = 6, columns
         titles, [len(kind) for kind in kinds], (columns + 1, 2, 2), _BELOW
     )
     for row, suspect in zip(labels, kinds[0], strict=False):
-        draw_row(row, images, suspect.image, images, found.indices[suspect.image, :columns])
+        neighbours = found.indices[suspect.image, :columns].tolist()
+        draw_row(row, images, suspect.image, images, neighbours)
         thumbnails.head(row, [f"score {suspect.score:.2f}", *map(str, range(1, columns + 1))])
     for part, kind in zip(pairs, kinds[1:], strict=True):
         for row, suspect in zip(part, kind, strict=False):
