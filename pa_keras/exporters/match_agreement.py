@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from pa_keras.datasets import Images
-from pa_keras.evaluation.evaluate import embed_images
+from pa_keras.evaluation.evaluate import embed_dataset_images
 from pa_keras.exporters.gallery import Gallery
 from pa_keras.exporters.runners import Artefact
 from pa_keras.exporters.search_graph import rounding_error
@@ -89,7 +89,7 @@ def measure_matches(
     """
     sample = queries.take(np.random.default_rng(0).permutation(len(queries))[:_SAMPLE])
     paths = sample.paths
-    embeddings = embed_images(model, sample, crop_fraction, progress=False)
+    embeddings = embed_dataset_images(model, sample, crop_fraction, progress=False)
     found = [
         _found(artefact, paths[start : start + _BATCH_SIZE])
         for start in range(0, len(paths), _BATCH_SIZE)
