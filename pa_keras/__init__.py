@@ -44,6 +44,7 @@ _HOMES = {
 
 # Imported at first use too, so that `pa_keras.losses.TripletLoss` needs no further import.
 _MODULES = (
+    "arguments",
     "backbones",
     "cli",
     "comparison",

@@ -116,7 +116,7 @@ def _query(config: SearchQueryConfig) -> None:
             [index.items.paths[row] for row in found[:count]]
             for found, count in zip(rows, counts, strict=True)
         ]
-        plots.found(images, paths, captions, Path(config.picture))
+        plots.search_results(images, paths, captions, Path(config.picture))
 
 
 def _min_similarity(config: SearchQueryConfig, index: "Index") -> float | None:

@@ -2,13 +2,13 @@
 
 import difflib
 import functools
-import operator
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
+from pa_keras.arguments.image_size import as_size
 from pa_keras.backbones import (
     applications,
     efficientnet_lite,
@@ -66,7 +66,7 @@ def build(name: str, image_size: int | tuple[int, int], weights: str | Path | No
         (None, 3, 3, 1280)
     """
     builder = _builder(name)
-    image_size = _checked_size(image_size)
+    image_size = as_size(image_size)
     if weights in (None, "imagenet"):
         return builder(image_size, weights)
     file = _checked_file(name, weights)
@@ -110,20 +110,6 @@ def _of_torch(name: str, image_size: tuple[int, int], weights: str | None) -> ke
 def _slots(name: str, backbone: keras.Model) -> dict[str, torch_weights.Slot]:
     is_lite = name in efficientnet_lite.COEFFICIENTS
     return (efficientnet_lite.slots if is_lite else torch_weights.slots_by_layer_names)(backbone)
-
-
-def _checked_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    sides = image_size if isinstance(image_size, Iterable) else (image_size, image_size)
-    try:
-        height, width = (operator.index(side) for side in sides)
-    except (TypeError, ValueError):
-        height = width = 0
-    if min(height, width) < 1:
-        raise ValueError(
-            f"Expected image_size as (height, width) in pixels; received {image_size!r}. "
-            "Use for example (224, 224)."
-        )
-    return height, width
 
 
 def _checked_file(name: str, weights: str | Path) -> Path:

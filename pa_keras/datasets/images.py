@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pa_keras.class_ids import class_indices
+from pa_keras.arguments.class_ids import class_indices
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pa_keras.class_ids import class_indices
+from pa_keras.arguments.class_ids import class_indices
 from pa_keras.evaluation.embeddings_file import ids_of, read_embeddings
 
 GalleryDtype = Literal["float32", "bfloat16", "int8"]

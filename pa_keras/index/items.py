@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pa_keras.class_ids import class_indices
+from pa_keras.arguments.class_ids import class_indices
 from pa_keras.retrieval.search import LENGTH_TOLERANCE
 
 

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.layers.arguments import as_integer
+from pa_keras.arguments.integers import as_integer
 
 
 @keras.saving.register_keras_serializable("pa_keras")

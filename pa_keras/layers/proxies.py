@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from pa_keras.arguments.integers import as_integer
 from pa_keras.compat import is_compiled_by_xla
-from pa_keras.layers.arguments import as_integer
 
 Tensor: TypeAlias = keras.KerasTensor | tf.Tensor
 

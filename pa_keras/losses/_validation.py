@@ -6,7 +6,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import ops
 
-from pa_keras.class_ids import EXACT_BELOW
+from pa_keras.arguments.class_ids import EXACT_BELOW
 from pa_keras.losses import _distributed
 from pa_keras.losses.references import References
 

@@ -7,8 +7,8 @@ import keras
 from keras import layers
 
 from pa_keras import backbones
+from pa_keras.arguments.integers import as_integer
 from pa_keras.layers import Proxies
-from pa_keras.layers.arguments import as_integer
 from pa_keras.models.batch_norm import set_batch_norm
 
 _BATCH_NORM = ("train", "frozen", "frozen_statistics")

@@ -7,12 +7,12 @@ from pa_keras.pipelines.decoding import decode_image
 from pa_keras.pipelines.image_checks import ImageCheck, check_images, undecodable
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
 from pa_keras.pipelines.sampling import balanced, shuffled
-from pa_keras.pipelines.sharding import Share
+from pa_keras.pipelines.sharding import WorkerShare
 
 __all__ = [
     "ImageCache",
     "ImageCheck",
-    "Share",
+    "WorkerShare",
     "balanced",
     "check_images",
     "decode_image",

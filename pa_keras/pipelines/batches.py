@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pa_keras.class_ids import class_ids
+from pa_keras.arguments.class_ids import class_ids
+from pa_keras.arguments.image_size import ImageSize, as_size
 from pa_keras.pipelines import preprocessing, sampling
-from pa_keras.pipelines.arguments import ImageSize, as_paths, as_size, path_tensor
 from pa_keras.pipelines.augmentation import make_augmentation
 from pa_keras.pipelines.caching import CacheKind, ImageCache, fill_cache
 from pa_keras.pipelines.decoding import decode_image
+from pa_keras.pipelines.paths import as_paths, path_tensor
 from pa_keras.pipelines.pixel_range import warn_if_dark, warn_if_darkened
 from pa_keras.pipelines.preprocessing import evaluation_image, training_image
-from pa_keras.pipelines.sharding import WHOLE, Share
+from pa_keras.pipelines.sharding import WHOLE, WorkerShare
 
 _EPOCH = 2**32  # offset between the image seeds of successive epochs
 
@@ -39,7 +40,7 @@ def training_batches(
     first_epoch: int = 0,
     first_step: int = 0,
     endless: bool = False,
-    share: Share = WHOLE,
+    share: WorkerShare = WHOLE,
 ) -> tf.data.Dataset:
     """Returns training batches that depend only on the seed, the epoch and the position.
 
@@ -143,7 +144,7 @@ def evaluation_batches(
     batch_size: int,
     image_size: ImageSize,
     crop_fraction: float = 0.875,
-    share: Share = WHOLE,
+    share: WorkerShare = WHOLE,
     keep: bool = False,
 ) -> tf.data.Dataset:
     """Returns batches of every image once, in order; the last batch may be smaller.
@@ -233,7 +234,7 @@ def _epochs(first: int, endless: bool) -> tf.data.Dataset:
     )
 
 
-def _epoch(draw: Callable[[int], np.ndarray], seed: int, share: Share) -> Callable:
+def _epoch(draw: Callable[[int], np.ndarray], seed: int, share: WorkerShare) -> Callable:
     """Returns the function from an epoch to its dataset of (image index, image seed int64 (2,))."""
 
     def own(epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from pa_keras.pipelines.arguments import as_paths, path_tensor
 from pa_keras.pipelines.decoding import decode_image
+from pa_keras.pipelines.paths import as_paths, path_tensor
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from pa_keras.pipelines.arguments import as_paths, path_tensor
 from pa_keras.pipelines.decoding import decode_image, is_jpeg
 from pa_keras.pipelines.image_bytes import MOST_SAMPLES
+from pa_keras.pipelines.paths import as_paths, path_tensor
 
 logger = logging.getLogger(__name__)
 

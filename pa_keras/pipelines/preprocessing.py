@@ -4,8 +4,8 @@ import math
 
 import tensorflow as tf
 
+from pa_keras.arguments.image_size import ImageSize, as_size
 from pa_keras.pipelines import decoding
-from pa_keras.pipelines.arguments import ImageSize, as_size
 
 _TRIES = 10  # random windows to try before the centre is used, as in torchvision
 

@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Share:
+class WorkerShare:
     """The contiguous shards of each global batch that belong to this worker's replicas.
 
     Args:
@@ -15,7 +15,7 @@ class Share:
         number: Number of shards that it makes.
 
     Example:
-        >>> Share(parts=3, first=1, number=2).of(np.arange(12).reshape(2, 6)).tolist()
+        >>> WorkerShare(parts=3, first=1, number=2).of(np.arange(12).reshape(2, 6)).tolist()
         [[[2, 3], [4, 5]], [[8, 9], [10, 11]]]
     """
 
@@ -59,4 +59,4 @@ class Share:
         return batch_size // self.parts
 
 
-WHOLE = Share()
+WHOLE = WorkerShare()

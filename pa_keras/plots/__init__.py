@@ -3,13 +3,13 @@
 from pa_keras.plots.comparisons import convergence, heat_maps, study
 from pa_keras.plots.embedding_map import embedding_map, expect_map
 from pa_keras.plots.failures import failures
-from pa_keras.plots.loss_gradients import pair_weights, proxy_weights, pulls
+from pa_keras.plots.loss_gradients import draw_loss_gradients, pair_weights, proxy_weights
 from pa_keras.plots.neighbours import (
     find_queries,
-    found,
     neighbours_figure,
     random_queries,
     retrieved,
+    search_results,
 )
 from pa_keras.plots.pair_curves import pair_curves
 from pa_keras.plots.suspects import suspects
@@ -19,20 +19,20 @@ from pa_keras.plots.training_curves import curves
 __all__ = [
     "convergence",
     "curves",
+    "draw_loss_gradients",
     "embedding_map",
     "expect_map",
     "expect_picture",
     "failures",
     "find_queries",
-    "found",
     "heat_maps",
     "neighbours_figure",
     "pair_curves",
     "pair_weights",
     "proxy_weights",
-    "pulls",
     "random_queries",
     "retrieved",
+    "search_results",
     "study",
     "suspects",
 ]

@@ -26,11 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _losses(out: str) -> None:
     # Imported after the arguments are read, so that --help does not wait for TensorFlow.
     from pa_keras import losses, plots
-    from pa_keras.plots.loss_gradients import pulls
+    from pa_keras.plots.loss_gradients import draw_loss_gradients
 
     cli.expect_new(out)
     plots.expect_picture(out)
-    pulls(
+    draw_loss_gradients(
         {
             "Proxy-Anchor": losses.ProxyAnchorLoss(),
             "Proxy-NCA": losses.ProxyNCALoss(),

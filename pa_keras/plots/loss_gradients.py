@@ -75,7 +75,7 @@ def proxy_weights(loss: Loss, labels: np.ndarray, cosines: np.ndarray) -> np.nda
     return -tape.gradient(value, s).numpy()
 
 
-def pulls(
+def draw_loss_gradients(
     of_proxies: Mapping[str, Loss],
     of_centers: Mapping[str, Loss],
     of_pairs: Mapping[str, Loss],

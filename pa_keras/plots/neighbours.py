@@ -74,7 +74,7 @@ def draw_row(
         thumbnails.show(axis, gallery.paths[index], color, gallery.class_names[other])
 
 
-def found(
+def search_results(
     queries: Sequence[str],
     paths: Sequence[Sequence[str]],
     captions: Sequence[Sequence[str]],

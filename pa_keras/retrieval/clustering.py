@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from pa_keras.class_ids import class_ids
+from pa_keras.arguments.class_ids import class_ids
 
 
 def clustering_metrics(

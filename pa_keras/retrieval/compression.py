@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from pa_keras.class_ids import class_labels
+from pa_keras.arguments.class_ids import class_labels
 from pa_keras.retrieval.exact import exact_neighbours
 from pa_keras.retrieval.metrics import recall_at_k
 from pa_keras.retrieval.relevance import check_answerable, matches, num_relevant

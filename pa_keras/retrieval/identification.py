@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pa_keras.class_ids import common_class_ids
+from pa_keras.arguments.class_ids import common_class_ids
 from pa_keras.retrieval.bootstrap import bootstrap_interval
 from pa_keras.retrieval.error_rates import (
     LEAST_CLASSES,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pa_keras.class_ids import class_labels
+from pa_keras.arguments.class_ids import class_labels
 from pa_keras.retrieval.relevance import check_answerable, matches, num_relevant
 from pa_keras.retrieval.search import Method, search
 

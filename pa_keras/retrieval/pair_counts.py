@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pa_keras.class_ids import common_class_ids
+from pa_keras.arguments.class_ids import common_class_ids
 from pa_keras.retrieval.search import check_sizes, unit_rows
 
 # Places of the grid for each unit of cosine.

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from pa_keras.class_ids import common_class_ids
+from pa_keras.arguments.class_ids import common_class_ids
 
 
 def matches(
@@ -21,7 +21,7 @@ def matches(
 
     Raises:
         ValueError: The indices are not of rank 2 or do not have one row per query label, or
-            `pa_keras.class_ids` refuses the labels.
+            `pa_keras.arguments.class_ids` refuses the labels.
 
     Example:
         >>> matches([[1, 2], [0, 2]], [7, 7], [7, 7, 5]).tolist()
@@ -47,7 +47,7 @@ def num_relevant(
         gallery_labels: The same (N,). Default None: leave-one-out, the query itself does not count.
 
     Raises:
-        ValueError: `pa_keras.class_ids` refuses the labels.
+        ValueError: `pa_keras.arguments.class_ids` refuses the labels.
     """
     leave_one_out = gallery_labels is None
     gallery_labels = query_labels if leave_one_out else gallery_labels

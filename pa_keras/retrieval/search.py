@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from pa_keras.class_ids import common_class_ids
+from pa_keras.arguments.class_ids import common_class_ids
 from pa_keras.retrieval.exact import exact_neighbours
 from pa_keras.retrieval.scann_index import BRUTE_FORCE_BELOW, ScannUnusableError
 from pa_keras.retrieval.scann_tuning import Labels, scann_neighbours
@@ -81,7 +81,7 @@ def nearest_neighbours(
     Raises:
         ValueError: The method is unknown; a rank or width is wrong; a row is not finite or not of
             unit length; k is out of range; `exclude_self` is set and the gallery has another
-            length; there is not one label per vector, or `pa_keras.class_ids` refuses the labels.
+            length; there is not one label per vector, or the labels are not valid.
 
     Example:
         >>> points = np.eye(3, dtype="float32")

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pa_keras.class_ids import class_ids
+from pa_keras.arguments.class_ids import class_ids
 from pa_keras.retrieval.search import Method, search
 
 # Twice the votes a class casts for another if it were one with it are 1; half of that is reported.

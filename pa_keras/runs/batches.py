@@ -2,9 +2,10 @@
 
 import tensorflow as tf
 
+from pa_keras.arguments.image_size import as_size
 from pa_keras.config import AugmentationConfig, DataConfig, FitConfig
 from pa_keras.datasets import Images
-from pa_keras.pipelines import ImageCache, Share, evaluation_batches, training_batches
+from pa_keras.pipelines import ImageCache, evaluation_batches, training_batches
 from pa_keras.pipelines.caching import CacheKind
 from pa_keras.training.callbacks.recall_at_k import Batches
 from pa_keras.training.distribution import distributed
@@ -19,7 +20,7 @@ def make_batches(
 ) -> Batches:
     """The endless training batches, starting at an epoch and step."""
 
-    def batches(share: Share) -> tf.data.Dataset:
+    def batches(share: WorkerShare) -> tf.data.Dataset:
         return training_batches(
             images.paths,
             images.labels,
@@ -54,11 +55,11 @@ def make_evaluation_batches(
     `keep` keeps the pixels in memory after the first pass.
     """
 
-    def batches(share: Share) -> tf.data.Dataset:
+    def batches(share: WorkerShare) -> tf.data.Dataset:
         return evaluation_batches(
             images.paths,
             batch_size=config.evaluation.batch_size,
-            image_size=size or both(config.data.image_size),
+            image_size=size or as_size(config.data.image_size),
             crop_fraction=config.data.crop_fraction,
             share=share,
             keep=keep,
@@ -69,10 +70,4 @@ def make_evaluation_batches(
 
 def training_size(data: DataConfig, augmentation: AugmentationConfig) -> tuple[int, int]:
     """Height and width of the training images, which may be smaller than in the evaluation."""
-    return both(augmentation.image_size or data.image_size)
-
-
-def both(size: int | tuple[int, int]) -> tuple[int, int]:
-    """A size in pixels as (height, width)."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
+    return as_size(augmentation.image_size or data.image_size)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pa_keras.arguments.image_size import as_size
 from pa_keras.config import FitConfig, TrainingConfig
 from pa_keras.datasets import Dataset, Images
 from pa_keras.layers import Proxies
@@ -17,7 +18,7 @@ from pa_keras.pipelines import ImageCache, repeats, steps_per_epoch
 from pa_keras.pipelines.caching import CacheKind
 from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.retrieval.metrics import as_ks
-from pa_keras.runs.batches import both, make_batches, make_evaluation_batches
+from pa_keras.runs.batches import make_batches, make_evaluation_batches
 from pa_keras.runs.data import RunData, load_run_data
 from pa_keras.runs.loss import KINDS, make_loss
 from pa_keras.runs.models import make_models
@@ -128,7 +129,7 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
         optimizer = make_optimizers(config, model, steps)
         recall = None
         if data.selection is not None:
-            size, most = both(config.data.image_size), config.evaluation.cache_gigabytes
+            size, most = as_size(config.data.image_size), config.evaluation.cache_gigabytes
             keep = _keeps_pixels(data.selection, size, most)
             recall = _recall(config, data.selection, embedder, keep)
         before_training = None

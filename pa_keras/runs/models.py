@@ -3,9 +3,10 @@
 import keras
 import tensorflow as tf
 
+from pa_keras.arguments.image_size import as_size
 from pa_keras.config import FitConfig
 from pa_keras.models import embedding_model
-from pa_keras.runs.batches import both, training_size
+from pa_keras.runs.batches import training_size
 from pa_keras.runs.loss import make_training_model
 from pa_keras.runs.own_model import load_like, own_model
 from pa_keras.training.distribution import share_batch_statistics
@@ -23,7 +24,7 @@ def make_models(config: FitConfig, num_classes: int) -> tuple[keras.Model, keras
         tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(config.training.precision)
     settings = config.model
-    evaluation_size = both(config.data.image_size)
+    evaluation_size = as_size(config.data.image_size)
     size = training_size(config.data, config.augmentation)
 
     file = own_model(settings.weights)

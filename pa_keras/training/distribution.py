@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from pa_keras.models import all_layers
-from pa_keras.pipelines import Share
+from pa_keras.pipelines import WorkerShare
 from pa_keras.training import cluster_resolvers
 
 logger = logging.getLogger(__name__)
@@ -98,12 +98,12 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 
 def distributed(
-    make: Callable[[Share], tf.data.Dataset], strategy: tf.distribute.Strategy
+    make: Callable[[WorkerShare], tf.data.Dataset], strategy: tf.distribute.Strategy
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """Batches of which each replica gets a shard; each worker makes those of its own replicas.
 
     Args:
-        make: Makes the shards of the batches that a `Share` selects; `Share()` selects all.
+        make: Makes the shards of the batches that a `WorkerShare` selects; by default all.
         strategy: Strategy of the replicas; with one replica the batches are not divided.
 
     Example:
@@ -112,12 +112,12 @@ def distributed(
         0
     """
     if strategy.num_replicas_in_sync == 1:
-        return make(Share())
+        return make(WorkerShare())
 
     def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         replicas = context.num_replicas_in_sync
         own = replicas // context.num_input_pipelines
-        return make(Share(replicas, context.input_pipeline_id * own, own))
+        return make(WorkerShare(replicas, context.input_pipeline_id * own, own))
 
     return strategy.distribute_datasets_from_function(of_worker)
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pa_keras.pipelines import (
-    Share,
+    WorkerShare,
     balanced,
     decode_image,
     evaluation_batches,
@@ -202,7 +202,9 @@ def test_paths_and_sizes_in_other_forms(paths, plain):
     assert_same(taken(objects, 2), plain[:2])
     assert_same(taken(objects, 2, cache=fill_cache(paths, "files")), plain[:2])
     parts = list(
-        evaluation_batches(objects, batch_size=6, image_size=SIZE, share=Share(3, 1, 1), keep=True)
+        evaluation_batches(
+            objects, batch_size=6, image_size=SIZE, share=WorkerShare(3, 1, 1), keep=True
+        )
     )
     assert len(parts) == 4
     for make in (evaluation_batches, lambda path, **_: fill_cache(path, "none")):
@@ -320,17 +322,17 @@ def test_a_label_for_each_path(paths):
 def test_the_parts_of_two_workers_are_those_of_the_whole_batches(paths, options):
     """The crops of each image are the same too, as they depend on its place in the batch."""
     whole = taken(paths, 3, **options)
-    parts = [taken(paths, 3, share=Share(2, first, 1), **options) for first in range(2)]
+    parts = [taken(paths, 3, share=WorkerShare(2, first, 1), **options) for first in range(2)]
     assert_same(joined(*parts), whole)
-    both = taken(paths, 6, share=Share(2, 0, 2), **options)
+    both = taken(paths, 6, share=WorkerShare(2, 0, 2), **options)
     assert_same(joined(both[::2], both[1::2]), whole)
 
 
 def test_parts_are_augmented_each_for_itself(paths):
     settings = {"batch_size": 2, "augmentation": "random_rotation", "area": (1.0, 1.0)}
     settings["augmentation_options"] = {"factor": 0.5}
-    draws = [taken(paths, 2, share=Share(2, first, 1), **settings) for first in range(2)]
-    both = taken(paths, 4, share=Share(2, 0, 2), **settings)
+    draws = [taken(paths, 2, share=WorkerShare(2, first, 1), **settings) for first in range(2)]
+    both = taken(paths, 4, share=WorkerShare(2, 0, 2), **settings)
     assert_same(both[::2], draws[0])
     assert_same(both[1::2], draws[1])
 
@@ -339,7 +341,11 @@ def test_the_parts_of_an_evaluation_are_its_images_in_order(paths):
     settings = {"batch_size": 6, "image_size": SIZE}
     whole = np.concatenate(list(evaluation_batches(paths, **settings).as_numpy_iterator()))
     parts = [
-        list(evaluation_batches(paths, share=Share(3, first, 1), **settings).as_numpy_iterator())
+        list(
+            evaluation_batches(
+                paths, share=WorkerShare(3, first, 1), **settings
+            ).as_numpy_iterator()
+        )
         for first in range(3)
     ]
     steps = [np.concatenate(step) for step in zip(*parts, strict=True)]

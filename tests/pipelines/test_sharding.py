@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pa_keras.pipelines import Share
+from pa_keras.pipelines import WorkerShare
 
 
 def workers(parts, each):
-    return [Share(parts, first, each) for first in range(0, parts, each)]
+    return [WorkerShare(parts, first, each) for first in range(0, parts, each)]
 
 
 @pytest.mark.parametrize(("parts", "each"), [(1, 1), (2, 1), (4, 2), (6, 3)])
@@ -33,5 +33,5 @@ def test_all_rows_in_order_by_equal_parts(parts, each, number, batch_size):
 @pytest.mark.parametrize(("parts", "size", "advice"), [(4, 90, "Take 88 or 92"), (4, 3, "4 or 4")])
 def test_a_batch_that_the_parts_do_not_divide(parts, size, advice):
     with pytest.raises(ValueError, match=advice) as raised:
-        Share(parts).part_size(size)
+        WorkerShare(parts).part_size(size)
     assert f"batches.batch_size={size}" in str(raised.value)

@@ -104,7 +104,7 @@ def test_queries_stand_leftmost_beside_what_was_found(tmp_path):
     query, answer = str(tmp_path / "query.png"), str(tmp_path / "answer.png")
     rows = [[answer, str(tmp_path / "deleted.png")], [answer, ""]]
     captions = [["$5 to $7", "gone"]] * 2
-    plots.found([query, query], rows, captions, tmp_path / "found.png")
+    plots.search_results([query, query], rows, captions, tmp_path / "found.png")
     with Image.open(tmp_path / "found.png") as image:
         pixels = np.asarray(image.convert("RGB"))
     third = pixels.shape[1] // 3

@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from pa_keras.pipelines import Share
+from pa_keras.pipelines import WorkerShare
 from pa_keras.training import distribution
 
 
@@ -21,7 +21,7 @@ def test_one_device_keeps_whole_batches_and_is_the_chief():
     assert distribution.is_chief(strategy)
     shares = []
     distribution.distributed(lambda share: shares.append(share), strategy)
-    assert shares == [Share()]
+    assert shares == [WorkerShare()]
     assert [distribution.any_worker(flag, strategy) for flag in (True, False)] == [True, False]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pa_keras.class_ids import class_ids, class_labels, common_class_ids
+from pa_keras.arguments.class_ids import class_ids, class_labels, common_class_ids
 from pa_keras.evaluation.embedder import Batch, Embedder, expects_raw_pixels
 from pa_keras.layers import Proxies
 from pa_keras.retrieval import (

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pa_keras import class_ids as module
 from pa_keras import retrieval
-from pa_keras.class_ids import class_ids, class_indices, class_labels, common_class_ids
+from pa_keras.arguments import class_ids as module
+from pa_keras.arguments.class_ids import class_ids, class_indices, class_labels, common_class_ids
 from pa_keras.datasets import Images
 from pa_keras.exporters.gallery import Gallery
 from pa_keras.index.items import Items
