@@ -66,7 +66,7 @@ def _run(config: EvaluateConfig) -> None:
         )
     figures.draw(subject, found, chosen)
     if threshold is not None:
-        thresholds.write(config, threshold)
+        thresholds.write(subject, threshold)
     figures.draw_map(subject, found, on_map)
 
 

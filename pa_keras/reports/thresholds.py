@@ -88,7 +88,7 @@ def measure(subject: Subject, found: Evaluation, held_out: Images | None) -> Mea
     return Measured(rates, calibration)
 
 
-def write(config: EvaluateConfig, found: Measured) -> None:
+def write(subject: Subject, found: Measured) -> None:
     """Draws the curves, and records the threshold in the run's result.json.
 
     It is not recorded if it was measured on another data set than that of the run, or if the run
@@ -98,6 +98,7 @@ def write(config: EvaluateConfig, found: Measured) -> None:
         ValueError: The result.json is damaged.
         OSError: A file cannot be written; the old one is kept.
     """
+    config = subject.config
     if config.thresholds_picture:
         plots.pair_curves(found.rates.sets(), Path(config.thresholds_picture))
     if config.source.run is not None and not config.data.dataset:
