@@ -13,7 +13,6 @@ from pa_keras.config import ExportConfig, ModelSource
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
     from pa_keras.datasets import Dataset
     from pa_keras.evaluation.matching import MatchThreshold
@@ -40,6 +39,27 @@ class _Search:
         return None if self.threshold is None else self.threshold.min_similarity
 
 
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """The model to export, and the images to compare the exports on.
+
+    Attributes:
+        config: Settings of the export.
+        model: The embedding model, in float32.
+        crop_fraction: Crop fraction of the evaluation preprocessing.
+        on_bad_image: What to do with images that cannot be decoded.
+        dataset: The images.
+        search: The gallery that the SavedModel searches, or None.
+    """
+
+    config: ExportConfig
+    model: "keras.Model"
+    crop_fraction: float
+    on_bad_image: "OnBadImage"
+    dataset: "Dataset"
+    search: _Search | None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the settings and exports."""
     cli.run_from(
@@ -54,60 +74,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(config: ExportConfig) -> None:
     # TensorFlow is imported only here, so that --help does not wait for it.
-    from pa_keras.exporters.formats import calibration_images
     from pa_keras.exporters.publishing import ExportPlace, publish, staging
-    from pa_keras.models import checksum, in_float32
-    from pa_keras.runs.load import (
-        crop_fraction_of,
-        load_data,
-        load_threshold,
-        load_trained,
-        on_bad_image_of,
-    )
 
     _expect_settings(config)
     source = config.source
     place = ExportPlace(Path(config.out), config.name or _name_of(source), config.version)
     place.expect_new(config.force)
     metrics = _metrics_of(source.run)
-    matching = config.matching
-    threshold = load_threshold(matching.min_similarity, matching.calibration, source.run)
-    trained, settings = load_trained(source.run, source.model)
-    model = in_float32(trained)
-    if model is not trained:
-        logger.info("The model computes in mixed precision; a float32 copy of it is exported.")
-    crop_fraction = crop_fraction_of(settings, source.crop_fraction)
-    if threshold is not None:
-        threshold.expect_model(checksum(model), crop_fraction)
-    on_bad_image = on_bad_image_of(settings, source.on_bad_image)
-    dataset = load_data(
-        settings,
-        dataset=config.data.dataset,
-        data_dir=config.data.data_dir,
-        on_bad_image=on_bad_image,
-        test_fraction=config.data.test_fraction,
-        crop_to_boxes=config.data.crop_to_boxes,
-    )
-    if "tflite_int8" in config.formats and dataset.train is None:
-        raise ValueError(
-            "Expected training images to calibrate tflite_int8 with; the data set "
-            f"{dataset.name!r} has only test images. Leave tflite_int8 out, or give a data set "
-            "with a split train."
-        )
-    gallery = _load_gallery(config, model, crop_fraction, on_bad_image)
-    search = None if gallery is None else _Search(gallery, config.k, threshold)
+    subject = _load(config)
     with staging(place) as staged:
-        calibration = None
-        if "tflite_int8" in config.formats:
-            calibration = calibration_images(
-                dataset.training_images(),
-                config.calibration_images,
-                image_size=model.input_shape[1:3],
-                crop_fraction=crop_fraction,
-                on_bad_image=on_bad_image,
-            )
-        _write(config, staged, model, search, crop_fraction, calibration)
-        _prove(config, staged, model, search, crop_fraction, dataset, metrics)
+        _write(subject, staged)
+        _prove(subject, staged, metrics)
         publish(staged, place, config.force)
     where = place.saved_model if "saved_model" in config.formats else place.files
     sys.stdout.write(f"{where}: {', '.join(config.formats)}; see {place.files}/model_card.md\n")
@@ -146,9 +123,51 @@ def _name_of(source: ModelSource) -> str:
     return Path(source.run).resolve().name if source.run else Path(source.model or "model").stem
 
 
+def _load(config: ExportConfig) -> _Subject:
+    """Loads the model, the images and the gallery."""
+    from pa_keras.models import checksum, in_float32
+    from pa_keras.runs.load import (
+        crop_fraction_of,
+        load_data,
+        load_threshold,
+        load_trained,
+        on_bad_image_of,
+    )
+
+    source, matching = config.source, config.matching
+    threshold = load_threshold(matching.min_similarity, matching.calibration, source.run)
+    trained, settings = load_trained(source.run, source.model)
+    model = in_float32(trained)
+    if model is not trained:
+        logger.info("The model computes in mixed precision; a float32 copy of it is exported.")
+    crop_fraction = crop_fraction_of(settings, source.crop_fraction)
+    if threshold is not None:
+        threshold.expect_model(checksum(model), crop_fraction)
+    on_bad_image = on_bad_image_of(settings, source.on_bad_image)
+    dataset = load_data(
+        settings,
+        dataset=config.data.dataset,
+        data_dir=config.data.data_dir,
+        on_bad_image=on_bad_image,
+        test_fraction=config.data.test_fraction,
+        crop_to_boxes=config.data.crop_to_boxes,
+    )
+    if "tflite_int8" in config.formats and dataset.train is None:
+        raise ValueError(
+            "Expected training images to calibrate tflite_int8 with; the data set "
+            f"{dataset.name!r} has only test images. Leave tflite_int8 out, or give a data set "
+            "with a split train."
+        )
+    search = None
+    if config.gallery is not None:
+        gallery = _load_gallery(config, model, crop_fraction, on_bad_image)
+        search = _Search(gallery, config.k, threshold)
+    return _Subject(config, model, crop_fraction, on_bad_image, dataset, search)
+
+
 def _load_gallery(
     config: ExportConfig, model: "keras.Model", crop_fraction: float, on_bad_image: "OnBadImage"
-) -> "Gallery | None":
+) -> "Gallery":
     """Reads the gallery from an .npz, or embeds its images."""
     from pa_keras.datasets import images_at
     from pa_keras.evaluation.embeddings_file import ids_of
@@ -157,13 +176,12 @@ def _load_gallery(
     from pa_keras.models import checksum
     from pa_keras.pipelines import check_images
 
-    if config.gallery is None:
-        return None
-    if config.gallery.endswith(".npz"):
-        found = read_gallery(config.gallery, checksum(model), crop_fraction, config.gallery_dtype)
+    path = str(config.gallery)
+    if path.endswith(".npz"):
+        found = read_gallery(path, checksum(model), crop_fraction, config.gallery_dtype)
         expect_k(config.k, len(found))
         return found
-    images = images_at(config.gallery)
+    images = images_at(path)
     images = images.take(check_images(images.paths, on_bad_image).good)
     expect_k(config.k, len(images))
     embeddings = embed_dataset_images(model, images, crop_fraction)
@@ -171,24 +189,27 @@ def _load_gallery(
     return Gallery(embeddings, ids, images.labels, images.class_names, config.gallery_dtype)
 
 
-def _write(
-    config: ExportConfig,
-    staged: "ExportPlace",
-    model: "keras.Model",
-    search: "_Search | None",
-    crop_fraction: float,
-    calibration: "list[np.ndarray] | None",
-) -> None:
+def _write(subject: _Subject, staged: "ExportPlace") -> None:
     """Writes all formats."""
-    from pa_keras.exporters.formats import write_file, write_served
+    from pa_keras.exporters.formats import calibration_images, write_file, write_served
 
+    config, search = subject.config, subject.search
+    calibration = None
+    if "tflite_int8" in config.formats:
+        calibration = calibration_images(
+            subject.dataset.training_images(),
+            config.calibration_images,
+            image_size=subject.model.input_shape[1:3],
+            crop_fraction=subject.crop_fraction,
+            on_bad_image=subject.on_bad_image,
+        )
     for kind in config.formats:
         logger.info("Exporting %s.", kind)
         if kind == "saved_model":
             write_served(
                 staged,
-                model,
-                crop_fraction=crop_fraction,
+                subject.model,
+                crop_fraction=subject.crop_fraction,
                 batch_sizes=config.batch_sizes,
                 gallery=None if search is None else search.gallery,
                 k=config.k,
@@ -197,31 +218,24 @@ def _write(
             continue
         write_file(
             staged,
-            model,
+            subject.model,
             kind,
-            crop_fraction=crop_fraction,
+            crop_fraction=subject.crop_fraction,
             calibration_images=calibration,
             input_dtype=config.tflite_input,
             batch_size=config.tflite_batch_size,
         )
 
 
-def _prove(
-    config: ExportConfig,
-    staged: "ExportPlace",
-    model: "keras.Model",
-    search: "_Search | None",
-    crop_fraction: float,
-    dataset: "Dataset",
-    metrics: dict[str, float],
-) -> None:
+def _prove(subject: _Subject, staged: "ExportPlace", metrics: dict[str, float]) -> None:
     """Compares every format with Keras, writes the model card, and raises if one disagrees."""
     from pa_keras import exporters
     from pa_keras.datasets import sample_classes
     from pa_keras.exporters.formats import path_of
     from pa_keras.runs.load import model_path
 
-    source = config.source
+    config, model, dataset = subject.config, subject.model, subject.dataset
+    source, search = config.source, subject.search
     if config.report_images is not None:
         dataset = sample_classes(dataset, config.report_images)
     logger.info("Comparing with Keras on %d test images.", len(dataset.queries))
@@ -232,7 +246,7 @@ def _prove(
         dataset.queries,
         dataset.gallery,
         image_size=model.input_shape[1:3],
-        crop_fraction=crop_fraction,
+        crop_fraction=subject.crop_fraction,
     )
     sys.stdout.write(exporters.as_table(agreements) + "\n")
     matches = None
@@ -245,7 +259,7 @@ def _prove(
             search.gallery,
             min_similarity=search.threshold.min_similarity,
             cosine_min=agreements[1 + place].cosine_min,
-            crop_fraction=crop_fraction,
+            crop_fraction=subject.crop_fraction,
         )
         matches = exporters.Matches(search.threshold, agreement)
         sys.stdout.write(f"matched: {agreement.as_line()}\n")
@@ -262,11 +276,11 @@ def _prove(
         logger.warning("Exported anyway: %s", error)
     run = Path(source.run).resolve().name if source.run else None
     identity = exporters.Identity(staged.name, staged.version, run, metrics)
-    gallery = (
-        None if search is None else {**exporters.measure_gallery(search.gallery), "k": search.k}
-    )
+    gallery = None
+    if search is not None:
+        gallery = {**exporters.measure_gallery(search.gallery), "k": search.k}
     report = exporters.Report(agreements, len(dataset.queries), gallery, matches)
-    card = exporters.model_card(model, crop_fraction, identity, report)
+    card = exporters.model_card(model, subject.crop_fraction, identity, report)
     exporters.write_model_card(staged.files, card)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pa_keras import cli
 from pa_keras.config import (
+    ModelSource,
     SearchAddConfig,
     SearchBuildConfig,
     SearchExportConfig,
@@ -16,6 +17,7 @@ from pa_keras.config import (
     SearchQueryConfig,
     SearchRemoveConfig,
 )
+from pa_keras.config.matching import Matching
 
 if TYPE_CHECKING:
     from pa_keras.index import Index
@@ -98,7 +100,7 @@ def _query(config: SearchQueryConfig) -> None:
     if config.k > len(index):
         logger.warning("The index has only %d items, fewer than k=%d.", len(index), config.k)
     model = model_of(index.model, trained.run, trained.model)
-    threshold = _min_similarity(config, index)
+    threshold = _min_similarity(config.matching, config.source, index)
     queries = embedding(model, index.model.crop_fraction, config.batch_size)(images)
     rows, similarities = index.search(queries, min(config.k, len(index)))
     show = as_json_lines if config.json else as_table
@@ -119,11 +121,10 @@ def _query(config: SearchQueryConfig) -> None:
         plots.search_results(images, paths, captions, Path(config.picture))
 
 
-def _min_similarity(config: SearchQueryConfig, index: "Index") -> float | None:
+def _min_similarity(matching: Matching, trained: ModelSource, index: "Index") -> float | None:
     """Returns the least similarity of a match; a calibrated one must be of the index's model."""
     from pa_keras.runs.load import load_threshold
 
-    trained, matching = config.source, config.matching
     run = trained.run if trained.run or trained.model else index.model.run
     threshold = load_threshold(matching.min_similarity, matching.calibration, run)
     if threshold is None:
