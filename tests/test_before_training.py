@@ -204,9 +204,9 @@ def test_a_run_stopped_before_its_first_step(tmp_path):
 
 
 def test_gain_without_a_common_metric():
-    assert gain("held_out", None, {"recall_at_1": 0.5}, {}) is None
-    assert gain("last", {"epoch": 0.0, "recall_at_1": 0.5}, {}, {"recall_at_2": 0.5}) is None
-    same = gain("held_out", {"recall_at_1": 0.5}, {"recall_at_1": 0.5001}, {})
+    assert gain("held-out", None, {"recall_at_1": 0.5}) is None
+    assert gain("test", {"epoch": 0.0, "recall_at_1": 0.5}, {"recall_at_2": 0.5}) is None
+    same = gain("held-out", {"recall_at_1": 0.5}, {"recall_at_1": 0.5001})
     assert str(same) == "Training left Recall@1 on the held-out classes at 50.0."
 
 

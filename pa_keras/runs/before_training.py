@@ -29,7 +29,7 @@ class Gain:
     """The metrics before training and those of the selected epoch, on the same images.
 
     Args:
-        classes: Whose images: "held-out" classes or "test" classes.
+        classes: Whose images: "held-out", "validation" or "test" classes.
         before: Metrics before training, in [0, 1], by name.
         after: The same metrics of the selected epoch.
     """
@@ -58,33 +58,27 @@ class Gain:
 
 
 def gain(
-    selection: str,
-    before: Mapping[str, float] | None,
-    epoch: Mapping[str, float],
-    test: Mapping[str, float],
+    classes: str, before: Mapping[str, float] | None, after: Mapping[str, float]
 ) -> Gain | None:
     """What training gained, from the row of epoch 0; None if it was not measured.
 
     Args:
-        selection: The setting training.selection. "last" measures no epoch, and epoch 0 on the
-            test classes.
+        classes: Whose images both were measured on: "held-out", "validation" or "test" classes.
         before: The row of epoch 0.
-        epoch: The row of the selected epoch.
-        test: Metrics of the selected epoch on the test classes.
+        after: Metrics of the selected epoch.
 
     Example:
-        >>> print(gain("last", {"epoch": 0.0, "recall_at_1": 0.6}, {}, {"recall_at_1": 0.9}))
+        >>> print(gain("test", {"epoch": 0.0, "recall_at_1": 0.6}, {"recall_at_1": 0.9}))
         Training raised Recall@1 on the test classes from 60.0 to 90.0.
     """
     if before is None:
         return None
-    after = test if selection == "last" else epoch
     names = [name for name in before if name.startswith(("recall_at_", "map_at_r"))]
     names = [name for name in names if name in after]
     if not names:
         return None
     return Gain(
-        "held-out" if selection == "held_out" else "test",
+        classes,
         {name: before[name] for name in names},
         {name: after[name] for name in names},
     )

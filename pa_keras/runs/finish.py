@@ -36,7 +36,14 @@ def finish(run: Run, folder: RunFolder) -> None:
     )
     epoch, seconds = int(selected["epoch"]), sum(row["seconds"] for row in rows)
     result = {"epoch": epoch, "training_seconds": seconds, **found.as_json()}
-    gained = gain(config.training.selection, before, selected, found.metrics)
+    match config.training.selection:
+        case "held_out":
+            classes = "held-out" if dataset.validation is None else "validation"
+            gained = gain(classes, before, selected)
+        case "reference_protocol":
+            gained = gain("test", before, selected)
+        case "last":  # no epoch is measured
+            gained = gain("test", before, found.metrics)
     if gained is not None:
         result["gain"] = gained.as_json()
     plots.curves(rows if before is None else [before, *rows], folder.path / "curves.png")
