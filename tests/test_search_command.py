@@ -466,6 +466,18 @@ def between(model, photos, queries, k):
     return float(ordered[middle - 1 : middle + 1].mean()), similarities
 
 
+@pytest.mark.parametrize(("rate", "warns"), [(0.05, True), (0.001, False)])
+def test_a_rate_over_pairs_is_too_high_for_an_index(
+    index, photos, run_folder, capsys, caplog, rate, warns
+):
+    calibrate(run_folder, 0.5, false_match_rate=rate)
+    query = photos / "class 3" / "2.png"
+    answers(capsys, "--index", index, query, "--min-similarity", "calibrated")
+    text = "matches about 3 of the 60 items by chance"
+    assert (text in caplog.text) == warns
+    assert ("--false-match-rate 0.002" in caplog.text) == warns
+
+
 def test_neighbours_below_the_threshold_are_dropped(index, model, photos, run_folder, capsys):
     queries = [photos / "class 3" / "2.png", photos / "class 8" / "4.png"]
     threshold, similarities = between(model, photos, queries, 5)

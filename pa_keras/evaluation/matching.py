@@ -25,6 +25,13 @@ class MatchThreshold:
         if self.calibration is not None:
             calibration.expect_model(self.calibration, checksum, crop_fraction)
 
+    def expected_false_matches(self, gallery_size: int) -> float:
+        """Returns how many items of other classes match a query on average; 0 if unknown.
+
+        The false match rate is a rate over pairs, and a search forms a pair with every item.
+        """
+        return 0.0 if self.calibration is None else self.calibration.false_match_rate * gallery_size
+
     def as_json(self) -> dict[str, Any]:
         """Returns the threshold, and its calibration or None, ready for `json.dump`."""
         chosen = self.calibration
