@@ -70,6 +70,7 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
 
 
 def _resume(asked: FitConfig, arguments: list[str], parser: cli.Parser, started: float) -> None:
+    """Reads the settings and the checkpoint, builds the run, and continues it from there."""
     from pa_keras.runs.build import build, expect_devices, make_strategy
     from pa_keras.runs.folder import existing_run_folder
     from pa_keras.runs.loss import resolved

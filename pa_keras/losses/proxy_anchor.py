@@ -35,8 +35,8 @@ def proxy_anchor(
         alpha: Scale, > 0; the larger it is, the more the hardest examples dominate. Default 32.
 
     Returns:
-        float32 (C,): `C / |P+|` times the positive term plus the negative term of each proxy.
-        All NaN if a cosine is not finite or if, under XLA, which cannot raise an error, a label is
+        float32 (C,): `C / |P+|` times the positive term plus the negative term of each proxy, so
+        that their mean over C is eq. (4). All NaN if a cosine is not finite or if, under XLA, which cannot raise an error, a label is
         bad.
 
     Raises:

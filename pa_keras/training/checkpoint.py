@@ -1,7 +1,13 @@
 """Training checkpoints: everything needed to resume bit for bit, verified by checksums.
 
-A checkpoint is an .npz file of every variable, including the optimizer's, and a JSON file with the
-SHA-256 of that file. The JSON file is written last; a checkpoint without it does not count.
+The files of a checkpoint, in `state/` of the run folder:
+
+- `epoch-EEEE-step-SSSSSS.npz`: every variable by kind and position, `model/0`, `optimizer/0`,
+  `metrics/0` and so on; `model` includes the seeds of dropout. EEEE is the epoch in progress.
+- `epoch-EEEE-step-SSSSSS.json`: a `Checkpoint` under "state", and its SHA-256. It is written last;
+  a checkpoint without it does not count.
+- `best-epoch-EEEE.keras`: the best model so far, if an epoch was measured.
+
 NumPy writes the variables, not `save_weights`: on a full disk HDF5 crashes the process.
 """
 
@@ -34,8 +40,8 @@ class Checkpoint:
 
     Attributes:
         epoch: Number of finished epochs.
-        step: Number of finished steps of the epoch after them. If these are all of its steps, its
-            evaluation is still to be done.
+        step: Number of finished steps of the epoch after them. If every step is done, only the
+            evaluation of the epoch is left.
         seconds: Seconds spent on these steps.
         best: Name of the file of the best model so far. None: no model yet.
         checksums: SHA-256 of each file of the checkpoint, by file name.

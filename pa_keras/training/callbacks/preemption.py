@@ -164,7 +164,7 @@ class Stopping(keras.callbacks.Callback):
     Args:
         requests: The requests to stop this process.
         progress: Callback that counts the steps, earlier in the list of callbacks.
-        agreed: Function from whether this worker has to stop to whether any worker has to. All
+        agreed: Takes whether this worker must stop, and returns whether any worker must. All
             workers call it after the same steps. Default None: there is only one worker.
         every: Number of steps from one such call to the next. Default 10.
     """
