@@ -66,6 +66,8 @@ def _start(config: FitConfig, dry_run: bool, started: float) -> None:
             sys.stdout.write(summary(run))
             return
         with start(run) as folder:
+            if run.writes:
+                cli.log_to(folder.log)
             train(run, folder, requests)
 
 
@@ -90,6 +92,8 @@ def _resume(asked: FitConfig, arguments: list[str], parser: cli.Parser, started:
         stoppable(config.training.max_hours, started) as requests,
         folder.locked() if is_chief(strategy) else nullcontext(),
     ):
+        if is_chief(strategy):
+            cli.log_to(folder.log)
         checkpoint = read_checkpoint(folder, strategy)
         run = build(config, strategy)
         rewind(run, folder, checkpoint)

@@ -36,8 +36,8 @@ def proxy_anchor(
 
     Returns:
         float32 (C,): `C / |P+|` times the positive term plus the negative term of each proxy, so
-        that their mean over C is eq. (4). All NaN if a cosine is not finite or if, under XLA, which cannot raise an error, a label is
-        bad.
+        that their mean over C is eq. (4). All NaN if a cosine is not finite or if, under XLA, which
+        cannot raise an error, a label is bad.
 
     Raises:
         ValueError: If a rank, a width, a dtype or a setting is wrong, or, in eager mode, if a label

@@ -13,8 +13,8 @@ from pa_keras.training.checkpoint import Checkpoint
 def measure_before_training(run: Run, folder: RunFolder, checkpoint: Checkpoint | None) -> None:
     """Measures the network before its first step, and writes epoch 0 into metrics.csv.
 
-    It does nothing if the run leaves this out, has trained already, or was interrupted after this measurement.
-    All workers measure together.
+    It does nothing if the run leaves this out, has trained already, or was interrupted after this
+    measurement. All workers measure together.
     """
     if run.before_training is None or checkpoint is not None or folder.read_before_training():
         return

@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "state"
 
     @property
+    def log(self) -> Path:
+        """The log of all processes that trained the run."""
+        return self.path / "fit.log"
+
+    @property
     def metrics(self) -> Path:
         """Metrics, one row per epoch; epoch 0 is the network before training."""
         return self.path / "metrics.csv"

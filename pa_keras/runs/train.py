@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-from pa_keras import cli
 from pa_keras.pipelines import fill_cache
 from pa_keras.runs.before_training import measure_before_training
 from pa_keras.runs.build import Run
@@ -58,8 +57,6 @@ def train(
         ValueError: An image can no longer be read; the finished steps are saved.
         ConnectionError: Another worker is lost.
     """
-    if run.writes:
-        cli.log_to(folder.path / "fit.log")
     dataset, images = run.data.dataset, run.data.train
     logger.info("%s: %s, test %s.", dataset.name, images, dataset.queries)
     callbacks, saver = make_callbacks(run, folder, requests, checkpoint)
