@@ -69,7 +69,7 @@ class EvaluateConfig:
     its index, from 0. Default: random images of different classes."""
 
     num_queries: int = 6
-    """Random queries in the picture, and rows in the picture of failures; 1 or more."""
+    """Random queries in the picture, and rows in those of failures and suspects; 1 or more."""
 
     columns: int = 4
     """Neighbours to draw for each query: 1 or more, at most as many as the metrics need."""
@@ -98,4 +98,5 @@ class EvaluateConfig:
     """Random test images in the projector; at most 28,900 fit into its sprite image."""
 
     seed: int = 0
-    """Seed of the random queries, of the samples of images, and of the map."""
+    """Seed of the random queries, of the samples of images, of the map, and of the halves of the
+    classes and the intervals of the thresholds."""

@@ -145,6 +145,13 @@ def _split_folders(root: Path, folders: list[Path]) -> dict[str, Path]:
     splits = found.keys() - set(VALIDATION)
     is_set = {"query", "gallery"} <= splits or ("train" in splits and len(splits) > 1)
     if others and not is_set:
+        if found:
+            logger.warning(
+                "In %s, %s are taken as classes, not as splits, since there are other folders: %s.",
+                root,
+                some([folder.name for folder in found.values()]),
+                some(others),
+            )
         return {}
     if others:
         logger.warning("In %s, folders beside the splits are ignored: %s.", root, some(others))

@@ -174,7 +174,7 @@ def expect_unit_length(embeddings: np.ndarray, names: Sequence[str]) -> None:
     bad = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))  # also true for NaN
     if len(bad):
         raise ValueError(
-            f"Expected embeddings of unit length; the model gave {len(bad)} others in a batch of "
+            f"Expected embeddings of unit length; the model gave {len(bad)} others of "
             f"{len(names)}, such as that of {names[bad[0]]}, of length {lengths[bad[0]]:.4g}. End "
             "the model with keras.layers.UnitNormalization(), as pa_keras.embedding_model does, "
             "and save it again. A length of nan or 0 means that the model diverged."

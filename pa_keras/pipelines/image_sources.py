@@ -122,7 +122,7 @@ def _in_range(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind not in "iuf":
         raise ValueError(f"Expected an array of numbers; received the type {pixels.dtype}.")
     low, high = pixels.min(), pixels.max()
-    is_wide = pixels.dtype == np.uint16
+    is_wide = pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2  # of either byte order
     if not (low >= 0 and high <= (65535 if is_wide else 255)):  # also true for NaN
         raise ValueError(f"Expected pixels in 0..255; received {low} to {high}.")
     # In these ranges every image is black, so that all would be similar to each other.

@@ -37,6 +37,14 @@ class Subject:
     crop_fraction: float
     dataset: Dataset
 
+    @property
+    def has_images_of_the_run(self) -> bool:
+        """Whether the images are those that the run was tested on, by the settings of both."""
+        given, of_run = self.config.data, {**self.settings, **self.settings.get("data", {})}
+        names = ("data_dir", "test_fraction", "crop_to_boxes")
+        same = all(getattr(given, name) in (None, of_run.get(name)) for name in names)
+        return bool(self.settings) and given.dataset is None and same
+
     def evaluate(self) -> Evaluation:
         """Embeds the queries and the gallery, and searches."""
         return evaluate(

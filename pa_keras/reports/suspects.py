@@ -52,7 +52,7 @@ def report(subject: Subject, found: Evaluation) -> Report:
     suspects = find_suspects(
         np.concatenate(vectors),
         images.labels,
-        config.suspects_neighbours,
+        min(config.suspects_neighbours, len(images) - 1),
         config.suspects_similarity,
         first_of_same_bytes(images.paths),
         config.search,

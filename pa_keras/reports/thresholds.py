@@ -1,5 +1,6 @@
 """The threshold of a run: the classes to choose it on, and its place in the run's result."""
 
+import errno
 import json
 import sys
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 
 from pa_keras import files, plots
 from pa_keras.config import EvaluateConfig
-from pa_keras.datasets import Images
+from pa_keras.datasets import Dataset, Images
 from pa_keras.evaluation.calibration import KEY, Calibration
 from pa_keras.evaluation.evaluate import Evaluation
 from pa_keras.evaluation.thresholds import Embedded, Thresholds, choose_threshold, expect_pairs
@@ -52,9 +53,10 @@ def images_to_choose_on(subject: Subject) -> Images | None:
         return None
     held_out = None
     if subject.settings.get("training", {}).get("selection") == "held_out" and config.source.run:
-        held_out = dataset.validation
-        if held_out is None:
+        if dataset.validation is None:
             held_out = _held_out(RunFolder(Path(config.source.run)), dataset.training_images())
+        else:
+            held_out = _unseen(dataset)
         held_out = subject.readable(held_out)
     expect_pairs(
         dataset.queries.labels,
@@ -91,8 +93,8 @@ def measure(subject: Subject, found: Evaluation, held_out: Images | None) -> Mea
 def write(subject: Subject, found: Measured) -> None:
     """Draws the curves, and records the threshold in the run's result.json.
 
-    It is not recorded if it was measured on another data set than that of the run, or if the run
-    is not finished or in use; in the latter cases a line says so.
+    It is not recorded if it was measured on other images than those of the run, or if the run is
+    not finished, in use, or cannot be written to; a line says so.
 
     Raises:
         ValueError: The result.json is damaged.
@@ -101,8 +103,10 @@ def write(subject: Subject, found: Measured) -> None:
     config = subject.config
     if config.thresholds_picture:
         plots.pair_curves(found.rates.sets(), Path(config.thresholds_picture))
-    if config.source.run is not None and not config.data.dataset:
-        line = _record(RunFolder(Path(config.source.run)), found.calibration)
+    if config.source.run is not None:
+        line = "The threshold is not recorded in the run, since these are other test images."
+        if subject.has_images_of_the_run:
+            line = _record(RunFolder(Path(config.source.run)), found.calibration)
         sys.stdout.write(f"{line}\n")
 
 
@@ -125,7 +129,27 @@ def _record(folder: RunFolder, calibration: Calibration) -> str:
             )
     except BlockingIOError:
         return f"another process trains in {folder.path}: its result does not record the threshold"
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return f"{folder.path} cannot be written to, so its result does not record the threshold"
     return f"{folder.result} records the threshold, for search and export"
+
+
+def _unseen(dataset: Dataset) -> Images:
+    """The images of the validation split whose classes are not training classes as well."""
+    images = dataset.validation
+    trained = set(() if dataset.train is None else dataset.train.class_names)
+    if images is None:
+        raise ValueError(f"Expected {dataset.name} to have a split val; received none.")
+    unseen = [i for i, name in enumerate(images.class_names) if name not in trained]
+    if len(unseen) < 2:
+        raise ValueError(
+            "Expected 2 classes or more of the split val that are not training classes, to choose "
+            f"a threshold on; received {len(unseen)}. Give the model alone, which uses half of the "
+            "test classes: --model FILE.keras --dataset NAME."
+        )
+    return images.take_classes(unseen)
 
 
 def _held_out(folder: RunFolder, train: Images) -> Images:

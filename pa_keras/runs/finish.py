@@ -1,14 +1,18 @@
 """The end of a run: evaluating the saved model on the test classes, and drawing pictures."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from pa_keras import plots
+from pa_keras.evaluation.calibration import KEY
 from pa_keras.evaluation.evaluate import evaluate
 from pa_keras.files import save_whole
+from pa_keras.models import checksum
 from pa_keras.runs.before_training import gain
 from pa_keras.runs.build import Run
 from pa_keras.runs.folder import RunFolder
@@ -25,8 +29,9 @@ def finish(run: Run, folder: RunFolder) -> None:
     else:
         # Epoch 0 is not selected: a run is to return a trained model, and its line says the gain.
         selected = max(rows, key=lambda row: row["recall_at_1"])
+    saved = keras.saving.load_model(folder.best_model, compile=False)
     found = evaluate(
-        keras.saving.load_model(folder.best_model, compile=False),
+        saved,
         dataset.queries,
         dataset.gallery,
         crop_fraction=config.data.crop_fraction,
@@ -46,6 +51,7 @@ def finish(run: Run, folder: RunFolder) -> None:
             gained = gain("test", before, found.metrics)
     if gained is not None:
         result["gain"] = gained.as_json()
+    result |= _calibration(folder.result, checksum(saved))
     plots.curves(rows if before is None else [before, *rows], folder.path / "curves.png")
     plots.retrieved(dataset.queries, dataset.gallery, found.indices, folder.path / "neighbours.png")
     # The result is written last and atomically: a run with a result is complete.
@@ -58,3 +64,12 @@ def finish(run: Run, folder: RunFolder) -> None:
         f"{folder.best_model}: epoch {epoch}, {recalls} on {found.num_classes} unseen classes. "
         f"{gained_text}Next: python -m pa_keras.evaluate --run {folder.path}\n"
     )
+
+
+def _calibration(result: Path, model: str) -> dict[str, Any]:
+    """The calibrated threshold in an earlier result of the same model; {} if there is none."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads(result.read_text())[KEY]
+        if kept["model"] == model:
+            return {KEY: kept}
+    return {}

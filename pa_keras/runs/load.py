@@ -1,5 +1,6 @@
 """Loading a trained embedding model, the settings of its run, and its data."""
 
+import contextlib
 import logging
 import zipfile
 from pathlib import Path
@@ -46,10 +47,9 @@ def load_model(path: str | Path) -> keras.Model:
     loaded, settings = load_trained(*run_or_file(path))
     model = in_float32(loaded)
     model.crop_fraction = crop_fraction_of(settings, None)
-    config = RunFolder(path.parent).config
-    if path.is_file() and config.is_file():
-        of_run = crop_fraction_of(_settings(config), None)
-        if of_run != model.crop_fraction:
+    if path.is_file():
+        of_run = _crop_fraction_beside(path)
+        if of_run not in (None, model.crop_fraction):
             logger.warning(
                 "%s is loaded as a file, with crop_fraction %s; its run has %s. Load the run: %s.",
                 path,
@@ -58,6 +58,14 @@ def load_model(path: str | Path) -> keras.Model:
                 path.parent,
             )
     return model
+
+
+def _crop_fraction_beside(path: Path) -> float | None:
+    """The crop fraction of the run whose folder a file is in; None if it is in no such folder."""
+    # It is only for a warning, and another program may have written a config.yaml there.
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+        return crop_fraction_of(_settings(RunFolder(path.parent).config), None)
+    return None
 
 
 def run_or_file(path: str | Path) -> tuple[str | None, str | None]:
