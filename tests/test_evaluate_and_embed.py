@@ -351,7 +351,7 @@ def test_embeddings_that_are_not_of_unit_length(model, photos, tmp_path):
     longer.save(tmp_path / "longer.keras")
     arguments = ["--model", tmp_path / "longer.keras", "--images", photos]
     message = failure(embed, *arguments, "--out", tmp_path / "photos.npz")
-    assert "60 others in a batch of 60" in message and "UnitNormalization" in message
+    assert "60 others of 60" in message and "UnitNormalization" in message
     assert f"{photos / 'class 0' / '0.png'}, of length 3." in message
     assert not (tmp_path / "photos.npz").exists()
 

@@ -15,6 +15,7 @@ import yaml
 
 from pa_keras import fit, models
 from pa_keras.config import FitConfig, ModelConfig
+from pa_keras.models import checksum
 from pa_keras.runs import models as run_models
 from pa_keras.runs import train
 from pa_keras.runs.data import load_run_data
@@ -94,8 +95,17 @@ def test_a_run_that_is_resumed_keeps_its_last_model_until_it_is_written_anew(
 def test_a_finished_run_can_be_resumed_without_harm(arguments, tmp_path, capsys):
     run(arguments, "--run-dir", tmp_path / "run")
     first = capsys.readouterr().out.splitlines()[-1]
+    result = tmp_path / "run" / "result.json"
+    written = json.loads(result.read_text())
+    model = keras.saving.load_model(tmp_path / "run" / "best.keras", compile=False)
+    chosen = {"threshold": 0.5, "model": checksum(model)}
+    result.write_text(json.dumps({**written, "calibration": chosen}))
     run(arguments, "--run-dir", tmp_path / "run", "--resume")
     assert capsys.readouterr().out.splitlines()[-1] == first
+    assert json.loads(result.read_text()) == {**written, "calibration": chosen}, "the same model"
+    result.write_text(json.dumps({**written, "calibration": {**chosen, "model": "another"}}))
+    run(arguments, "--run-dir", tmp_path / "run", "--resume")
+    assert json.loads(result.read_text()) == written
 
 
 def test_resuming_with_other_settings_names_them(arguments, tmp_path):

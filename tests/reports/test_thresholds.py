@@ -1,6 +1,7 @@
 """`evaluate --thresholds`: what it chooses on, what it records, and what it refuses."""
 
 import csv
+import errno
 import json
 import re
 
@@ -128,6 +129,59 @@ def test_a_model_alone_records_nothing(run_folder, photos, tmp_path):
     )  # fmt: skip
     assert (run_folder / "result.json").read_text() == before
     assert calibration.read(tmp_path / "a").details["chosen_on"] == "half of the test classes"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (["--test-fraction", 1], {"selection": "last"}),
+        (["--data-dir", "other"], {"selection": "last"}),
+    ],
+)
+def test_other_images_than_those_of_the_run_record_nothing(
+    run_folder, photos, capsys, monkeypatch, arguments, changes
+):
+    monkeypatch.chdir(photos.parent)
+    (photos.parent / "other").symlink_to(photos)
+    settings = yaml.safe_load((run_folder / "config.yaml").read_text())
+    settings["training"] |= changes
+    (run_folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    before = (run_folder / "result.json").read_text()
+    run(run_folder, "--false-match-rate", 0.4, *arguments)
+    assert "not recorded in the run" in capsys.readouterr().out
+    assert (run_folder / "result.json").read_text() == before
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_validation_classes_that_were_trained_on_are_not_chosen_on(
+    run_folder, photos, tmp_path, capsys, shared
+):
+    """The split val has three classes, of which one or two are training classes as well."""
+    for part, classes in {
+        "train": range(3), "val": range(3 - shared, 6 - shared), "test": range(6, 10)
+    }.items():  # fmt: skip
+        (tmp_path / "set" / part).mkdir(parents=True)
+        for number in classes:
+            name = f"class {number}"
+            (tmp_path / "set" / part / name).symlink_to(photos / name)
+    settings = yaml.safe_load((run_folder / "config.yaml").read_text())
+    settings["data_dir"] = str(tmp_path / "set")
+    (run_folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    if shared == 2:
+        message = failure(run_folder, "--false-match-rate", 0.4)
+        assert "split val that are not training classes" in message and "received 1." in message
+        return
+    run(run_folder, "--false-match-rate", 0.4)
+    assert "on 2 held-out classes" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written_to(run_folder, capsys, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(RunFolder, "locked", refuse)
+    run(run_folder, "--false-match-rate", 0.4)
+    assert "cannot be written to, so its result does not record" in capsys.readouterr().out
 
 
 def test_a_run_that_is_not_finished_or_in_use_is_not_touched(run_folder, capsys):
