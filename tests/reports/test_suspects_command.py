@@ -83,9 +83,9 @@ def test_a_training_image_that_cannot_be_decoded(model_file, photos, tmp_path):
 
 
 def test_a_model_that_diverged(model_file, photos, tmp_path, monkeypatch):
-    from pa_keras.evaluation import evaluate as evaluation
+    from pa_keras.reports import subject
 
-    embed = evaluation.embed_dataset_images
+    embed = subject.embed_dataset_images
 
     def diverged(model, images, *others):
         vectors = embed(model, images, *others)
@@ -93,7 +93,7 @@ def test_a_model_that_diverged(model_file, photos, tmp_path, monkeypatch):
             vectors[3] = np.nan
         return vectors
 
-    monkeypatch.setattr(evaluation, "embed_dataset_images", diverged)
+    monkeypatch.setattr(subject, "embed_dataset_images", diverged)
     message = failure(model_file, photos, "--suspects", tmp_path / "a.csv")
     assert "Expected finite rows" in message and "received 1 others of 60" in message
 
