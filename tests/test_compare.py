@@ -295,6 +295,17 @@ def test_a_run_of_unknown_settings_is_passed_over(comparison, tmp_path, trained,
     assert run_cache.trained(config, cache) == cache / run_cache.run_name(config)
 
 
+def test_a_run_of_before_a_setting_existed_is_found(comparison, tmp_path, trained):
+    comparison["runs"][1]["loss"] = "contrastive"
+    main(comparison, tmp_path)
+    config, cache = plan(comparison)[1].config, tmp_path / "cache"
+    kept = run_cache.trained(config, cache)
+    settings = yaml.safe_load((kept / "config.yaml").read_text())
+    del settings["loss_options"]["memory_size"], settings["loss_options"]["memory_warm_up_steps"]
+    (kept / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert run_cache.trained(config, cache) == kept
+
+
 def test_a_failed_run_stops_with_what_to_do(comparison, tmp_path):
     comparison["settings"] = {"data": {"on_bad_image": "error"}, "model": {"weights": "none.npz"}}
     with pytest.raises(SystemExit) as stopped:

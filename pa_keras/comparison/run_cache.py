@@ -19,6 +19,7 @@ from pa_keras import cli
 from pa_keras.config import FitConfig
 from pa_keras.runs.fingerprint import read_fingerprint
 from pa_keras.runs.folder import RunFolder, expect_new_run
+from pa_keras.runs.loss import resolved
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def trained(config: FitConfig, cache: Path) -> Path | None:
         if not _is_whole(folder):
             continue
         try:
-            kept = cli.config_from(FitConfig, [str(RunFolder(folder).config)], {})
+            kept = resolved(cli.config_from(FitConfig, [str(RunFolder(folder).config)], {}))
         except ValueError as error:
             logger.warning("%s is ignored, because its settings cannot be read: %s", folder, error)
             continue

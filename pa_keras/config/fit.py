@@ -76,7 +76,8 @@ class TrainingConfig:
 
     weight_averaging: float = 0.0
     """Momentum of an exponential moving average of the weights, [0, 1), such as 0.99; the averages
-    are evaluated and saved as the best model, and training continues without them. 0: off."""
+    are evaluated and saved as the best model. Training continues without them, but takes them
+    over at the end of the warm-up. 0: off."""
 
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras dtype policy. Embeddings and loss are float32 in every policy."""

@@ -20,7 +20,7 @@ from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.retrieval.metrics import as_ks
 from pa_keras.runs.batches import make_batches, make_evaluation_batches
 from pa_keras.runs.data import RunData, load_run_data
-from pa_keras.runs.loss import KINDS, make_loss
+from pa_keras.runs.loss import make_loss
 from pa_keras.runs.models import make_models
 from pa_keras.runs.optimizers import make_optimizers
 from pa_keras.training import RecallAtK, distribution, xla
@@ -115,7 +115,6 @@ def build(config: FitConfig, strategy: tf.distribute.Strategy) -> Run:
         ImportError: A package that a setting needs is not installed.
     """
     as_ks(config.evaluation.ks)
-    _expect_proxies(config.loss, config.model.proxies_init)
     if config.training.deterministic:
         _expect_repeatable(config.augmentation.extra)
     if config.logging.wandb_project:
@@ -247,11 +246,3 @@ def _expect_wandb() -> None:
             "Expected the package wandb for logging.wandb_project; install it: pip install "
             '"pa_keras[wandb]".'
         ) from error
-
-
-def _expect_proxies(loss: str, proxies_init: str) -> None:
-    if proxies_init != "random" and KINDS[loss].is_of_pairs:
-        raise ValueError(
-            f"Expected a proxy loss for model.proxies_init={proxies_init}; received {loss}, which "
-            "has no proxies. Leave the setting out, or choose another loss."
-        )

@@ -77,6 +77,7 @@ def resolved(config: FitConfig) -> FitConfig:
         ValueError: The loss does not have a setting, the memory is smaller than a batch, or the
             sampling contradicts other settings.
     """
+    _expect_proxies(config.loss, config.model.proxies_init)
     known = _defaults(config.loss)
     given = {k: v for k, v in vars(config.loss_options).items() if v is not None}
     for name in given:
@@ -170,6 +171,14 @@ def check_pairs(loss: str, batches: BatchConfig, labels: np.ndarray) -> None:
             "%d of %d classes have fewer than %d images, batches.images_per_class: their images "
             "repeat within a batch, each time with another crop.", short, len(counts), wanted,
         )  # fmt: skip
+
+
+def _expect_proxies(loss: str, proxies_init: str) -> None:
+    if proxies_init != "random" and KINDS[loss].is_of_pairs:
+        raise ValueError(
+            f"Expected a proxy loss for model.proxies_init={proxies_init}; received {loss}, which "
+            "has no proxies. Leave the setting out, or choose another loss."
+        )
 
 
 def _defaults(loss: str) -> dict[str, object]:

@@ -105,8 +105,9 @@ def record_epochs(folder: RunFolder, stored: FitConfig, epochs: int) -> None:
     )
     longer = dataclasses.replace(stored.training, epochs=epochs)
     text = cli.as_yaml(dataclasses.replace(stored, training=longer, run_dir=None))
-    save_whole(lambda path: Path(path).write_text(text), folder.config)
+    # In this order: a run with a result counts as a complete run of its config.yaml.
     folder.result.unlink(missing_ok=True)
+    save_whole(lambda path: Path(path).write_text(text), folder.config)
 
 
 def rewind(run: Run, folder: RunFolder, checkpoint: Checkpoint | None) -> None:

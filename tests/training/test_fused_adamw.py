@@ -132,3 +132,20 @@ def test_it_can_be_saved_and_loaded():
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert isinstance(again, AdamW)
     assert again.get_config() == optimizer.get_config()
+
+
+def test_averages_of_skipped_steps_are_not_taken_over():
+    """With loss scaling, a step whose gradients overflow is skipped; the averages are still 0."""
+    variable = keras.Variable([1.0, 2.0])
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        AdamW(0.1, use_ema=True, ema_momentum=0.9), initial_scale=2.0
+    )
+    optimizer.build([variable])
+    optimizer.apply([tf.constant([np.inf, 1.0])])
+    optimizer.finalize_variable_values([variable])
+    np.testing.assert_array_equal(variable, [1.0, 2.0])
+    optimizer.apply([tf.constant([1.0, 1.0])])
+    moved = variable.numpy()
+    assert (moved < [1.0, 2.0]).all()
+    optimizer.finalize_variable_values([variable])
+    np.testing.assert_allclose(variable, moved, rtol=1e-6)
