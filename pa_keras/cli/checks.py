@@ -24,8 +24,9 @@ def make_config(config_class: type[Config], layers: Sequence[dict[str, Any]]) ->
 
     Example:
         >>> from pa_keras.config import ModelConfig
-        >>> make_config(ModelConfig, [{"backbone": "conv4"}, {"embedding_size": "64"}])
-        ModelConfig(backbone='conv4', weights='imagenet', embedding_size=64, batch_norm='frozen')
+        >>> config = make_config(ModelConfig, [{"backbone": "conv4"}, {"embedding_size": "64"}])
+        >>> config.backbone, config.embedding_size
+        ('conv4', 64)
     """
     own = {setting.name: setting for setting in settings_of(config_class)}
     entries = {setting.name: setting for setting in entries_of(config_class)}

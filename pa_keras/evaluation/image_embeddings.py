@@ -218,9 +218,9 @@ class _GoodImages:
 
 def _embedder_of(model: keras.Model) -> Embedder:
     """Returns the compiled model, which is kept on it, as Keras keeps `predict_function`."""
-    embedder = getattr(model, "_pa_keras_embedder", None)
+    embedder = getattr(model, "pa_keras_embedder", None)
     if embedder is None:
-        embedder = model._pa_keras_embedder = Embedder(model)
+        embedder = model.pa_keras_embedder = Embedder(model)
     return embedder
 
 

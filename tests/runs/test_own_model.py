@@ -58,7 +58,7 @@ def made(root, *more, photos=None):
     """A run that is not trained yet."""
     parser = fit.cli.make_parser(FitConfig, "fit", "")
     config, _ = fit.cli.parse(parser, FitConfig, [*arguments(root, photos), *more])
-    return build(resolved(config), make_strategy(config))
+    return build(resolved(config), make_strategy(config.training))
 
 
 def refusal(root, *more):

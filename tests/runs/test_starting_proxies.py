@@ -42,7 +42,7 @@ def make_run(arguments):
     def make(*more):
         parser = fit.cli.make_parser(FitConfig, "fit", "")
         config, _ = fit.cli.parse(parser, FitConfig, [*arguments, *more])
-        return build(resolved(config), make_strategy(config))
+        return build(resolved(config), make_strategy(config.training))
 
     return make
 
