@@ -134,13 +134,12 @@ def _min_similarity(matching: Matching, trained: ModelSource, index: "Index") ->
     if by_chance >= 0.5:
         logger.warning(
             "The threshold lets %g %% of the pairs of different classes match, so a query of an "
-            "unknown class matches about %.0f of the %d items by chance. For a search that often "
-            "says no match, choose a lower rate: python -m pa_keras.evaluate --thresholds "
-            "--false-match-rate %.1g.",
+            "unknown class matches about %.0f of the %d items by chance. If that is too often, "
+            "give --min-similarity one of the cosines that python -m pa_keras.evaluate "
+            "--thresholds prints for the open set, or choose a lower --false-match-rate.",
             100 * threshold.calibration.false_match_rate if threshold.calibration else 0,
             by_chance,
             len(index),
-            0.1 / len(index),
         )
     return threshold.min_similarity
 

@@ -475,7 +475,7 @@ def test_a_rate_over_pairs_is_too_high_for_an_index(
     answers(capsys, "--index", index, query, "--min-similarity", "calibrated")
     text = "matches about 3 of the 60 items by chance"
     assert (text in caplog.text) == warns
-    assert ("--false-match-rate 0.002" in caplog.text) == warns
+    assert ("--thresholds prints for the open set" in caplog.text) == warns
 
 
 def test_neighbours_below_the_threshold_are_dropped(index, model, photos, run_folder, capsys):
