@@ -2,7 +2,6 @@
 
 from pa_keras.index.embedding_cache import Chunks, are_chunks
 from pa_keras.index.items import Items, expect_searchable
-from pa_keras.index.lock import writer_lock
 from pa_keras.index.output import as_json_lines, as_table, num_matches
 from pa_keras.index.parquet import read_parquet, write_parquet
 from pa_keras.index.read import Index, open_index
@@ -13,7 +12,7 @@ from pa_keras.index.record import (
     read_record,
     verify_index,
 )
-from pa_keras.index.write import write_index
+from pa_keras.index.write import write_index, writer_lock
 
 __all__ = [
     "Chunks",

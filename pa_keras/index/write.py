@@ -1,7 +1,9 @@
-"""Writing a new version of an index beside the old one, and replacing it with one rename."""
+"""Writing a new version of an index beside the old one, one writer at a time."""
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,26 @@ from pa_keras.index.record import (
 )
 
 _PACKAGES = ("pa_keras", "tensorflow", "numpy", "scann")
+
+
+@contextmanager
+def writer_lock(folder: Path) -> Iterator[None]:
+    """Holds the lock for writing an index. Readers need no lock.
+
+    Args:
+        folder: Folder of the index; it is created if necessary.
+
+    Raises:
+        BlockingIOError: If another process is writing to the index; the message names it.
+
+    Example:
+        >>> with writer_lock(Path("cars.index")):  # doctest: +SKIP
+        ...     write_index(...)
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    advice = "Wait until it has ended; queries need not wait."
+    with files.locked(folder / "lock", f"writes to {folder}", advice):
+        yield
 
 
 def write_index(folder: str | Path, items: Items, model: ModelRecord) -> dict[str, Any]:
