@@ -107,7 +107,7 @@ def _paths_and_classes(root: Path, flat: bool = False) -> tuple[list[str], list[
     if not paths and flat:
         raise ValueError(
             f"Expected a folder with images, or with folders of images; received {str(root)!r}, "
-            "in which there is none. Check the path."
+            "which has none. Check the path."
         )
     if not paths:
         raise ValueError(

@@ -62,7 +62,7 @@ class Thresholds:
         chosen_on: Kind of the classes that it was chosen on: `HELD_OUT` or `TEST_HALF`.
         chosen: Rates on these classes.
         test: Rates on the test classes, or on their other half.
-        identification: Search in an open set of the same test classes; None if there is none.
+        identification: Search in an open set of the same test classes; None if no set can be formed.
     """
 
     wanted: float
@@ -176,7 +176,7 @@ def expect_pairs(
 
     Args:
         query_labels: Class IDs of the test images, int (Q,).
-        gallery_labels: Class IDs of the gallery, int (N,). None: there is none.
+        gallery_labels: Class IDs of the gallery, int (N,). None: no gallery.
         held_out_labels: Class IDs of the held-out images, int (H,). None: there are none.
         wanted: Wanted false match rate.
         seed: Seed of the halves. Default 0.

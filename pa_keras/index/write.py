@@ -117,7 +117,7 @@ def _write_data(data: Path, items: Items, model: ModelRecord) -> dict[str, Any]:
 
 
 def _current(folder: Path) -> dict[str, Any] | None:
-    """Returns the record of the current version; None if there is none that can be read."""
+    """Returns the record of the current version; None if it cannot be read."""
     try:
         return read_record(folder)
     except (FileNotFoundError, ValueError):

@@ -42,7 +42,7 @@ def image_source(image: AnyImage) -> str | bytes | np.ndarray:
         The path, the bytes, or pixels (H, W, 3), uint8 or float32 in 0..255.
 
     Raises:
-        ValueError: It is none of these, or its pixels are out of range.
+        ValueError: It is something else, or its pixels are out of range.
         UndecodableError: Pillow cannot decode the file of a PIL image.
 
     Example:

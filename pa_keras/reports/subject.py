@@ -24,7 +24,7 @@ class Subject:
 
     Attributes:
         config: Settings of the evaluation.
-        settings: Settings of the run that trained the model; empty if there is none, or if another
+        settings: Settings of the run that trained the model; empty without a run, or if another
             data set than that of the run is evaluated.
         model: The embedding model.
         crop_fraction: Crop fraction of the evaluation preprocessing.

@@ -92,7 +92,7 @@ def write_suspects(suspects: Suspects, images: Images, path: Path) -> None:
         path: The new CSV file.
 
     Raises:
-        OSError: The file cannot be written; there is none then.
+        OSError: The file cannot be written; nothing is left of it.
     """
     root = os.path.commonpath([os.path.dirname(each) for each in images.paths])
 

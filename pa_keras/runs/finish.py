@@ -67,7 +67,7 @@ def finish(run: Run, folder: RunFolder) -> None:
 
 
 def _calibration(result: Path, model: str) -> dict[str, Any]:
-    """The calibrated threshold in an earlier result of the same model; {} if there is none."""
+    """The calibrated threshold in an earlier result of the same model; {} without one."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(result.read_text())[KEY]
         if kept["model"] == model:
