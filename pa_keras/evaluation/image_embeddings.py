@@ -98,8 +98,8 @@ def embed_images(
 
     Raises:
         ValueError: An image cannot be decoded (the message gives its index and path), or is of
-            another form or range; there is nothing to embed; the model is not an embedding model, or
-            its embeddings are not of unit length; an argument is out of range.
+            another form or range; there is nothing to embed; the model is not an embedding model,
+            or its embeddings are not of unit length; an argument is out of range.
 
     Example:
         >>> from pa_keras import embedding_model
