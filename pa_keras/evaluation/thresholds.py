@@ -62,7 +62,7 @@ class Thresholds:
         chosen_on: Kind of the classes that it was chosen on: `HELD_OUT` or `TEST_HALF`.
         chosen: Rates on these classes.
         test: Rates on the test classes, or on their other half.
-        identification: Search in an open set of the same test classes; None if it has no queries.
+        identification: Search in an open set of the same test classes; None if it is not open.
     """
 
     wanted: float
