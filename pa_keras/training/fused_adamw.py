@@ -174,7 +174,7 @@ class AdamW(keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list: list[keras.Variable]) -> None:
         """Replaces variables by their averages, which are 0 until the first step."""
         # Loss scaling skips the steps whose gradients overflow, maybe all steps so far.
-        if self.use_ema and int(self.iterations) > 0:
+        if self.use_ema and self.iterations.numpy() > 0:
             super().finalize_variable_values(var_list)
 
     def get_config(self) -> dict[str, Any]:
