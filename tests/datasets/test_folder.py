@@ -162,7 +162,7 @@ def test_a_missing_folder(tmp_path):
 def test_a_folder_of_images_needs_no_classes(tmp_path):
     with pytest.raises(FileNotFoundError, match="folder of images; .*not there. Check") as missing:
         images_at(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="folder with images, .*there is none. Check") as empty:
+    with pytest.raises(ValueError, match="folder with images, .*which has none. Check") as empty:
         images_at(tmp_path)
     assert "class" not in f"{missing.value} {empty.value}".replace(str(tmp_path), "")
 
