@@ -58,7 +58,8 @@ def gradients(model, loss, images, optimizer="sgd"):
     return tf.function(step, autograph=False)()
 
 
-def assert_equal_to(expected, received, tolerance=1e-5):
+# Kernels add up in another order on other processors; a wrong gradient differs by far more.
+def assert_equal_to(expected, received, tolerance=1e-4):
     assert set(expected) == set(received)
     for path, gradient in expected.items():
         size = np.abs(gradient).max()
@@ -73,7 +74,7 @@ def test_gradients_are_those_of_the_whole_batch(name, images):
     value, expected = gradients(model, loss, images)
     for chunks in (1, 4):
         received_value, received = gradients(chunked(model, chunks), loss, images)
-        assert float(received_value) == pytest.approx(float(value), rel=1e-6)
+        assert float(received_value) == pytest.approx(float(value), rel=1e-5)
         assert_equal_to(expected, received)
 
 
