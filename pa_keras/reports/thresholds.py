@@ -10,7 +10,7 @@ import numpy as np
 
 from pa_keras import files, plots
 from pa_keras.config import EvaluateConfig
-from pa_keras.datasets import Dataset, Images
+from pa_keras.datasets import Images
 from pa_keras.evaluation.calibration import KEY, Calibration
 from pa_keras.evaluation.evaluate import Evaluation
 from pa_keras.evaluation.thresholds import Embedded, Thresholds, choose_threshold, expect_pairs
@@ -56,7 +56,7 @@ def images_to_choose_on(subject: Subject) -> Images | None:
         if dataset.validation is None:
             held_out = _held_out(RunFolder(Path(config.source.run)), dataset.training_images())
         else:
-            held_out = _unseen(dataset)
+            held_out = _unseen(dataset.validation, dataset.train)
         held_out = subject.readable(held_out)
     expect_pairs(
         dataset.queries.labels,
@@ -136,12 +136,9 @@ def _record(folder: RunFolder, calibration: Calibration) -> str:
     return f"{folder.result} records the threshold, for search and export"
 
 
-def _unseen(dataset: Dataset) -> Images:
-    """The images of the validation split whose classes are not training classes as well."""
-    images = dataset.validation
-    trained = set(() if dataset.train is None else dataset.train.class_names)
-    if images is None:
-        raise ValueError(f"Expected {dataset.name} to have a split val; received none.")
+def _unseen(images: Images, train: Images | None) -> Images:
+    """The images of a validation split whose classes are not training classes as well."""
+    trained = set(() if train is None else train.class_names)
     unseen = [i for i, name in enumerate(images.class_names) if name not in trained]
     if len(unseen) < 2:
         raise ValueError(

@@ -51,7 +51,7 @@ def finish(run: Run, folder: RunFolder) -> None:
             gained = gain("test", before, found.metrics)
     if gained is not None:
         result["gain"] = gained.as_json()
-    result |= _calibration(folder.result, checksum(saved))
+    result |= _calibration(folder.result, saved)
     plots.curves(rows if before is None else [before, *rows], folder.path / "curves.png")
     plots.retrieved(dataset.queries, dataset.gallery, found.indices, folder.path / "neighbours.png")
     # The result is written last and atomically: a run with a result is complete.
@@ -66,10 +66,10 @@ def finish(run: Run, folder: RunFolder) -> None:
     )
 
 
-def _calibration(result: Path, model: str) -> dict[str, Any]:
+def _calibration(result: Path, model: keras.Model) -> dict[str, Any]:
     """The calibrated threshold in an earlier result of the same model; {} without one."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(result.read_text())[KEY]
-        if kept["model"] == model:
+        if kept["model"] == checksum(model):
             return {KEY: kept}
     return {}
