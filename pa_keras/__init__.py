@@ -105,12 +105,7 @@ def _keras_settings() -> tuple[str, str, Path]:
 
 def _check_keras() -> None:
     """Raises an ImportError if the settings of Keras would cause errors far from their cause."""
-    backend, data_format, file = _keras_settings()
-    if backend != "tensorflow":
-        raise ImportError(
-            f"Expected Keras on TensorFlow; its backend is {backend!r}. Set the environment "
-            f"variable KERAS_BACKEND=tensorflow, or change {file}, and import keras again."
-        )
+    _, data_format, file = _keras_settings()
     if data_format != "channels_last":
         raise ImportError(
             f"Expected Keras' image_data_format to be 'channels_last', as images here are (height, "
