@@ -97,7 +97,7 @@ def rows(folder):
 
 def weights(folder):
     """Weights after the last epoch; the optimizer divides by moments that are almost zero."""
-    with np.load(folder / "state" / "epoch-0004-step-000000.npz") as file:
+    with np.load(max((folder / "state").glob("epoch-*.npz"))) as file:
         return {name: file[name] for name in file.files if name.startswith("model/")}
 
 
@@ -189,6 +189,13 @@ def on_two_cpus(*arguments):
 def test_replicas_of_one_process_equal_one(arguments, alone, tmp_path):
     on_two_cpus(*arguments, f"--run-dir={tmp_path}/run")
     assert_same_run(tmp_path / "run", alone)
+
+
+def test_replicas_start_from_the_class_means_of_one_device(arguments, tmp_path):
+    arguments = [*arguments, "--model.proxies_init=class_means", "--training.epochs=1"]
+    fit.main([*arguments, f"--run-dir={tmp_path}/alone"])
+    on_two_cpus(*arguments, f"--run-dir={tmp_path}/run")
+    assert_same_run(tmp_path / "run", tmp_path / "alone")
 
 
 @pytest.mark.parametrize("flag", ["--dry-run", "--resume", None])
