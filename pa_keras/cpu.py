@@ -43,7 +43,7 @@ def tune_cpu() -> dict[str, str]:
     """
     if "tensorflow" in sys.modules:
         raise RuntimeError(
-            "Expected tune_cpu() before TensorFlow is imported, which reads its settings only then. "
+            "Expected tune_cpu() before TensorFlow is imported, as it reads its settings then. "
             "Call it at the top of the program: import pa_keras; pa_keras.tune_cpu()."
         )
     for name, value in _best_settings().items():
