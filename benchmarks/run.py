@@ -20,6 +20,7 @@ from pa_keras import cpu, tune_cpu
 PARTS = {
     "loss": "The loss step",
     "step": "The training step",
+    "train": "Training from files",
     "input": "The input pipeline",
     "evaluation": "Evaluation",
     "search": "Search",
