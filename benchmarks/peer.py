@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from benchmarks.process import tcmalloc
 from benchmarks.rows import Side
 
 SERVERS = Path(__file__).with_name("peers")
@@ -30,6 +31,7 @@ class Peer:
             raise FileNotFoundError(f"no {name} environment; run `bash benchmarks/peers/make.sh`")
         # The settings of this Python would not fit the Python of the peer.
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+        environment |= tcmalloc()  # which PyTorch is faster with
         self._process = subprocess.Popen(
             [python, SERVERS / f"serve_{name}.py"],
             stdin=subprocess.PIPE,

@@ -15,16 +15,18 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.rows import Part, Row
+from pa_keras import cpu, tune_cpu
 
 PARTS = {
     "loss": "The loss step",
     "step": "The training step",
+    "train": "Training from files",
     "input": "The input pipeline",
     "evaluation": "Evaluation",
     "search": "Search",
     "export": "The exported model",
     "growth": "Cost as the work grows",
-    "settings": "Threads and oneDNN",
+    "settings": "Settings for CPUs",
     "startup": "Start-up",
 }
 FILE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -49,6 +51,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.turns < 5:
         parser.error(f"expected --turns of 5 or more; received {options.turns}")
+    tune_cpu()  # as the commands do
+    print(f"{cpu.instruction_set()}, {cpu.settings_text()}\n", flush=True)
     for name in PARTS if "all" in options.parts else dict.fromkeys(options.parts):
         part = importlib.import_module(f"benchmarks.parts.{name}").measure(options.turns)
         print(f"{PARTS[name]}\n{as_text(part.rows)}\n", flush=True)
@@ -93,7 +97,9 @@ def machine(peers: dict[str, str]) -> str:
     load = f"load {os.getloadavg()[1]:.1f} in the last five minutes"
     versions = {each: metadata.version(each) for each in ("tensorflow", "keras", "numpy")} | peers
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"{cores} cores of {names[0] if names else 'a processor'}, {load}; {listed}"
+    processor = names[0] if names else "a processor"
+    kind = f"{cpu.instruction_set()}, {cpu.settings_text()}"
+    return f"{cores} cores of {processor} ({kind}), {load}; {listed}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ _HOMES = {
     "open_index": "pa_keras.index",
     "proxy_anchor": "pa_keras.losses",
     "retrieval_metrics": "pa_keras.retrieval",
+    "tune_cpu": "pa_keras.cpu",
     "with_memory": "pa_keras.models",
     "with_proxies": "pa_keras.models",
 }

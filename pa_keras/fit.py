@@ -76,7 +76,13 @@ def _resume(asked: FitConfig, arguments: list[str], parser: cli.Parser, started:
     from pa_keras.runs.build import build, expect_devices, make_strategy
     from pa_keras.runs.folder import existing_run_folder
     from pa_keras.runs.loss import resolved
-    from pa_keras.runs.resume import read_checkpoint, record_epochs, resumed_config, rewind
+    from pa_keras.runs.resume import (
+        read_checkpoint,
+        record_epochs,
+        resumed_config,
+        rewind,
+        warn_of_other_cpu_settings,
+    )
     from pa_keras.runs.train import stoppable, train
     from pa_keras.training.distribution import is_chief
 
@@ -94,6 +100,7 @@ def _resume(asked: FitConfig, arguments: list[str], parser: cli.Parser, started:
     ):
         if is_chief(strategy):
             cli.log_to(folder.log)
+            warn_of_other_cpu_settings(folder)
         checkpoint = read_checkpoint(folder, strategy)
         run = build(config, strategy)
         rewind(run, folder, checkpoint)

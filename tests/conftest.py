@@ -1,5 +1,13 @@
 """Fixtures that several test files share."""
 
+import sys
+
+import pa_keras
+
+# As the commands do, so that a test may compare a command in a process of its own with this one.
+if "tensorflow" not in sys.modules:
+    pa_keras.tune_cpu()
+
 import keras
 import numpy as np
 import pytest

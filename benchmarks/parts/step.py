@@ -58,11 +58,10 @@ def measure(turns: int) -> Part:
     return Part(rows, INCLUDES, limits, versions)
 
 
-def trained(network: str, kind: type[keras.Model] = TrainingModel) -> keras.Model:
+def trained(network: str, pixels: int, kind: type[keras.Model] = TrainingModel) -> keras.Model:
     """Returns a compiled model to train, as in `fit`."""
     keras.utils.set_random_seed(0)
-    size = (NETWORKS[network][0],) * 2
-    embedder = embedding_model(network, image_size=size, weights=None, batch_norm="frozen")
+    embedder = embedding_model(network, image_size=pixels, weights=None, batch_norm="frozen")
     model = with_proxies(embedder, CLASSES)
     model = kind(model.input, model.output)
     loss = ProxyAnchorLoss(num_classes=CLASSES)
@@ -70,9 +69,8 @@ def trained(network: str, kind: type[keras.Model] = TrainingModel) -> keras.Mode
     return model
 
 
-def one_batch(network: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the images and labels of a batch for a network."""
-    pixels, number = NETWORKS[network]
+def one_batch(pixels: int, number: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the images and labels of a batch."""
     images = np.random.default_rng(0).uniform(0, 255, (number, pixels, pixels, 3))
     return tf.constant(images, tf.float32), tf.range(number) % CLASSES
 
@@ -86,7 +84,7 @@ def bare_step(model: keras.Model, batch: tuple) -> Callable[[], float]:
 
 def _against_torch(network: str, turns: int, peer: Peer) -> tuple[list[Row], str]:
     pixels, number = NETWORKS[network]
-    batch, model = one_batch(network), trained(network)
+    batch, model = one_batch(pixels, number), trained(network, pixels)
     sides = {"ours": here(bare_step(model, batch))}
     sizes = {"network": network, "pixels": pixels, "batch_size": number, "classes": CLASSES}
     seconds = {}
@@ -112,8 +110,11 @@ def _against_torch(network: str, turns: int, peer: Peer) -> tuple[list[Row], str
 
 
 def _folding(network: str, turns: int) -> Row:
-    batch, kinds = one_batch(network), {"folded": TrainingModel, "stock": keras.Model}
-    sides = {name: here(bare_step(trained(network, kind), batch)) for name, kind in kinds.items()}
+    pixels, number = NETWORKS[network]
+    batch, kinds = one_batch(pixels, number), {"folded": TrainingModel, "stock": keras.Model}
+    sides = {
+        name: here(bare_step(trained(network, pixels, kind), batch)) for name, kind in kinds.items()
+    }
     seconds = in_turns(sides, turns)
     what = f"training {network}, batch norm folded"
     return faster(what, seconds["folded"], seconds["stock"], "not folded")
@@ -136,7 +137,7 @@ def _product_rate(turns: int) -> float:
 
 
 def _fit(what: str, images: datasets.Images, turns: int) -> Row:
-    model = trained("efficientnet_lite0")
+    model = trained("efficientnet_lite0", 128)
     batches = pipelines.training_batches(
         images.paths,
         images.labels,

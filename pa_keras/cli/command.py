@@ -1,13 +1,13 @@
 """The frame of every command: logging, and error messages that a user can act on."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pa_keras.cli.parser import make_parser, parse
 from pa_keras.cli.settings import Config
+from pa_keras.cpu import tune_cpu
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ def run_from(
 
 def run_command(command: Callable[[], None]) -> None:
     """Runs a command; errors that the user can fix end it with a message, not a traceback."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before anything imports TensorFlow
+    if "tensorflow" not in sys.modules:  # as it is where a program calls `main`
+        tune_cpu()
     try:
         command()
     except KeyboardInterrupt:

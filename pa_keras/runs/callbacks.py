@@ -24,8 +24,9 @@ from pa_keras.training.callbacks.save_best import SaveBest
 from pa_keras.training.callbacks.save_checkpoint import SaveCheckpoint
 from pa_keras.training.callbacks.steps_per_execution import WholeEpochs
 from pa_keras.training.callbacks.stop_at_nan import StopAtNaN
+from pa_keras.training.callbacks.time_estimate import TimeEstimate
 from pa_keras.training.checkpoint import Checkpoint
-from pa_keras.training.distribution import any_worker, several_processes
+from pa_keras.training.distribution import any_worker, device_kind, several_processes
 
 # The log of the command, not of this module.
 logger = logging.getLogger("pa_keras.fit")
@@ -60,8 +61,20 @@ def make_callbacks(
             run.recall.resume_from(rows[-1])
         result.append(run.recall)
     if run.writes:
-        result += _writers(run, folder, best)
+        result += [_time_estimate(run, progress), *_writers(run, folder, best)]
     return [*result, saver], saver
+
+
+def _time_estimate(run: Run, progress: Progress) -> TimeEstimate:
+    """The callback that logs how long the training will take."""
+    recall, first_epoch = run.recall, progress.epoch
+
+    def evaluation_seconds() -> float:
+        measured = progress.epoch - first_epoch + (recall is run.before_training)
+        return 0.0 if recall is None or not measured else recall.seconds / measured
+
+    size = run.model.input_shape[1:3] if device_kind(run.strategy) == "CPU" else None
+    return TimeEstimate(progress, evaluation_seconds, size)
 
 
 def _copying(run: Run, trained: keras.Model) -> keras.callbacks.Callback:

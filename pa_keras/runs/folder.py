@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pa_keras import files
+from pa_keras import cpu, files
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,11 @@ class RunFolder:
         return self.path / "fit.log"
 
     @property
+    def versions(self) -> Path:
+        """Python, the packages, the machine, and the settings of TensorFlow for its CPU."""
+        return self.path / "versions.json"
+
+    @property
     def metrics(self) -> Path:
         """Metrics, one row per epoch; epoch 0 is the network before training."""
         return self.path / "metrics.csv"
@@ -105,16 +110,18 @@ class RunFolder:
             self.metrics.unlink(missing_ok=True)
 
     def write_versions(self) -> None:
-        """Writes versions.json: Python, the packages, and the machine with its available cores."""
+        """Writes `versions`, with the cores that this process may use."""
         found = {
             "python": platform.python_version(),
             "platform": platform.platform(),
             "processor": _processor(),
             "cores": len(os.sched_getaffinity(0)),
             "gpus": len(tf.config.list_physical_devices("GPU")),
+            "instruction_set": cpu.instruction_set(),
+            "cpu_settings": cpu.settings_text(),
             **files.versions(_PACKAGES),
         }
-        (self.path / "versions.json").write_text(json.dumps(found, indent=2) + "\n")
+        self.versions.write_text(json.dumps(found, indent=2) + "\n")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

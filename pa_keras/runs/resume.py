@@ -1,6 +1,7 @@
 """Resuming a run from its checkpoint, with the settings and images that it began with."""
 
 import dataclasses
+import json
 import logging
 import zlib
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pa_keras import cli
+from pa_keras import cli, cpu
 from pa_keras.config import FitConfig
 from pa_keras.files import save_whole
 from pa_keras.runs.build import Run
@@ -82,6 +83,23 @@ def read_checkpoint(folder: RunFolder, strategy: tf.distribute.Strategy) -> Chec
                 "--run-dir to a folder that all workers share."
             )
     return checkpoint
+
+
+def warn_of_other_cpu_settings(folder: RunFolder) -> None:
+    """Warns if TensorFlow computes with other settings than when the run began.
+
+    The result of the run is then not that of an uninterrupted run in its last digits.
+    """
+    began = json.loads(folder.versions.read_text()).get("cpu_settings", cpu.DEFAULTS)
+    now = cpu.settings_text()
+    if now != began:
+        logger.warning(
+            "The run began with %s and continues with %s, so that its numbers can differ in their "
+            "last digits from those of an uninterrupted run. To continue with the same, set these "
+            "environment variables as they were.",
+            began,
+            now,
+        )
 
 
 def record_epochs(folder: RunFolder, stored: FitConfig, epochs: int) -> None:

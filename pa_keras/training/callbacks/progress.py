@@ -31,7 +31,7 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, steps_per_epoch: int, batch_size: int):
         super().__init__()
         self.steps_per_epoch = steps_per_epoch
-        self.images_per_epoch = steps_per_epoch * batch_size
+        self.batch_size = batch_size
         self.epoch = 0
         self.step = 0
         self._first_step = 0
@@ -78,6 +78,5 @@ class Progress(keras.callbacks.Callback):
         if self._first_step:
             self.model.stop_training = False
         self._before, self._started = self.seconds, None
-        logs.update(
-            seconds=self._before, images_per_second=self.images_per_epoch / max(self._before, 1e-9)
-        )
+        images = self.steps_per_epoch * self.batch_size
+        logs.update(seconds=self._before, images_per_second=images / max(self._before, 1e-9))
