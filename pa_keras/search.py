@@ -18,9 +18,11 @@ from pa_keras.config import (
     SearchRemoveConfig,
 )
 from pa_keras.config.matching import Matching
+from pa_keras.config.reranking import Reranking
 
 if TYPE_CHECKING:
     from pa_keras.index import Index
+    from pa_keras.retrieval import KReciprocal, QueryExpansion
 
 # Not __name__, which is __main__ under python -m and has no handler.
 logger = logging.getLogger("pa_keras.search")
@@ -72,7 +74,14 @@ def _build(config: SearchBuildConfig) -> None:
 def _query(config: SearchQueryConfig) -> None:
     from pa_keras import plots
     from pa_keras.evaluation.matching import expect_matching
-    from pa_keras.index import as_json_lines, as_table, num_matches, open_index
+    from pa_keras.index import (
+        NUM_CANDIDATES,
+        as_json_lines,
+        as_table,
+        num_matches,
+        only_matches,
+        open_index,
+    )
     from pa_keras.index.model import embedding, model_of
     from pa_keras.pipelines import check_images
 
@@ -85,6 +94,7 @@ def _query(config: SearchQueryConfig) -> None:
             f"and k={config.k}."
         )
     expect_matching(config.matching.min_similarity, config.matching.calibration)
+    method = _method(config.reranking)
     images = [str(Path(path).expanduser()) for path in config.images]
     for path in images:
         if Path(path).is_dir():
@@ -102,7 +112,12 @@ def _query(config: SearchQueryConfig) -> None:
     model = model_of(index.model, trained.run, trained.model)
     threshold = _min_similarity(config.matching, config.source, index)
     queries = embedding(model, index.model.crop_fraction, config.batch_size)(images)
-    rows, similarities = index.search(queries, min(config.k, len(index)))
+    # With a threshold, the first results of another order need not be the matches.
+    reordered = method is not None and threshold is not None
+    number = min(len(index), max(config.k, NUM_CANDIDATES if reordered else 1))
+    rows, similarities = index.search(queries, number, method)
+    if reordered:
+        rows, similarities = only_matches(rows, similarities, config.k, threshold)
     show = as_json_lines if config.json else as_table
     sys.stdout.write(show(images, index.items, rows, similarities, threshold))
     if config.picture:
@@ -119,6 +134,16 @@ def _query(config: SearchQueryConfig) -> None:
             for found, count in zip(rows, counts, strict=True)
         ]
         plots.search_results(images, paths, captions, Path(config.picture))
+
+
+def _method(settings: Reranking) -> "KReciprocal | QueryExpansion | None":
+    """Returns how the neighbours are found, if not by the plain search."""
+    from pa_keras.reports.reranking import methods_of
+
+    methods = methods_of(settings)
+    if len(methods) > 1:
+        raise ValueError("Expected --rerank or --query-expansion; received both. Leave one out.")
+    return next(iter(methods.values()), None)
 
 
 def _min_similarity(matching: Matching, trained: ModelSource, index: "Index") -> float | None:
