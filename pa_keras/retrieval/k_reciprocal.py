@@ -113,7 +113,7 @@ def rerank(
     if gallery is not None:
         vectors, first = np.concatenate([queries, unit_rows("gallery", gallery)]), len(queries)
     settings.expect_fewer_than(len(vectors))
-    nearest = as_neighbours(nearest, len(queries), len(vectors) - first)
+    nearest = as_neighbours(nearest, len(queries), len(vectors) - first, gallery is None)
     if gallery is None and nearest.shape[1] >= settings.k1:
         neighbours = nearest[:, : settings.k1]
     else:

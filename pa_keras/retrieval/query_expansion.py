@@ -80,7 +80,7 @@ def search_expanded(
     queries = unit_rows("queries", queries)
     alone = gallery is None
     vectors = queries if gallery is None else unit_rows("gallery", gallery)
-    nearest = as_neighbours(nearest, len(queries), len(vectors))
+    nearest = as_neighbours(nearest, len(queries), len(vectors), gallery is None)
 
     def found(vectors_of_queries: np.ndarray, k: int) -> Neighbours:
         return search(vectors_of_queries, vectors, k, exclude_self=alone, method=method)
@@ -133,7 +133,7 @@ def expand_queries(
     """
     queries = unit_rows("queries", queries)
     vectors = queries if gallery is None else unit_rows("gallery", gallery)
-    nearest = as_neighbours(nearest, len(queries), len(vectors))
+    nearest = as_neighbours(nearest, len(queries), len(vectors), gallery is None)
     settings = settings or QueryExpansion(nearest.shape[1])
     settings.expect_at_most(nearest.shape[1])
     nearest = nearest[:, : settings.neighbours]

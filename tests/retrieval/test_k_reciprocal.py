@@ -145,6 +145,9 @@ def test_bad_vectors_and_neighbours():
         rerank(nearest, vectors)
     with pytest.raises(ValueError, match=r"neighbours of shape \(20, k\), .*received \(19, 3\)"):
         rerank(nearest[:19], vectors, settings=KReciprocal(5, 2))
+    with_self, _ = nearest_neighbours(vectors, vectors, 3)
+    with pytest.raises(ValueError, match="received a query among its own.*exclude_self=True"):
+        rerank(with_self, vectors, settings=KReciprocal(5, 2))
     broken = vectors.copy()
     broken[4, 1] = np.nan
     with pytest.raises(ValueError, match="Expected finite rows in queries; .* rows 4"):

@@ -95,8 +95,10 @@ def test_bad_vectors_and_neighbours():
         search_expanded(nearest, queries, settings=QueryExpansion(10))
     with pytest.raises(ValueError, match=r"neighbours of shape \(10, k\), .* received \(10, 0\)"):
         expand_queries(nearest[:, :0], queries)
-    with pytest.raises(ValueError, match="neighbours from 0 to 9, .* received 1 to 10"):
-        expand_queries(nearest.clip(0, 8) + 1 + (nearest == nearest.max()), queries)
+    with pytest.raises(ValueError, match="neighbours from 0 to 9, .* received 10 to 10"):
+        expand_queries(np.full((10, 1), 10), queries)
+    with pytest.raises(ValueError, match="received a query among its own.*exclude_self=True"):
+        search_expanded(np.arange(10)[:, None], queries)
     broken = queries.copy()
     broken[2] = np.nan
     with pytest.raises(ValueError, match="Expected finite rows in queries; .* rows 2"):
