@@ -3,7 +3,7 @@
 import difflib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ from pa_keras.config.matching import Matching
 from pa_keras.config.reranking import Reranking
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pa_keras.index import Index
     from pa_keras.retrieval import KReciprocal, QueryExpansion
 
@@ -74,14 +76,7 @@ def _build(config: SearchBuildConfig) -> None:
 def _query(config: SearchQueryConfig) -> None:
     from pa_keras import plots
     from pa_keras.evaluation.matching import expect_matching
-    from pa_keras.index import (
-        NUM_CANDIDATES,
-        as_json_lines,
-        as_table,
-        num_matches,
-        only_matches,
-        open_index,
-    )
+    from pa_keras.index import as_json_lines, as_table, num_matches, open_index
     from pa_keras.index.model import embedding, model_of
     from pa_keras.pipelines import check_images
 
@@ -112,12 +107,7 @@ def _query(config: SearchQueryConfig) -> None:
     model = model_of(index.model, trained.run, trained.model)
     threshold = _min_similarity(config.matching, config.source, index)
     queries = embedding(model, index.model.crop_fraction, config.batch_size)(images)
-    # With a threshold, the first results of another order need not be the matches.
-    reordered = method is not None and threshold is not None
-    number = min(len(index), max(config.k, NUM_CANDIDATES if reordered else 1))
-    rows, similarities = index.search(queries, number, method)
-    if reordered:
-        rows, similarities = only_matches(rows, similarities, config.k, threshold)
+    rows, similarities = _found(index, queries, config.k, method, threshold)
     show = as_json_lines if config.json else as_table
     sys.stdout.write(show(images, index.items, rows, similarities, threshold))
     if config.picture:
@@ -144,6 +134,23 @@ def _method(settings: Reranking) -> "KReciprocal | QueryExpansion | None":
     if len(methods) > 1:
         raise ValueError("Expected --rerank or --query-expansion; received both. Leave one out.")
     return next(iter(methods.values()), None)
+
+
+def _found(
+    index: "Index",
+    queries: "np.ndarray",
+    k: int,
+    method: "KReciprocal | QueryExpansion | None",
+    threshold: float | None,
+) -> "tuple[Iterable[np.ndarray], Iterable[np.ndarray]]":
+    """Returns rows and similarities of the results of each query, best first."""
+    from pa_keras.index import NUM_CANDIDATES, only_matches
+
+    if method is None or threshold is None:
+        return index.search(queries, min(k, len(index)), method)
+    # The first results of another order need not be the matches, so that more are searched.
+    number = min(len(index), max(k, NUM_CANDIDATES))
+    return only_matches(*index.search(queries, number, method), k, threshold)
 
 
 def _min_similarity(matching: Matching, trained: ModelSource, index: "Index") -> float | None:

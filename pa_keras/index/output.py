@@ -1,7 +1,7 @@
 """The results of a search, as a table and as JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ _NO_MATCH = {"rank": None, "similarity": None, "id": None, "label": None}
 def as_table(
     queries: Sequence[str],
     items: Items,
-    rows: Sequence[np.ndarray] | np.ndarray,
-    similarities: Sequence[np.ndarray] | np.ndarray,
+    rows: Iterable[np.ndarray],
+    similarities: Iterable[np.ndarray],
     min_similarity: float | None = None,
 ) -> str:
     """Returns a line for each query, followed by its results: rank, similarity, label, ID.
@@ -46,8 +46,8 @@ def as_table(
 def as_json_lines(
     queries: Sequence[str],
     items: Items,
-    rows: Sequence[np.ndarray] | np.ndarray,
-    similarities: Sequence[np.ndarray] | np.ndarray,
+    rows: Iterable[np.ndarray],
+    similarities: Iterable[np.ndarray],
     min_similarity: float | None = None,
 ) -> str:
     """Returns a JSON line for each result: query, rank, similarity, id, label or null.

@@ -68,12 +68,12 @@ def nearest_centroid(
     np.add.at(sums, members, vectors)
     centroids = directions(sums)
     own = np.searchsorted(classes, labels[answerable])
-    queries = queries[answerable].astype(np.float64)
-    found = np.empty(len(queries), np.int64)
+    asked = queries[answerable].astype(np.float64)
+    found = np.empty(len(asked), np.int64)
     rows = max(1, _BLOCK_SIZE // len(classes))
-    for start in range(0, len(queries), rows):
+    for start in range(0, len(asked), rows):
         block = slice(start, start + rows)
-        some, classes_of_some = queries[block], own[block]
+        some, classes_of_some = asked[block], own[block]
         cosines = some @ centroids.T
         if alone:
             others = directions(sums[classes_of_some] - some)
