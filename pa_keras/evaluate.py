@@ -25,16 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(config: EvaluateConfig) -> None:
     # TensorFlow is imported only here, so that --help does not wait for it.
-    from pa_keras.reports import figures, suspects, tables, thresholds
+    from pa_keras.reports import figures, reranking, suspects, tables, thresholds
     from pa_keras.reports.subject import load_subject
     from pa_keras.retrieval.metrics import as_ks
 
     figures.expect_outputs(config)
     thresholds.expect_thresholds(config)
     suspects.expect_suspects(config)
+    methods = reranking.methods_of(config.reranking)
     as_ks(config.ks)
     subject, duplicates = load_subject(config)
     dataset = subject.dataset
+    reranking.expect_images_enough(methods, dataset)
     chosen, on_map = figures.to_draw(subject)
     to_choose_on = thresholds.images_to_choose_on(subject)
     found = subject.evaluate()
@@ -44,6 +46,8 @@ def _run(config: EvaluateConfig) -> None:
         (found.as_json(), found.as_table()),
         ({"duplicates": duplicates.as_json(config.duplicates)}, copies),
     ]
+    if methods:
+        reports.append(reranking.report(subject, found, methods))
     if config.clustering:
         reports.append(tables.clustering(dataset, found))
     if config.compression:

@@ -3,7 +3,7 @@
 import difflib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,13 @@ from pa_keras.config import (
     SearchRemoveConfig,
 )
 from pa_keras.config.matching import Matching
+from pa_keras.config.reranking import Reranking
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pa_keras.index import Index
+    from pa_keras.retrieval import KReciprocal, QueryExpansion
 
 # Not __name__, which is __main__ under python -m and has no handler.
 logger = logging.getLogger("pa_keras.search")
@@ -85,6 +89,7 @@ def _query(config: SearchQueryConfig) -> None:
             f"and k={config.k}."
         )
     expect_matching(config.matching.min_similarity, config.matching.calibration)
+    method = _method(config.reranking)
     images = [str(Path(path).expanduser()) for path in config.images]
     for path in images:
         if Path(path).is_dir():
@@ -102,7 +107,7 @@ def _query(config: SearchQueryConfig) -> None:
     model = model_of(index.model, trained.run, trained.model)
     threshold = _min_similarity(config.matching, config.source, index)
     queries = embedding(model, index.model.crop_fraction, config.batch_size)(images)
-    rows, similarities = index.search(queries, min(config.k, len(index)))
+    rows, similarities = _found(index, queries, config.k, method, threshold)
     show = as_json_lines if config.json else as_table
     sys.stdout.write(show(images, index.items, rows, similarities, threshold))
     if config.picture:
@@ -119,6 +124,33 @@ def _query(config: SearchQueryConfig) -> None:
             for found, count in zip(rows, counts, strict=True)
         ]
         plots.search_results(images, paths, captions, Path(config.picture))
+
+
+def _method(settings: Reranking) -> "KReciprocal | QueryExpansion | None":
+    """Returns how the neighbours are found, if not by the plain search."""
+    from pa_keras.reports.reranking import methods_of
+
+    methods = methods_of(settings)
+    if len(methods) > 1:
+        raise ValueError("Expected --rerank or --query-expansion; received both. Leave one out.")
+    return next(iter(methods.values()), None)
+
+
+def _found(
+    index: "Index",
+    queries: "np.ndarray",
+    k: int,
+    method: "KReciprocal | QueryExpansion | None",
+    threshold: float | None,
+) -> "tuple[Iterable[np.ndarray], Iterable[np.ndarray]]":
+    """Returns rows and similarities of the results of each query, best first."""
+    from pa_keras.index import NUM_CANDIDATES, only_matches
+
+    if method is None or threshold is None:
+        return index.search(queries, min(k, len(index)), method)
+    # The first results of another order need not be the matches, so that more are searched.
+    number = min(len(index), max(k, NUM_CANDIDATES))
+    return only_matches(*index.search(queries, number, method), k, threshold)
 
 
 def _min_similarity(matching: Matching, trained: ModelSource, index: "Index") -> float | None:

@@ -1,6 +1,7 @@
 """`evaluate` and `embed` with a random model, compared with a plain implementation."""
 
 import csv
+import dataclasses
 import json
 import os
 import resource
@@ -18,6 +19,15 @@ from pa_keras.exporters.gallery import read_gallery
 from pa_keras.index import model as index_model
 from pa_keras.index.model import embedding
 from pa_keras.models import embedding_model
+from pa_keras.retrieval import (
+    KReciprocal,
+    QueryExpansion,
+    nearest_centroid,
+    nearest_neighbours,
+    per_query_metrics,
+    rerank,
+    search_expanded,
+)
 
 
 @pytest.fixture
@@ -103,6 +113,60 @@ def test_evaluate_says_everything_that_is_asked_for(run_folder, photos, tmp_path
     evaluate.main(["--run", str(run_folder), "--duplicates", "drop"])
     out = capsys.readouterr().out
     assert "29 queries of 5 classes" in out and "dropped" in out
+
+
+RERANKING = ["--rerank", "--rerank-k1", "5", "--rerank-k2", "2", "--query-expansion", "3"]
+
+
+def test_reranking_is_reported_beside_the_plain_metrics(
+    run_folder, model, photos, tmp_path, capsys
+):
+    evaluate.main(["--run", str(run_folder), "--json", str(tmp_path / "plain.json")])
+    evaluate.main(["--run", str(run_folder), "--json", str(tmp_path / "a.json"), *RERANKING])
+    result = json.loads((tmp_path / "a.json").read_text())
+    found = result.pop("reranking")
+    assert result == json.loads((tmp_path / "plain.json").read_text())
+    embeddings = vectors(model, [p for c in range(5, 10) for p in sorted_images(photos, c)])
+    labels = np.arange(30) // 6
+    nearest, _ = nearest_neighbours(embeddings, embeddings, 8, exclude_self=True)
+    settings = {"k_reciprocal": KReciprocal(5, 2), "query_expansion": QueryExpansion(3)}
+    again = {"k_reciprocal": rerank, "query_expansion": search_expanded}
+    out = capsys.readouterr().out
+    assert "query_expansion (neighbours 3, alpha 3)" in out
+    for name, each in found.items():
+        indices, _ = again[name](nearest, embeddings, settings=settings[name])
+        values = per_query_metrics(indices, labels)
+        recall = np.mean(values["recall_at_1"])
+        assert each["settings"] == dataclasses.asdict(settings[name])
+        assert each["metrics"]["recall_at_1"] == pytest.approx(recall)
+        assert each["metrics"]["map_at_r"] == pytest.approx(np.mean(values["map_at_r"]))
+        low, high = each["intervals"]["recall_at_1"]
+        assert low <= recall <= high
+        line = next(line for line in out.splitlines()[::-1] if line.startswith("recall_at_1"))
+        assert f"{100 * recall:.2f}" in line
+    # The nearest-centroid accuracy is always measured.
+    hits = nearest_centroid(embeddings, labels)
+    assert result["metrics"]["centroid_accuracy"] == pytest.approx(hits.mean())
+
+
+def sorted_images(photos, number):
+    return sorted((photos / f"class {number}").iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--rerank", "--rerank-k1", 30], "Expected k1 below the number of vectors, 30"),
+        (["--rerank", "--rerank-weight", 1.5], "Expected weight in [0, 1]; received 1.5"),
+        (["--rerank", "--rerank-k2", 21], "Expected k2 from 1 to k1=20; received k2=21"),
+        (["--query-expansion", -1], "Expected neighbours of 1 or more; received -1"),
+        (["--query-expansion", 30], "Expected from 1 to 29 neighbours for query expansion"),
+        (["--query-expansion", 2, "--query-expansion-alpha", -1], "Expected alpha of 0 or more"),
+    ],
+)
+def test_reranking_out_of_range_is_refused_before_the_work(run_folder, capsys, arguments, message):
+    assert message in failure(evaluate, "--run", run_folder, *arguments)
+    assert "recall" not in capsys.readouterr().out
 
 
 def test_evaluate_a_model_file_on_a_named_set(run_folder, photos, capsys):

@@ -18,6 +18,7 @@ from pa_keras.index import sources
 from pa_keras.index.record import make_data
 from pa_keras.index.sources import Chunks, embedding
 from pa_keras.models import checksum, embedding_model
+from pa_keras.retrieval import KReciprocal, QueryExpansion
 
 
 @pytest.fixture
@@ -86,6 +87,41 @@ def test_query_equals_a_plain_search(index, model, photos, capsys):
         )
         assert own[0]["id"] == query.relative_to(photos).as_posix()
         assert all(line["label"] == Path(line["id"]).parent.name for line in own)
+
+
+@pytest.mark.parametrize(
+    "options, method",
+    [
+        (["--rerank", "--rerank-k1", 6, "--rerank-k2", 2], KReciprocal(6, 2)),
+        (["--query-expansion", 5, "--query-expansion-alpha", 0], QueryExpansion(5, 0)),
+    ],
+)
+def test_query_by_another_order(index, photos, tmp_path, capsys, options, method):
+    query = photos / "class 3" / "2.png"
+    plain = answers(capsys, "--index", index, query, "-k", 5)
+    found = answers(capsys, "--index", index, query, "-k", 5, *options)
+    ids, cosines = open_index(index).search_images([query], 5, method=method)
+    assert [line["id"] for line in found] == ids[0]
+    np.testing.assert_allclose([line["similarity"] for line in found], cosines[0], atol=1e-6)
+    # A threshold drops by the cosine, whatever the order: the matches are those of a plain search.
+    threshold = (plain[2]["similarity"] + plain[3]["similarity"]) / 2
+    options = ["-k", 5, "--min-similarity", threshold, *options]
+    matches = answers(capsys, "--index", index, query, *options)
+    assert {line["id"] for line in matches} == {line["id"] for line in plain[:3]}
+    assert all(line["matched"] for line in matches)
+    picture = tmp_path / "found.png"
+    do("query", "--index", index, query, *options, "--picture", picture)
+    assert picture.is_file()
+
+
+def test_reranking_out_of_range(index, photos):
+    query = ["query", "--index", index, photos / "class 1" / "1.png"]
+    both = ["--rerank", "--query-expansion", 2]
+    assert "Expected --rerank or --query-expansion; received both" in failure(*query, *both)
+    assert "neighbours of 1 or more; received -2" in failure(*query, "--query-expansion", -2)
+    assert "Expected k1 below the number of vectors, 60; received k1=60" in failure(
+        *query, "--rerank", "--rerank-k1", 60
+    )
 
 
 def test_query_as_a_table_and_a_picture(index, photos, tmp_path, capsys):

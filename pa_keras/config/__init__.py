@@ -1,8 +1,9 @@
 """Every setting of the commands: what it means, its unit or range, and its default.
 
-Each command has its own file; `data`, `loss`, `matching` and `model_source` hold the settings that
-several commands share. This package imports only the standard library, so that `--help` is fast.
-Only the commands, `runs` and `comparison` use these classes; they unpack them into plain arguments.
+Each command has its own file; `data`, `loss`, `matching`, `model_source` and `reranking` hold the
+settings that several commands share. This package imports only the standard library, so that
+`--help` is fast. Only the commands, `runs`, `reports` and `comparison` use these classes; they
+unpack them into plain arguments.
 
 The metadata of a field says how to give it on the command line: `short` is a second option name;
 `positional` allows values without an option; `flat` marks a group whose settings have no prefix;
@@ -25,6 +26,7 @@ from pa_keras.config.fit import (
 from pa_keras.config.loss import LossName, LossOptions
 from pa_keras.config.matching import Matching
 from pa_keras.config.model_source import EvaluationData, ModelSource
+from pa_keras.config.reranking import Reranking
 from pa_keras.config.search import (
     SearchAddConfig,
     SearchBuildConfig,
@@ -52,6 +54,7 @@ __all__ = [
     "ModelConfig",
     "ModelSource",
     "OptimizerConfig",
+    "Reranking",
     "SearchAddConfig",
     "SearchBuildConfig",
     "SearchExportConfig",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pa_keras.config.model_source import FLAT, EvaluationData, ModelSource
+from pa_keras.config.reranking import Reranking
 
 
 @dataclass
@@ -12,6 +13,7 @@ class EvaluateConfig:
 
     source: ModelSource = field(default_factory=ModelSource, metadata=FLAT)
     data: EvaluationData = field(default_factory=EvaluationData, metadata=FLAT)
+    reranking: Reranking = field(default_factory=Reranking, metadata=FLAT)
 
     ks: tuple[int, ...] = (1, 2, 4, 8)
     """The values of K for Recall@K and Precision@K."""

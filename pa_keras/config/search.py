@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from pa_keras.config.matching import Matching
 from pa_keras.config.model_source import FLAT, ModelSource
+from pa_keras.config.reranking import Reranking
 
 POSITIONAL = {"positional": True}  # given without `--name`, such as file names
 
@@ -52,6 +53,7 @@ class SearchQueryConfig:
     """New image file that shows the queries and their neighbours, such as found.png."""
 
     matching: Matching = field(default_factory=Matching, metadata=FLAT)
+    reranking: Reranking = field(default_factory=Reranking, metadata=FLAT)
     source: ModelSource = field(default_factory=ModelSource, metadata=FLAT)
 
     batch_size: int = 256

@@ -11,6 +11,7 @@ from pa_keras.evaluation.embedder import Embedder, embed_files
 from pa_keras.retrieval import (
     Neighbours,
     bootstrap_interval,
+    nearest_centroid,
     num_relevant,
     per_query_metrics,
     search,
@@ -78,15 +79,15 @@ class Evaluation:
 
     def as_table(self) -> str:
         """A table with one line per metric in percent, then the first-hit rank and counts."""
-        lines = [f"{'metric':<16} {'%':>6}   95 % interval"]
+        lines = [f"{'metric':<17} {'%':>6}   95 % interval"]
         for name, value in self.metrics.items():
             low, high = self.intervals[name]
-            lines.append(f"{name:<16} {100 * value:6.2f}   {100 * low:.2f} - {100 * high:.2f}")
+            lines.append(f"{name:<17} {100 * value:6.2f}   {100 * low:.2f} - {100 * high:.2f}")
         low, high = self.first_hit_interval
         k = self.indices.shape[1]
         missed = int((self.per_query["first_hit_rank"] > k).sum())
         lines.append(
-            f"{'first_hit_rank':<16} {self.first_hit_rank:6.2f}   {low:.2f} - {high:.2f} (a rank; "
+            f"{'first_hit_rank':<17} {self.first_hit_rank:6.2f}   {low:.2f} - {high:.2f} (a rank; "
             f"{missed} without a hit among {k} count as {k + 1})"
         )
         lines.append(f"{self.num_queries} queries of {self.num_classes} classes; {self.search}")
@@ -143,6 +144,10 @@ def evaluate(
     labels = queries.labels, gallery_labels
     found = search(vectors, searched, k, leave_one_out, method, *labels)
     values = per_query_metrics(found.indices, *labels, ks)
+    gallery_vectors = None if gallery is None else searched
+    values["centroid_accuracy"] = nearest_centroid(
+        vectors, queries.labels, gallery_vectors, gallery_labels
+    )
     means = {name: float(each.mean()) for name, each in values.items()}
     intervals = {name: bootstrap_interval(each) for name, each in values.items()}
     counted = queries.labels[relevant > 0]

@@ -2,7 +2,7 @@
 
 from pa_keras.index.embedding_cache import Chunks, are_chunks
 from pa_keras.index.items import Items, expect_searchable
-from pa_keras.index.output import as_json_lines, as_table, num_matches
+from pa_keras.index.output import as_json_lines, as_table, num_matches, only_matches
 from pa_keras.index.parquet import read_parquet, write_parquet
 from pa_keras.index.read import Index, open_index
 from pa_keras.index.record import (
@@ -12,6 +12,7 @@ from pa_keras.index.record import (
     read_record,
     verify_index,
 )
+from pa_keras.index.reranking import NUM_CANDIDATES
 from pa_keras.index.write import write_index, writer_lock
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Index",
     "Items",
     "ModelRecord",
+    "NUM_CANDIDATES",
     "are_chunks",
     "as_json_lines",
     "as_table",
@@ -26,6 +28,7 @@ __all__ = [
     "is_data",
     "is_record",
     "num_matches",
+    "only_matches",
     "open_index",
     "read_parquet",
     "read_record",

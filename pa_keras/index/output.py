@@ -1,7 +1,7 @@
 """The results of a search, as a table and as JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ _NO_MATCH = {"rank": None, "similarity": None, "id": None, "label": None}
 def as_table(
     queries: Sequence[str],
     items: Items,
-    rows: np.ndarray,
-    similarities: np.ndarray,
+    rows: Iterable[np.ndarray],
+    similarities: Iterable[np.ndarray],
     min_similarity: float | None = None,
 ) -> str:
     """Returns a line for each query, followed by its results: rank, similarity, label, ID.
@@ -46,8 +46,8 @@ def as_table(
 def as_json_lines(
     queries: Sequence[str],
     items: Items,
-    rows: np.ndarray,
-    similarities: np.ndarray,
+    rows: Iterable[np.ndarray],
+    similarities: Iterable[np.ndarray],
     min_similarity: float | None = None,
 ) -> str:
     """Returns a JSON line for each result: query, rank, similarity, id, label or null.
@@ -95,3 +95,33 @@ def num_matches(similarities: np.ndarray, min_similarity: float | None) -> int:
     if min_similarity is None:
         return len(similarities)
     return int((similarities >= min_similarity).sum())
+
+
+def only_matches(
+    rows: np.ndarray, similarities: np.ndarray, k: int, min_similarity: float
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Returns the first k matches of each query, if results are not sorted by similarity.
+
+    Args:
+        rows: Rows int (Q, n) of the results, best first.
+        similarities: Similarities float (Q, n).
+        k: Most matches of a query.
+        min_similarity: Least similarity of a match.
+
+    Returns:
+        Rows and similarities, an array for each query. A query without any match keeps its most
+        similar result, which `as_table` reports as no match.
+
+    Example:
+        >>> only_matches(np.array([[7, 8, 9]]), np.array([[0.5, 0.9, 0.7]]), 2, 0.6)[0]
+        [array([8, 9])]
+    """
+    matched = similarities >= min_similarity
+    places = [
+        np.flatnonzero(own)[:k] if own.any() else np.array([values.argmax()])
+        for own, values in zip(matched, similarities, strict=True)
+    ]
+    return (
+        [found[own] for found, own in zip(rows, places, strict=True)],
+        [values[own] for values, own in zip(similarities, places, strict=True)],
+    )

@@ -16,8 +16,9 @@ from pa_keras.index.candidates import CandidateSearch
 from pa_keras.index.items import Items
 from pa_keras.index.model import model_of
 from pa_keras.index.record import ModelRecord, expect_listed, of_one_version
+from pa_keras.index.reranking import NUM_CANDIDATES, rerank_candidates
 from pa_keras.pipelines.image_sources import AnyImage
-from pa_keras.retrieval import search
+from pa_keras.retrieval import KReciprocal, QueryExpansion, expand_queries, search
 from pa_keras.retrieval.scann_index import ScannUnusableError
 from pa_keras.retrieval.search import check_sizes, unit_rows
 from pa_keras.runs.load import run_or_file
@@ -51,7 +52,9 @@ class Index:
         """Record of the model that must embed the queries."""
         return ModelRecord(**self.record["model"])
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: np.ndarray, k: int, method: KReciprocal | QueryExpansion | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Finds the k nearest items of each query, best first.
 
         It uses ScaNN if the index has it and it was measured for this k, otherwise exact search.
@@ -60,22 +63,47 @@ class Index:
         Args:
             queries: Embeddings float32 (Q, D) of unit length.
             k: Neighbours of each query, 1 to the number of items.
+            method: `QueryExpansion`, which searches again with the mean of each query and its
+                neighbours; or `KReciprocal`, which re-ranks the 100 nearest items (k1 or k, if
+                that is more) by the neighbourhoods among all items. Then the order is not that of
+                the similarities. Each query is independent of the others. Default None: the plain
+                order.
 
         Returns:
-            Rows int32 (Q, k) of the items, and similarities float32 (Q, k).
+            Rows int32 (Q, k) of the items, and their cosines with the query, float32 (Q, k).
 
         Raises:
-            ValueError: If k is out of range, or queries have another size or no unit length.
+            ValueError: If k is out of range, queries have another size or no unit length, or the
+                index has too few items for the method.
         """
         queries = unit_rows("queries", queries)
         check_sizes(queries, self.items.embeddings, k, exclude_self=False)
+        if method is None:
+            return self._nearest(queries, k)
+        embeddings = self.items.embeddings
+        if isinstance(method, QueryExpansion):
+            method.expect_at_most(len(self))
+            nearest, _ = self._nearest(queries, method.neighbours)
+            rows, _ = self._nearest(expand_queries(nearest, queries, embeddings, method), k)
+        else:
+            method.expect_fewer_than(len(self))
+            number = min(len(self), max(k, method.k1, NUM_CANDIDATES))
+            candidates, _ = self._nearest(queries, number)
+            rows = rerank_candidates(queries, candidates, embeddings, self._nearest, method)[:, :k]
+        return rows, np.einsum("qd,qkd->qk", queries, embeddings[rows])
+
+    def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         if self.candidates is not None and self.candidates.serves(k):
             return self.candidates.search(queries, self.items.embeddings, k)
         found = search(queries, self.items.embeddings, k, method="exact")
         return found.indices, found.similarities
 
     def search_images(
-        self, images: Iterable[AnyImage], k: int, batch_size: int = 32
+        self,
+        images: Iterable[AnyImage],
+        k: int,
+        batch_size: int = 32,
+        method: KReciprocal | QueryExpansion | None = None,
     ) -> tuple[list[list[str]], np.ndarray]:
         """Finds the k nearest items of each image, best first.
 
@@ -86,6 +114,7 @@ class Index:
             images: Q paths, bytes of files, PIL images or arrays, as in `embed_images`.
             k: Neighbours of each image, 1 to the number of items.
             batch_size: Number of images embedded at once. Default 32.
+            method: Query expansion or re-ranking, as in `search`. Default None: neither.
 
         Returns:
             IDs of the items, Q lists of k, and their cosines, float32 (Q, k).
@@ -102,7 +131,7 @@ class Index:
         queries = embed_images(
             self._embedding_model, images, crop_fraction=crop_fraction, batch_size=batch_size
         )
-        rows, cosines = self.search(queries, k)
+        rows, cosines = self.search(queries, k, method)
         return [[self.items.ids[row] for row in found] for found in rows], cosines
 
     @cached_property

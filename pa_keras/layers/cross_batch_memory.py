@@ -8,6 +8,9 @@ from keras import ops
 
 from pa_keras.arguments.integers import as_integer
 
+# Default of the authors' code.
+WARM_UP_STEPS = 1000
+
 
 @keras.saving.register_keras_serializable("pa_keras")
 class CrossBatchMemory(keras.layers.Layer):
@@ -44,7 +47,7 @@ class CrossBatchMemory(keras.layers.Layer):
     def __init__(
         self,
         size: int,
-        warm_up_steps: int = 1000,
+        warm_up_steps: int = WARM_UP_STEPS,
         weight: float = 1.0,
         name: str = "memory",
         **base_options: Any,

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from pa_keras.layers import CrossBatchMemory
+from pa_keras.layers.cross_batch_memory import WARM_UP_STEPS
 from pa_keras.losses import (
     CircleLoss,
     ContrastiveLoss,
@@ -76,7 +77,7 @@ class MemoryModel(keras.Model):
 
 
 def with_memory(
-    embedding_model: keras.Model, size: int, warm_up_steps: int = 1000, weight: float = 1.0
+    embedding_model: keras.Model, size: int, warm_up_steps: int = WARM_UP_STEPS, weight: float = 1.0
 ) -> keras.Model:
     """Builds the model to train with a pair loss and a memory of earlier batches.
 

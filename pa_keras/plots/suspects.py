@@ -7,6 +7,7 @@ from pa_keras.plots import thumbnails
 from pa_keras.plots.neighbours import draw_row
 from pa_keras.plots.thumbnails import QUERY
 from pa_keras.retrieval import Suspects
+from pa_keras.retrieval.suspects import KINDS
 
 # Height in inches below a cell, including the text above the next cell.
 _BELOW = 0.5
@@ -27,7 +28,7 @@ def suspects(found: Suspects, images: Images, path: Path, rows: int = 6, columns
         columns: Largest number of neighbours to draw beside a doubted label. Default 4.
     """
     columns = min(columns, found.indices.shape[1])
-    kinds = [found.of_kind(kind)[:rows] for kind in ("label", "duplicate", "classes")]
+    kinds = [found.of_kind(kind)[:rows] for kind in KINDS]
     titles = ("Doubted labels", "Near-duplicates with two labels", "Classes that look like one")
     figure, (labels, *pairs) = thumbnails.parts(
         titles, [len(kind) for kind in kinds], (columns + 1, 2, 2), _BELOW

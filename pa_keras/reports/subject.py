@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -58,8 +59,23 @@ class Subject:
         )
 
     def embed(self, images: Images) -> np.ndarray:
-        """Embeds other images of the data set, such as the training images; float32 (N, D)."""
-        return embed_dataset_images(self.model, images, self.crop_fraction, self.config.batch_size)
+        """Embeds other images of the data set, such as the training images; float32 (N, D).
+
+        Several reports need the same images, so each image is embedded once.
+        """
+        known = self._embedded
+        new = [i for i, path in enumerate(images.paths) if path not in known]
+        if new:
+            added = images.take(new)
+            vectors = embed_dataset_images(
+                self.model, added, self.crop_fraction, self.config.batch_size
+            )
+            known.update(zip(added.paths, vectors, strict=True))
+        return np.stack([known[path] for path in images.paths])
+
+    @cached_property
+    def _embedded(self) -> dict[str, np.ndarray]:
+        return {}
 
     def readable(self, images: Images) -> Images:
         """The images without those that cannot be decoded, or an error, as the settings ask."""

@@ -62,10 +62,8 @@ def report(subject: Subject, found: Evaluation) -> Report:
     if config.suspects_picture:
         picture = Path(config.suspects_picture)
         plots.suspects(suspects, images, picture, config.num_queries, config.columns)
-    kinds = ("label", "duplicate", "classes")
-    counts = {kind: len(suspects.of_kind(kind)) for kind in kinds}
-    counts |= {"images": len(images), "alone_in_class": suspects.num_alone}
-    return {"suspects": counts}, as_line(suspects, images)
+    others = {"images": len(images), "alone_in_class": suspects.num_alone}
+    return {"suspects": {**suspects.counts(), **others}}, as_line(suspects, images)
 
 
 def together(parts: Sequence[Images]) -> Images:
@@ -112,10 +110,10 @@ def write_suspects(suspects: Suspects, images: Images, path: Path) -> None:
 
 def as_line(suspects: Suspects, images: Images) -> str:
     """Returns a line for people with the number of suspects of each kind."""
-    counts = [len(suspects.of_kind(kind)) for kind in ("label", "duplicate", "classes")]
+    labels, duplicates, classes = suspects.counts().values()
     alone = suspects.num_alone
     return (
-        f"suspects among {len(images)} images, training images included: {counts[0]} labels, "
-        f"{counts[1]} near-duplicates with two labels, {counts[2]} pairs of similar classes"
+        f"suspects among {len(images)} images, training images included: {labels} labels, "
+        f"{duplicates} near-duplicates with two labels, {classes} pairs of similar classes"
         + (f"; {alone} images are alone in their class and cannot be judged" if alone else "")
     )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pa_keras.arguments.class_ids import class_labels
+from pa_keras.retrieval.centroids import nearest_centroid
 from pa_keras.retrieval.relevance import check_answerable, matches, num_relevant
 from pa_keras.retrieval.search import Method, search
 
@@ -195,9 +196,9 @@ def retrieval_metrics(
         method: Method of `nearest_neighbours`. Default "auto".
 
     Returns:
-        dict of float: recall_at_K and precision_at_K for each K, r_precision and map_at_r, in
-        [0, 1]; first_hit_rank, from 1; num_queries, the number of queries that count, and
-        num_left_out, the number of those without a right answer.
+        dict of float: recall_at_K and precision_at_K for each K, r_precision, map_at_r and
+        centroid_accuracy (`nearest_centroid`), in [0, 1]; first_hit_rank, from 1; num_queries, the
+        number of queries that count, and num_left_out, the number of those without a right answer.
 
     Raises:
         ValueError: `nearest_neighbours` raises it, the labels do not fit, or no query has a right
@@ -220,11 +221,13 @@ def retrieval_metrics(
         gallery_labels = _labels("gallery_labels", gallery_labels, gallery)
     relevant = num_relevant(query_labels, gallery_labels)
     num_queries = int(check_answerable(relevant).sum())
+    centroid_hits = nearest_centroid(queries, query_labels, gallery, gallery_labels)
     gallery = queries if gallery is None else gallery
     k = int(min(max(max(ks), relevant.max()), np.shape(gallery)[0] - leave_one_out))
     labels = query_labels, gallery_labels
     indices = search(queries, gallery, k, leave_one_out, method, *labels).indices
     values = per_query_metrics(indices, query_labels, gallery_labels, ks)
+    values["centroid_accuracy"] = centroid_hits
     means = {name: float(of_queries.mean()) for name, of_queries in values.items()}
     left_out = len(query_labels) - num_queries
     return {**means, "num_queries": float(num_queries), "num_left_out": float(left_out)}

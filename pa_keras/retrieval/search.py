@@ -181,6 +181,29 @@ def check_sizes(queries: np.ndarray, gallery: np.ndarray, k: int, exclude_self: 
         )
 
 
+def as_neighbours(
+    nearest: npt.ArrayLike, num_queries: int, gallery_size: int, exclude_self: bool
+) -> np.ndarray:
+    """Returns neighbours as an array; raises a ValueError unless they fit queries and gallery."""
+    nearest = np.asarray(nearest)
+    if nearest.ndim != 2 or len(nearest) != num_queries or 0 in nearest.shape:
+        raise ValueError(
+            f"Expected neighbours of shape ({num_queries}, k), k of 1 or more; received "
+            f"{nearest.shape}."
+        )
+    if nearest.min() < 0 or nearest.max() >= gallery_size:
+        raise ValueError(
+            f"Expected neighbours from 0 to {gallery_size - 1}, rows of the gallery; received "
+            f"{nearest.min()} to {nearest.max()}."
+        )
+    if exclude_self and (nearest == np.arange(num_queries)[:, None]).any():
+        raise ValueError(
+            "Expected neighbours without the query itself, since the queries are the gallery; "
+            "received a query among its own. Search with exclude_self=True."
+        )
+    return nearest
+
+
 def _labels(
     query_labels: npt.ArrayLike | None,
     gallery_labels: npt.ArrayLike | None,

@@ -1,7 +1,7 @@
 """Finds errors in labels by a leave-one-out vote of each image's nearest neighbours."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,8 @@ import numpy.typing as npt
 from pa_keras.arguments.class_ids import class_ids
 from pa_keras.retrieval.search import Method, search
 
+Kind = Literal["label", "duplicate", "classes"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 # Twice the votes a class casts for another if it were one with it are 1; half of that is reported.
 SAME_CLASS = 0.5
 
@@ -25,7 +27,7 @@ class Suspect(NamedTuple):
         other: Index of the other image. For "label" and "classes", the nearest of its class.
     """
 
-    kind: Literal["label", "duplicate", "classes"]
+    kind: Kind
     score: float
     image: int
     other: int
@@ -46,9 +48,13 @@ class Suspects:
     num_alone: int
     indices: np.ndarray
 
-    def of_kind(self, kind: str) -> list[Suspect]:
+    def of_kind(self, kind: Kind) -> list[Suspect]:
         """The suspects of one kind, worst first."""
         return [row for row in self.rows if row.kind == kind]
+
+    def counts(self) -> dict[Kind, int]:
+        """The number of suspects of each kind, in the order of `KINDS`."""
+        return {kind: len(self.of_kind(kind)) for kind in KINDS}
 
 
 class _Votes(NamedTuple):

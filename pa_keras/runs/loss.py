@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import logging
 from dataclasses import dataclass
+from typing import cast
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from pa_keras import losses
 from pa_keras.config import BatchConfig, FitConfig, LossOptions
 from pa_keras.layers import SoftTripleRegularizer
+from pa_keras.layers.cross_batch_memory import WARM_UP_STEPS
 from pa_keras.models import MEMORY_LOSSES, with_memory, with_proxies
 from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.training import adamw, layer_decay_factors, two_rate_adamw
@@ -114,8 +116,7 @@ def make_training_model(
     """The training model, whose output is the input of the loss of `resolved` settings."""
     regularizer = None
     if settings.memory_size:
-        warm_up = settings.memory_warm_up_steps
-        return with_memory(embedder, settings.memory_size, 1000 if warm_up is None else warm_up)
+        return with_memory(embedder, settings.memory_size, cast(int, settings.memory_warm_up_steps))
     if KINDS[loss].is_of_pairs:
         images = keras.Input(embedder.input_shape[1:], name="images")
         return keras.Model(images, embedder(images), name="with_embeddings")
@@ -188,7 +189,7 @@ def _defaults(loss: str) -> dict[str, object]:
     found = {name: own[name] for name in names if name in own}
     # Settings of the memory or the proxies, not of the loss.
     if KINDS[loss].takes_memory:
-        found = {**found, "memory_size": 0, "memory_warm_up_steps": 1000}
+        found = {**found, "memory_size": 0, "memory_warm_up_steps": WARM_UP_STEPS}
     if KINDS[loss].centers_per_class is not None:
         found["centers_per_class"] = KINDS[loss].centers_per_class
     if KINDS[loss].has_regularizer:

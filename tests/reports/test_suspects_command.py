@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from pa_keras import evaluate
+from pa_keras.evaluation.evaluate import embed_dataset_images
 from pa_keras.models import embedding_model
+from pa_keras.reports import subject
 
 
 @pytest.fixture
@@ -55,6 +57,20 @@ def test_suspects_of_training_and_test_images(model_file, photos, tmp_path, caps
     assert "suspects among 60 images, training images included" in capsys.readouterr().out
     with Image.open(picture) as drawn:
         assert drawn.size[0] > 300
+
+
+def test_an_image_for_several_reports_is_embedded_once(model_file, photos, tmp_path, monkeypatch):
+    embedded = []
+
+    def recorded(model, images, *options):
+        embedded.extend(images.paths)
+        return embed_dataset_images(model, images, *options)
+
+    monkeypatch.setattr(subject, "embed_dataset_images", recorded)
+    both = ["--suspects", tmp_path / "a.csv", "--map", tmp_path / "a.png", "--map-neighbours", 5]
+    evaluate.main(arguments(model_file, photos, *both))
+    # The test images are embedded with the metrics; half of the 60 images are of training classes.
+    assert len(embedded) == len(set(embedded)) == 30
 
 
 def test_mistakes_are_found_before_any_work(model_file, photos, tmp_path):

@@ -49,6 +49,12 @@ def by_loop(queries, query_labels, gallery, gallery_labels, ks, leave_one_out):
         row["r_precision"] = sum(right[:total]) / total
         precisions = [sum(right[: r + 1]) / (r + 1) for r in range(total) if right[r]]
         row["map_at_r"] = sum(precisions) / total
+        sums = {
+            c: sum(gallery[j] for j in others if gallery_labels[j] == c) for c in gallery_labels
+        }
+        lengths = {c: float(np.linalg.norm(sums[c])) or 1 for c in sums}
+        cosines = {c: round(float(query @ sums[c]) / lengths[c], 9) for c in sums}
+        row["centroid_accuracy"] = float(label == min(cosines, key=lambda c: (-cosines[c], c)))
         row["first_hit_rank"] = right.index(True) + 1
         rows.append(row)
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
