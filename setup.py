@@ -32,15 +32,17 @@ setup(
     package_dir={"pa_keras.configs": "configs"},
     package_data={"pa_keras": ["py.typed"], "pa_keras.configs": ["*.yaml", "*/*.yaml"]},
     install_requires=[
-        "tensorflow~=2.20.0",
-        "keras>=3.15,<3.16",
+        "tensorflow>=2.20,<2.22",
+        "keras>=3.15,<4",
         "keras-cv>=0.9,<0.10",
+        # TensorFlow 2.21 no longer brings it.
+        "tensorboard>=2.20,<2.22",
         "tensorflow-datasets>=4.9.9,<5",
         # tensorflow-datasets 4.9.10 imports it for a builder by name, and does not require it.
         "importlib_resources>=6,<8",
         "numpy>=2.0,<3",
-        # scann is built against one TensorFlow release, and for this platform alone.
-        "scann==1.4.2; platform_system == 'Linux' and platform_machine == 'x86_64'",
+        # For this platform alone; its TensorFlow operations, of one release, are not imported.
+        "scann>=1.4.2,<1.5; platform_system == 'Linux' and platform_machine == 'x86_64'",
         "docstring-parser>=0.16,<1",
         "jsonargparse>=4.50,<5",
         "PyYAML>=6.0,<7",
@@ -49,13 +51,13 @@ setup(
         "scikit-learn>=1.5,<2",
         "scipy>=1.13,<2",
         "tqdm>=4.66,<5",
-        # The messages of the warm-up records; it wants the TensorFlow of its own number.
-        "tensorflow-serving-api~=2.20.0",
+        # The messages of the warm-up records; pip takes the release of TensorFlow's number.
+        "tensorflow-serving-api>=2.20,<2.22",
     ],
     extras_require={
         # Beam 2.77 wants protobuf below 7 and pyarrow below 26, which TensorFlow 2.20 allows.
         "beam": ["apache-beam>=2.70,<3", *PARQUET],
-        "cuda": ["tensorflow[and-cuda]~=2.20.0"],
+        "cuda": ["tensorflow[and-cuda]>=2.20,<2.22"],
         "hub": HUB,
         "lite0": LITE0,
         "onnx": ONNX,

@@ -9,12 +9,8 @@ from typing import Any
 import numpy as np
 
 from pa_keras.retrieval import search
-from pa_keras.retrieval.scann_index import (
-    BRUTE_FORCE_BELOW,
-    TREE_SAMPLE,
-    ScannUnusableError,
-    load_scann,
-)
+from pa_keras.retrieval.scann_import import ScannUnusableError, load_scann
+from pa_keras.retrieval.scann_index import BRUTE_FORCE_BELOW, TREE_SAMPLE
 from pa_keras.retrieval.scann_tuning import least_effort
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from pa_keras.index.record import ModelRecord, expect_listed, of_one_version
 from pa_keras.index.reranking import NUM_CANDIDATES, rerank_candidates
 from pa_keras.pipelines.image_sources import AnyImage
 from pa_keras.retrieval import KReciprocal, QueryExpansion, expand_queries, search
-from pa_keras.retrieval.scann_index import ScannUnusableError
+from pa_keras.retrieval.scann_import import ScannUnusableError
 from pa_keras.retrieval.search import check_sizes, unit_rows
 from pa_keras.runs.load import run_or_file
 

@@ -2,19 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from pa_keras.retrieval.scann_import import load_scann
 
 # Google's published rule is brute force below this number of vectors.
 BRUTE_FORCE_BELOW = 20_000
 # The tree is trained on at most this number of vectors.
 TREE_SAMPLE = 250_000
-
-
-class ScannUnusableError(RuntimeError):
-    """ScaNN is missing, does not load, or is not exact enough; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -93,22 +90,3 @@ def build_index(gallery: np.ndarray, k: int) -> ScannIndex:
         .build()
     )
     return ScannIndex(searcher, num_vectors, num_leaves, leaves, candidates)
-
-
-def load_scann() -> ModuleType:
-    """Imports ScaNN's builder module; if that fails, raises an error that says what to do."""
-    import tensorflow as tf
-
-    try:
-        from scann.scann_ops.py import scann_ops_pybind
-    except ImportError as error:
-        raise ScannUnusableError(
-            f"ScaNN is not installed or not for this platform ({error}); on Linux x86-64, "
-            "`pip install scann`"
-        ) from error
-    except (tf.errors.NotFoundError, OSError) as error:
-        raise ScannUnusableError(
-            f"the installed ScaNN does not fit TensorFlow {tf.__version__}; install the release "
-            "of scann made for it (1.4.2 for 2.20)"
-        ) from error
-    return scann_ops_pybind

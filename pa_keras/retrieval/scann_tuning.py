@@ -10,7 +10,8 @@ import numpy as np
 from pa_keras.retrieval.exact import exact_neighbours, without_own
 from pa_keras.retrieval.relevance import matches, num_relevant
 from pa_keras.retrieval.scann_error import SearchError, measure_error
-from pa_keras.retrieval.scann_index import ScannIndex, ScannUnusableError, build_index
+from pa_keras.retrieval.scann_import import ScannUnusableError
+from pa_keras.retrieval.scann_index import ScannIndex, build_index
 
 T = TypeVar("T")
 

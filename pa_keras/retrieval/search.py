@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from pa_keras.arguments.class_ids import common_class_ids
 from pa_keras.retrieval.exact import exact_neighbours
-from pa_keras.retrieval.scann_index import BRUTE_FORCE_BELOW, ScannUnusableError
+from pa_keras.retrieval.scann_import import ScannUnusableError
+from pa_keras.retrieval.scann_index import BRUTE_FORCE_BELOW
 from pa_keras.retrieval.scann_tuning import Labels, scann_neighbours
 
 logger = logging.getLogger(__name__)

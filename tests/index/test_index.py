@@ -108,7 +108,7 @@ def test_candidates_of_scann_are_compared_exactly(tmp_path, monkeypatch, tree_ab
 
 def test_without_scann_the_search_is_exact(tmp_path, monkeypatch, caplog):
     write_index(tmp_path, clustered(20_000), MODEL)
-    monkeypatch.setitem(sys.modules, "scann.scann_ops.py", None)
+    monkeypatch.setitem(sys.modules, "scann.scann_ops.py.scann_ops_pybind", None)
     index = open_index(tmp_path)
     assert index.candidates is None and "searched exactly, because" in caplog.text
     assert index.search(index.items.embeddings[7:8], 1)[0].tolist() == [[7]]
