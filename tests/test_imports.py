@@ -14,7 +14,7 @@ import pa_keras
 PACKAGE = Path(pa_keras.__file__).parent
 # Each room imports only rooms of the levels above its own line, never one of its own line.
 LEVELS = (
-    ("arguments", "compat", "files"),
+    ("arguments", "backend", "compat", "files"),
     (
         "backbones",
         "cli",

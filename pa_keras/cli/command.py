@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pa_keras.backend import expect_tensorflow_backend
 from pa_keras.cli.parser import make_parser, parse
 from pa_keras.cli.settings import Config
 
@@ -38,9 +39,13 @@ def run_from(
 
 
 def run_command(command: Callable[[], None]) -> None:
-    """Runs a command; errors that the user can fix end it with a message, not a traceback."""
+    """Runs a command; errors that the user can fix end it with a message, not a traceback.
+
+    Every command needs TensorFlow, which is checked first.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before anything imports TensorFlow
     try:
+        expect_tensorflow_backend()
         command()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import tensorflow as tf
-
 from pa_keras import files
 
 logger = logging.getLogger(__name__)
@@ -106,6 +104,8 @@ class RunFolder:
 
     def write_versions(self) -> None:
         """Writes versions.json: Python, the packages, and the machine with its available cores."""
+        import tensorflow as tf  # here, as a run is read under other backends, too
+
         found = {
             "python": platform.python_version(),
             "platform": platform.platform(),
