@@ -54,6 +54,7 @@ _MODULES = (
     "evaluation",
     "exporters",
     "index",
+    "kernels",
     "layers",
     "losses",
     "models",
