@@ -51,6 +51,7 @@ _MODULES = (
     "evaluation",
     "exporters",
     "index",
+    "kernels",
     "layers",
     "losses",
     "models",

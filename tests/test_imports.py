@@ -15,6 +15,7 @@ PACKAGE = Path(pa_keras.__file__).parent
 # Each room imports only rooms of the levels above its own line, never one of its own line.
 LEVELS = (
     ("arguments", "backend", "compat", "files"),
+    ("kernels",),
     (
         "backbones",
         "cli",
