@@ -20,7 +20,7 @@ class KerasSettings:
         backend: Name of the backend, such as "jax".
         image_data_format: "channels_last" or "channels_first".
         file: The file keras.json that Keras reads.
-        source: What sets the backend, for messages: "KERAS_BACKEND", the file, or "the default".
+        source: What sets the backend, for messages: "KERAS_BACKEND", the file, or "Keras' default".
     """
 
     backend: str
@@ -58,7 +58,7 @@ def keras_settings() -> KerasSettings:
     image_data_format = settings.get("image_data_format", "channels_last")
     if is_imported:
         backend, image_data_format = keras.config.backend(), keras.config.image_data_format()
-    of_file = str(file) if "backend" in settings else "the default"
+    of_file = str(file) if "backend" in settings else "Keras' default"
     source = "KERAS_BACKEND" if of_environment else of_file
     return KerasSettings(backend, image_data_format, file, source)
 
@@ -82,9 +82,9 @@ def expect_tensorflow_backend() -> None:
     settings = keras_settings()
     if settings.backend != "tensorflow":
         raise ImportError(
-            f"The commands of pa_keras need the TensorFlow backend; {settings.source} sets "
-            f"{settings.backend!r}. Run the command with KERAS_BACKEND=tensorflow. Models that "
-            f"were trained on {settings.backend} and saved as .keras work there unchanged."
+            f"The commands of pa_keras need the TensorFlow backend; it is {settings.backend!r} "
+            f"({settings.source}). Run the command with KERAS_BACKEND=tensorflow. Models that were "
+            f"trained on {settings.backend} and saved as .keras work there unchanged."
         )
     if not is_installed("tensorflow"):
         raise ImportError(
@@ -111,9 +111,10 @@ def explained_imports(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name not in BACKENDS or is_installed(error.name):
+        missing = (error.name or "").partition(".")[0]
+        if missing not in BACKENDS or is_installed(missing):
             raise
-        raise ImportError(_what_to_do(name, error.name)) from error
+        raise ImportError(_what_to_do(name, missing)) from error
 
 
 def _what_to_do(name: str, missing: str) -> str:
@@ -126,6 +127,6 @@ def _what_to_do(name: str, missing: str) -> str:
     others = [each for each in BACKENDS if is_installed(each)]
     advice = f", or set KERAS_BACKEND to {' or '.join(others)}" if others else ""
     return (
-        f"The backend of Keras is {missing!r}, set by {settings.source}, but {missing} is not "
-        f"installed. Install it{advice}."
+        f"The backend of Keras is {missing!r} ({settings.source}), but {missing} is not installed. "
+        f"Install it{advice}."
     )
