@@ -25,7 +25,8 @@ from pa_keras.exporters import (
 )
 from pa_keras.exporters.formats import calibration_images
 from pa_keras.exporters.pixels import pixels_to_embedding
-from pa_keras.runs.load import crop_fraction_of, load_data, load_trained
+from pa_keras.runs.load import crop_fraction_of, load_trained
+from pa_keras.runs.load_data import load_data
 
 
 def by_converter(model: keras.Model, calibration: list[np.ndarray] | None) -> bytes:

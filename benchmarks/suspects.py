@@ -74,7 +74,8 @@ def orders(vectors: np.ndarray, labels: np.ndarray, k: int) -> dict[str, np.ndar
 def embedded(run: str) -> dict[str, np.ndarray]:
     """Returns embeddings, labels and true labels of the training and the test images of a run."""
     from pa_keras.evaluation.evaluate import embed_dataset_images
-    from pa_keras.runs.load import crop_fraction_of, load_data, load_trained, trained_classes
+    from pa_keras.runs.load import crop_fraction_of, load_trained
+    from pa_keras.runs.load_data import load_data, trained_classes
 
     model, settings = load_trained(run, None)
     data = load_data(settings)

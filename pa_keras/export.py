@@ -126,13 +126,8 @@ def _name_of(source: ModelSource) -> str:
 def _load(config: ExportConfig) -> _Subject:
     """Loads the model, the images and the gallery."""
     from pa_keras.models import checksum, in_float32
-    from pa_keras.runs.load import (
-        crop_fraction_of,
-        load_data,
-        load_threshold,
-        load_trained,
-        on_bad_image_of,
-    )
+    from pa_keras.runs.load import crop_fraction_of, load_trained
+    from pa_keras.runs.load_data import load_data, load_threshold, on_bad_image_of
 
     source, matching = config.source, config.matching
     threshold = load_threshold(matching.min_similarity, matching.calibration, source.run)

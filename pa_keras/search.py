@@ -155,7 +155,7 @@ def _found(
 
 def _min_similarity(matching: Matching, trained: ModelSource, index: "Index") -> float | None:
     """Returns the least similarity of a match; a calibrated one must be of the index's model."""
-    from pa_keras.runs.load import load_threshold
+    from pa_keras.runs.load_data import load_threshold
 
     run = trained.run if trained.run or trained.model else index.model.run
     threshold = load_threshold(matching.min_similarity, matching.calibration, run)

@@ -14,7 +14,8 @@ import pa_keras
 PACKAGE = Path(pa_keras.__file__).parent
 # Each room imports only rooms of the levels above its own line, never one of its own line.
 LEVELS = (
-    ("arguments", "compat", "cpu", "files"),
+    ("arguments", "backend", "compat", "cpu", "files"),
+    ("kernels",),
     (
         "backbones",
         "cli",

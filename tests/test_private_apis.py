@@ -13,15 +13,16 @@ import tensorflow as tf
 from keras.src.models import functional
 
 import pa_keras
-from pa_keras import compat, embedding_model, with_proxies
+from pa_keras import embedding_model, with_proxies
 from pa_keras.compat.fallback import log_fallback
+from pa_keras.kernels.tensorflow import is_compiled_by_xla
 from pa_keras.layers import Proxies
 from pa_keras.losses import ProxyAnchorLoss
 from pa_keras.models.batch_norm_folding import folded, folded_for_good
 from pa_keras.training.training_model import TrainingModel
 
 PACKAGE = Path(pa_keras.__file__).parent
-FENCE = {"compat/xla.py", "models/batch_norm_folding.py", "training/training_model.py"}
+FENCE = {"kernels/tensorflow.py", "models/batch_norm_folding.py", "training/training_model.py"}
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__main__.py"]
 PRIVATE_MODULES = ("keras.src", "tensorflow.python", "tensorflow.__internal__")
 IN_THE_STANDARD_LIBRARY = {"_exit"}  # os._exit
@@ -169,7 +170,7 @@ def test_without_a_word_on_xla_losses_use_the_operations_that_xla_knows(monkeypa
     assert {"EuclideanNorm", "ScatterNdNonAliasingAdd"} <= operations
     assert not lines(caplog)
     monkeypatch.delattr(tf.__internal__, "get_enclosing_xla_context")
-    assert compat.is_compiled_by_xla()
+    assert is_compiled_by_xla()
     received, operations = loss_and_gradients()
     assert not {"EuclideanNorm", "ScatterNdNonAliasingAdd"} & operations
     for one, other in zip(expected, received, strict=True):

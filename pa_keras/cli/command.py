@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pa_keras.backend import expect_tensorflow_backend
 from pa_keras.cli.parser import make_parser, parse
 from pa_keras.cli.settings import Config
 from pa_keras.cpu import tune_cpu
@@ -38,10 +39,14 @@ def run_from(
 
 
 def run_command(command: Callable[[], None]) -> None:
-    """Runs a command; errors that the user can fix end it with a message, not a traceback."""
+    """Runs a command; errors that the user can fix end it with a message, not a traceback.
+
+    Every command needs TensorFlow, which is checked first.
+    """
     if "tensorflow" not in sys.modules:  # as it is where a program calls `main`
         tune_cpu()
     try:
+        expect_tensorflow_backend()
         command()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,32 +1,34 @@
 """Embedding images, with one compiled step for batches of every size."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
-from pa_keras.models.batch_norm_folding import folded
-from pa_keras.pipelines import evaluation_batches
+from pa_keras.evaluation.predicting_network import PredictingNetwork
 from pa_keras.retrieval.search import LENGTH_TOLERANCE
 
-# Images, or a tuple that starts with them.
-Batch: TypeAlias = np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Images, or a tuple that starts with them. Other backends also take tensors of their own.
+Batch: TypeAlias = "np.ndarray | tf.Tensor | tf.distribute.DistributedValues | tuple | list"
 
 
 class Embedder:
     """An embedding model that is compiled once: later calls of the object do not trace again.
 
-    Batch normalization is folded into convolutions, see `folded`. If the weights of the model
-    change, the next call uses the new ones. For batches of a `tf.distribute.DistributedDataset`
-    each replica embeds its shard, and every worker gets all embeddings.
+    On TensorFlow, batch normalization is folded into convolutions, see `folded`, and for batches of
+    a `tf.distribute.DistributedDataset` each replica embeds its shard, and every worker gets all
+    embeddings. On other backends the model's own `predict_on_batch` embeds. If the weights of the
+    model change, the next call uses the new ones.
 
     Args:
         model: Keras model, images (B, H, W, 3) -> embeddings (B, D); it may be subclassed.
-        jit_compile: Whether to compile by XLA, which makes backbones several times slower on a CPU.
-            Default False.
+        jit_compile: Whether TensorFlow compiles by XLA, which makes backbones several times slower
+            on a CPU. On JAX, Keras always compiles. Default False.
 
     Example:
         >>> import keras
@@ -41,30 +43,7 @@ class Embedder:
 
     def __init__(self, model: keras.Model, jit_compile: bool = False) -> None:
         self.model = model
-        network = folded(model)
-        self._input_shape = _input_shape(model)
-
-        def embed_part(images: tf.Tensor) -> tf.Tensor:
-            return tf.cast(network(images, training=False), tf.float32)
-
-        def embed_shared(images: tf.distribute.DistributedValues) -> tf.Tensor:
-            strategy = model.distribute_strategy
-            return strategy.gather(strategy.run(embed_part, (images,)), axis=0)
-
-        # Each batch size costs XLA a compilation, and a GPU a search for its kernels. On a CPU
-        # filling up would only add work.
-        self._fills_up = jit_compile or bool(tf.config.list_physical_devices("GPU"))
-        # With an unspecified batch size, all batches share one trace. If the shape of the images is
-        # unknown, the first two sizes are traced.
-        known = self._input_shape is not None
-        signature = [tf.TensorSpec(self._input_shape, tf.float32)] if known else None
-        self._step = tf.function(
-            embed_part,
-            input_signature=signature,
-            jit_compile=jit_compile,
-            reduce_retracing=not known,
-        )
-        self._shared_step = tf.function(embed_shared, autograph=False)
+        self._network = _network(model, _input_shape(model), jit_compile)
 
     def __call__(
         self,
@@ -75,8 +54,8 @@ class Embedder:
     ) -> np.ndarray:
         """Embeds every batch, in order.
 
-        With XLA or a GPU, a batch smaller than the first, such as the last one, is filled up with
-        zeros to the size of the first.
+        With XLA, a GPU or JAX, a batch smaller than the first, such as the last one, is filled up
+        with zeros to the size of the first.
 
         Args:
             batches: Iterable of images (B, H, W, 3), or of tuples that start with them, such as
@@ -102,21 +81,10 @@ class Embedder:
     def embed_batch(self, batch: Batch, size: int = 0) -> np.ndarray:
         """Embeddings float32 (B, D) of one batch of images, or of a tuple that starts with it.
 
-        With XLA or a GPU, the batch is filled up to `size` images first.
+        With XLA, a GPU or JAX, the batch is filled up to `size` images first.
         """
         images = batch[0] if isinstance(batch, tuple | list) else batch
-        if isinstance(images, tf.distribute.DistributedValues):
-            return self._shared_step(images).numpy()
-        images = tf.cast(images, tf.float32)
-        if not images.shape.is_compatible_with(self._input_shape):
-            raise ValueError(
-                f"Expected batches of images of shape {self._input_shape}; received "
-                f"{tuple(images.shape)}; batch and resize them as for training."
-            )
-        number = len(images)
-        if self._fills_up and number < size:
-            images = tf.pad(images, [(0, size - number), (0, 0), (0, 0), (0, 0)])
-        return self._step(images).numpy()[:number]
+        return self._network(images, size)
 
 
 def embed(
@@ -134,33 +102,6 @@ def embed(
         progress: Whether to show a progress bar. Default False.
     """
     return Embedder(model)(batches, total=total, progress=progress)
-
-
-def embed_files(
-    embedder: Embedder,
-    paths: Sequence[str],
-    crop_fraction: float,
-    batch_size: int,
-    progress: bool = False,
-    advance: Callable[[int], object] = int,
-) -> np.ndarray:
-    """Embeddings of image files by the evaluation preprocessing, float32 (N, D), in order.
-
-    Args:
-        embedder: Embeds the images, which are resized to the input of its model.
-        paths: N image files.
-        crop_fraction: Share of the shorter side that is kept, in (0, 1].
-        batch_size: Number of images embedded at once.
-        progress: Whether to show a progress bar. Default False.
-        advance: Function called with the number of images of each batch. Default: none.
-    """
-    batches = evaluation_batches(
-        paths,
-        batch_size=batch_size,
-        image_size=embedder.model.input_shape[1:3],
-        crop_fraction=crop_fraction,
-    )
-    return embedder(batches, len(paths), progress, advance)
 
 
 def expect_unit_length(embeddings: np.ndarray, names: Sequence[str]) -> None:
@@ -198,6 +139,17 @@ def expects_raw_pixels(model: keras.Model) -> bool:
         if isinstance(layer, keras.Model) and expects_raw_pixels(layer):
             return True
     return False
+
+
+def _network(
+    model: keras.Model, shape: tuple[int | None, ...] | None, jit_compile: bool
+) -> Callable[[Any, int], np.ndarray]:
+    """The model as a function of a batch and the size to fill it up to, for this backend."""
+    if keras.backend.backend() == "tensorflow":
+        from pa_keras.evaluation.tensorflow_network import TensorFlowNetwork
+
+        return TensorFlowNetwork(model, shape, jit_compile)
+    return PredictingNetwork(model, shape)
 
 
 def _input_shape(model: keras.Model) -> tuple[int | None, ...] | None:

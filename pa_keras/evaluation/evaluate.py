@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from pa_keras.datasets import Images
-from pa_keras.evaluation.embedder import Embedder, embed_files
+from pa_keras.evaluation.embedded_files import embed_files
+from pa_keras.evaluation.embedder import Embedder
 from pa_keras.retrieval import (
     Neighbours,
     bootstrap_interval,

@@ -7,7 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pa_keras.evaluation.embedder import Embedder, embed_files, expect_unit_length
+from pa_keras.evaluation.embedded_files import embed_files
+from pa_keras.evaluation.embedder import Embedder, expect_unit_length
 from pa_keras.index.items import Items
 from pa_keras.index.record import ModelRecord
 from pa_keras.models import checksum, in_float32

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pa_keras.evaluation import embed_images
+from pa_keras.evaluation.image_embeddings import embed_images
 from pa_keras.index.candidates import CandidateSearch
 from pa_keras.index.items import Items
 from pa_keras.index.model import model_of

@@ -3,10 +3,11 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras import kernels
 from pa_keras.arguments.integers import as_integer
+from pa_keras.kernels.tensors import Tensor
 
 # Default of the authors' code.
 WARM_UP_STEPS = 1000
@@ -38,8 +39,8 @@ class CrossBatchMemory(keras.layers.Layer):
         >>> memory = CrossBatchMemory(4, warm_up_steps=0)
         >>> embeddings = memory(np.array([[1.0, 0.0], [0.0, 1.0]]))
         >>> slots, filled, started = memory.append([7, 8], embeddings)
-        >>> int(filled), memory.labels.numpy()
-        (2, array([7, 8, 0, 0]))
+        >>> int(filled), memory.labels.numpy().tolist()
+        (2, [7, 8, 0, 0])
 
     Source: Wang et al., Cross-Batch Memory for Embedding Learning, CVPR 2020, algorithm 1.
     """
@@ -66,52 +67,52 @@ class CrossBatchMemory(keras.layers.Layer):
                 f"{tuple(input_shape)}."
             )
         self.queue = self._state("queue", (self.size, input_shape[-1]), "float32")
-        self.labels = self._state("labels", (self.size,), "int64")
-        self.next_slot = self._state("next_slot", (), "int64")
-        self.filled = self._state("filled", (), "int64")
-        self.steps = self._state("steps", (), "int64")
+        integer = kernels.integer_dtype()
+        self.labels = self._state("labels", (self.size,), integer)
+        self.next_slot = self._state("next_slot", (), integer)
+        self.filled = self._state("filled", (), integer)
+        self.steps = self._state("steps", (), integer)
 
-    def call(self, embeddings: tf.Tensor) -> tf.Tensor:
+    def call(self, embeddings: Tensor) -> Tensor:
         return embeddings
 
-    def append(
-        self, classes: tf.Tensor, embeddings: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def append(self, classes: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Replaces the oldest entries of the queue by a batch.
 
         Args:
-            classes: Class IDs of the global batch, int64 (B,).
+            classes: Class IDs of the global batch, integers (B,).
             embeddings: Its embeddings (B, D), float32. No gradient flows into the queue.
 
         Returns:
-            The slot of each row, int64 (B,); the number of slots in use, int64; whether the warm-up
-            is over. During the warm-up only the slots of this batch are in use.
+            The slot of each row, integers (B,); the number of slots in use; whether the warm-up is
+            over. During the warm-up only the slots of this batch are in use.
 
         Raises:
             ValueError: If the batch is larger than the queue and its size is known.
             tf.errors.InvalidArgumentError: If the batch is larger than the queue, in graph mode.
         """
-        classes = ops.cast(classes, "int64")
+        classes = ops.cast(kernels.as_labels(classes), kernels.integer_dtype())
         embeddings = ops.cast(ops.convert_to_tensor(embeddings), "float32")
-        problem = f"Expected a batch of at most {self.size} rows, the size of the memory"
-        if embeddings.shape[0] is not None and embeddings.shape[0] > self.size:
-            raise ValueError(f"{problem}; received {embeddings.shape[0]}. Enlarge the memory.")
-        number = tf.shape(embeddings, tf.int64)[0]
-        tf.debugging.assert_less_equal(number, tf.constant(self.size, tf.int64), problem)
+        problem = f"Expected a batch of at most {self.size} rows, the size of the memory; received"
+        number = ops.shape(embeddings)[0]
+        if not isinstance(number, int):  # unknown when TensorFlow traces the step
+            number, _ = kernels.expect(number <= self.size, problem, number, number)
+        elif number > self.size:
+            raise ValueError(f"{problem} {number}. Enlarge the memory.")
+        number = ops.cast(number, kernels.integer_dtype())
         started = self.steps.value >= self.warm_up_steps
-        slots = (self.next_slot.value + tf.range(number, dtype=tf.int64)) % self.size
-        filled = tf.minimum(self.filled.value + number, self.size)
-        rows = tf.stop_gradient(embeddings)
-        self.queue.assign(tf.tensor_scatter_nd_update(self.queue.value, slots[:, None], rows))
-        self.labels.assign(tf.tensor_scatter_nd_update(self.labels.value, slots[:, None], classes))
-        kept = tf.cast(started, tf.int64)  # in the warm-up, the next batch starts the queue again
+        slots = ops.arange(ops.shape(embeddings)[0], dtype=kernels.integer_dtype())
+        slots = (self.next_slot.value + slots) % self.size
+        filled = ops.minimum(self.filled.value + number, self.size)
+        rows = ops.stop_gradient(embeddings)
+        self.queue.assign(ops.scatter_update(self.queue.value, slots[:, None], rows))
+        self.labels.assign(ops.scatter_update(self.labels.value, slots[:, None], classes))
+        # In the warm-up, the next batch starts the queue again.
+        kept = ops.cast(started, kernels.integer_dtype())
         self.next_slot.assign(kept * ((self.next_slot.value + number) % self.size))
         self.filled.assign(kept * filled)
         self.steps.assign(self.steps.value + 1)
         return slots, filled, started
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         own = {"size": self.size, "warm_up_steps": self.warm_up_steps, "weight": self.weight}

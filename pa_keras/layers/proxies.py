@@ -1,17 +1,14 @@
 """The layer that holds the learned proxies, one or several for each class."""
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from pa_keras.arguments.integers import as_integer
-from pa_keras.compat import is_compiled_by_xla
-
-Tensor: TypeAlias = keras.KerasTensor | tf.Tensor
+from pa_keras.kernels import cosines
+from pa_keras.kernels.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable("pa_keras")
@@ -44,8 +41,8 @@ class Proxies(keras.layers.Layer):
 
     Example:
         >>> cosines = Proxies(98)(keras.random.normal((4, 512)))
-        >>> cosines.shape
-        TensorShape([4, 98])
+        >>> tuple(cosines.shape)
+        (4, 98)
 
     Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, sections 3.2, 4.2.
     """
@@ -85,8 +82,8 @@ class Proxies(keras.layers.Layer):
 
     def call(self, embeddings: Tensor) -> Tensor:
         proxies = ops.reshape(self.proxies, (-1, self.proxies.shape[-1]))
-        cosines = _cosines(ops.cast(embeddings, "float32"), proxies)
-        return ops.reshape(cosines, (-1, *self._places))
+        flat = cosines(ops.cast(embeddings, "float32"), proxies)
+        return ops.reshape(flat, (-1, *self._places))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], *self._places)
@@ -106,33 +103,3 @@ class Proxies(keras.layers.Layer):
         if self.centers_per_class is None:
             return (self.num_classes,)
         return (self.num_classes, self.centers_per_class)
-
-
-@tf.custom_gradient
-def _cosines(embeddings: tf.Tensor, proxies: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """Cosines (B, C) without a normalized copy of the proxies: it divides the product instead."""
-    scales = _inverse_lengths(embeddings)[:, None]
-    proxy_scales = _inverse_lengths(proxies)
-    unit = embeddings * scales
-    cosines = tf.matmul(unit, proxies, transpose_b=True) * proxy_scales
-
-    def gradient(of_cosines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # The gradient of l2(v) is (g - l2(v) (l2(v) . g)) / |v|. In this order each product of
-        # B x C numbers can reuse the memory of an array that is no longer needed.
-        of_products = of_cosines * proxy_scales
-        along = tf.reduce_sum(of_products * cosines, axis=0) * proxy_scales
-        of_unit = tf.matmul(of_products, proxies)
-        of_unit -= unit * tf.reduce_sum(of_unit * unit, axis=1, keepdims=True)
-        of_proxies = tf.matmul(of_products, unit, transpose_a=True) - proxies * along[:, None]
-        return of_unit * scales, of_proxies
-
-    return cosines, gradient
-
-
-def _inverse_lengths(vectors: tf.Tensor) -> tf.Tensor:
-    if is_compiled_by_xla():
-        squared = tf.reduce_sum(tf.square(vectors), axis=1)
-    else:
-        # One pass, without an array of C x D squares. XLA lacks this operation, and fuses anyway.
-        squared = tf.square(tf.math.reduce_euclidean_norm(vectors, axis=1))
-    return tf.math.rsqrt(squared + 1e-12)

@@ -3,8 +3,9 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
+
+from pa_keras.kernels.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable("pa_keras")
@@ -39,7 +40,7 @@ class SoftTripleRegularizer(keras.regularizers.Regularizer):
             raise ValueError(f"Expected strength of 0 or more; received {strength}.")
         self.strength = strength
 
-    def __call__(self, proxies: tf.Tensor) -> tf.Tensor:
+    def __call__(self, proxies: Tensor) -> Tensor:
         if len(proxies.shape) != 3:
             raise ValueError(
                 "Expected proxies of shape (num_classes, centers_per_class, embedding_size); "

@@ -1,24 +1,24 @@
 """Functions that several losses share: unit vectors, distances, log-sum-exps and means."""
 
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels.tensors import Tensor
 from pa_keras.losses.references import References
 
 
-def unit(vectors: tf.Tensor) -> tf.Tensor:
+def unit(vectors: Tensor) -> Tensor:
     """Normalizes each row to unit length: v / sqrt(sum(v^2) + 1e-12)."""
     return vectors * ops.rsqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True) + 1e-12)
 
 
-def cosines(embeddings: tf.Tensor, references: References | None = None) -> tf.Tensor:
+def cosines(embeddings: Tensor, references: References | None = None) -> Tensor:
     """Cosines of all rows (B, B) or, with M references, of each row and reference (B, M)."""
     directions = unit(embeddings)
     others = directions if references is None else unit(references.embeddings)
     return ops.matmul(directions, ops.transpose(others))
 
 
-def distances(embeddings: tf.Tensor, others: tf.Tensor | None = None) -> tf.Tensor:
+def distances(embeddings: Tensor, others: Tensor | None = None) -> Tensor:
     """Euclidean distances (B, M) to the rows of `others`, by default of the embeddings themselves.
 
     The gradient at distance 0 is 0.
@@ -32,7 +32,7 @@ def distances(embeddings: tf.Tensor, others: tf.Tensor | None = None) -> tf.Tens
     return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)
 
 
-def share(terms: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
+def share(terms: Tensor, members: Tensor) -> Tensor:
     """One number for each row, whose mean is the mean of all member terms, or 0 without members."""
     number = ops.maximum(ops.sum(ops.cast(members, "float32")), 1.0)
     of_rows = ops.where(members, terms, 0.0)
@@ -41,9 +41,7 @@ def share(terms: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
     return of_rows * ops.cast(ops.shape(terms)[0], "float32") / number
 
 
-def cross_entropy(
-    logits: tf.Tensor, own: tf.Tensor, target_in_denominator: bool = True
-) -> tf.Tensor:
+def cross_entropy(logits: Tensor, own: Tensor, target_in_denominator: bool = True) -> Tensor:
     """-log of the softmax of each row at its own class, (B,), by log-sum-exp.
 
     Args:
@@ -56,7 +54,7 @@ def cross_entropy(
     return ops.logsumexp(others, axis=1) - target
 
 
-def log_one_plus_sum_exp(exponents: tf.Tensor, members: tf.Tensor, axis: int) -> tf.Tensor:
+def log_one_plus_sum_exp(exponents: Tensor, members: Tensor, axis: int) -> Tensor:
     """log(1 + sum of exp(exponents) over the members along an axis); 0 without members.
 
     The softplus of the log-sum-exp is precise where the sum is far below 1, and finite where the

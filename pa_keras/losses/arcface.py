@@ -4,18 +4,18 @@ import math
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels import weighted
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import cross_entropy
-from pa_keras.losses._distributed import weighted
-from pa_keras.losses._validation import TensorLike, check_cosines, expect_positive, own_class
+from pa_keras.losses._validation import check_cosines, expect_positive, own_class
 from pa_keras.losses.exact_labels import call_with_exact_labels
 
 
 def arcface(
     labels: TensorLike, similarities: TensorLike, margin: float = 0.5, scale: float = 64.0
-) -> tf.Tensor:
+) -> Tensor:
     r"""ArcFace loss: one term for each embedding, whose mean is the loss.
 
         l_i = -log( exp(s t_i) / (exp(s t_i) + sum_{j != y_i} exp(s cos(theta_ij))) ),
@@ -40,8 +40,8 @@ def arcface(
         tf.errors.InvalidArgumentError: If a label is out of range, in graph mode.
 
     Example:
-        >>> arcface([0, 1], [[1.0, 0.0], [0.0, 1.0]], margin=0.0, scale=1.0).shape
-        TensorShape([2])
+        >>> tuple(arcface([0, 1], [[1.0, 0.0], [0.0, 1.0]], margin=0.0, scale=1.0).shape)
+        (2,)
 
     Source: Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR
     2019, eq. (3). The second case of t_i is from the authors' code.
@@ -101,7 +101,7 @@ class ArcFaceLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return arcface(y_true, y_pred, self.margin, self.scale)
 
     def get_config(self) -> dict[str, Any]:

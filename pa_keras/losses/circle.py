@@ -3,11 +3,11 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import cosines, share
-from pa_keras.losses._validation import TensorLike, check_pairs, expect_positive
+from pa_keras.losses._validation import check_pairs, expect_positive
 from pa_keras.losses.exact_labels import call_with_exact_labels
 from pa_keras.losses.references import References
 
@@ -18,7 +18,7 @@ def circle(
     margin: float = 0.4,
     scale: float = 80.0,
     references: References | None = None,
-) -> tf.Tensor:
+) -> Tensor:
     r"""Circle loss: one term for each embedding, whose mean is the loss.
 
         L = mean over i of log(1 + sum_{n in N_i} exp( gamma a_n (s_in - m))
@@ -47,8 +47,8 @@ def circle(
         tf.errors.InvalidArgumentError: If the batch lacks such pairs, in graph mode.
 
     Example:
-        >>> circle([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape
-        TensorShape([3])
+        >>> tuple(circle([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape)
+        (3,)
 
     Source: Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization, CVPR
     2020, sections 3.2 and 3.3, with the settings for image retrieval. Sampling: balanced batches.
@@ -102,16 +102,14 @@ class CircleLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(
-        self, y_true: tf.Tensor, y_pred: tf.Tensor, references: References | None = None
-    ) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor, references: References | None = None) -> Tensor:
         return circle(y_true, y_pred, self.margin, self.scale, references)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin, "scale": self.scale}
 
 
-def _log_sum_exp(exponents: tf.Tensor, members: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
+def _log_sum_exp(exponents: Tensor, members: Tensor, counted: Tensor) -> Tensor:
     """Log-sum-exp (B,) over the members of each counted row; finite in the other rows."""
     exponents = ops.where(members, exponents, -float("inf"))
     # A row without members would have a gradient of NaN.

@@ -3,11 +3,11 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import distances, share, unit
-from pa_keras.losses._validation import TensorLike, check_pairs
+from pa_keras.losses._validation import check_pairs
 from pa_keras.losses.exact_labels import call_with_exact_labels
 from pa_keras.losses.references import References
 
@@ -20,7 +20,7 @@ def contrastive(
     squared: bool = False,
     average_nonzero: bool = True,
     references: References | None = None,
-) -> tf.Tensor:
+) -> Tensor:
     r"""Contrastive loss: one term for each embedding, whose mean is the loss.
 
         L = mean over positive pairs of [d_ij - m_p]_+
@@ -51,8 +51,8 @@ def contrastive(
 
     Example:
         >>> terms = contrastive([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
-        >>> terms.shape
-        TensorShape([3])
+        >>> tuple(terms.shape)
+        (3,)
 
     Source: Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006,
     eq. (4). Sampling: balanced batches.
@@ -61,7 +61,7 @@ def contrastive(
     embeddings, positive, negative, valid = check_pairs(labels, embeddings, references)
     others = None if references is None else unit(references.embeddings)
     apart = distances(unit(embeddings), others)
-    terms = tf.constant(0.0)
+    terms: Tensor = 0.0
     for members, hinges in (
         (positive, ops.relu(apart - positive_margin)),
         (negative, ops.relu(negative_margin - apart)),
@@ -115,9 +115,7 @@ class ContrastiveLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(
-        self, y_true: tf.Tensor, y_pred: tf.Tensor, references: References | None = None
-    ) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor, references: References | None = None) -> Tensor:
         return contrastive(
             y_true,
             y_pred,

@@ -3,18 +3,18 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels import weighted
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import cross_entropy
-from pa_keras.losses._distributed import weighted
-from pa_keras.losses._validation import TensorLike, check_cosines, expect_positive, own_class
+from pa_keras.losses._validation import check_cosines, expect_positive, own_class
 from pa_keras.losses.exact_labels import call_with_exact_labels
 
 
 def cosface(
     labels: TensorLike, similarities: TensorLike, margin: float = 0.35, scale: float = 64.0
-) -> tf.Tensor:
+) -> Tensor:
     r"""CosFace loss: one term for each embedding, whose mean is the loss.
 
         l_i = -log( exp(s (cos(theta_iy) - m)) / (exp(s (cos(theta_iy) - m))
@@ -38,8 +38,8 @@ def cosface(
         tf.errors.InvalidArgumentError: If a label is out of range, in graph mode.
 
     Example:
-        >>> cosface([0, 1], [[1.0, 0.0], [0.0, 1.0]], margin=0.0, scale=1.0).shape
-        TensorShape([2])
+        >>> tuple(cosface([0, 1], [[1.0, 0.0], [0.0, 1.0]], margin=0.0, scale=1.0).shape)
+        (2,)
 
     Source: Wang et al., CosFace: Large Margin Cosine Loss for Deep Face Recognition, CVPR
     2018, eq. (4).
@@ -90,7 +90,7 @@ class CosFaceLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return cosface(y_true, y_pred, self.margin, self.scale)
 
     def get_config(self) -> dict[str, Any]:

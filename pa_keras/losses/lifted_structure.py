@@ -3,17 +3,17 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import distances, share, unit
-from pa_keras.losses._validation import TensorLike, check_pairs, expect_positive
+from pa_keras.losses._validation import check_pairs, expect_positive
 from pa_keras.losses.exact_labels import call_with_exact_labels
 
 
 def lifted_structure(
     labels: TensorLike, embeddings: TensorLike, margin: float = 1.0, normalize: bool = True
-) -> tf.Tensor:
+) -> Tensor:
     r"""Lifted structure loss: one term for each embedding, whose mean is the loss.
 
         L = 1/(2 |P|) sum_{(i, j) in P} [J_ij]_+^2,
@@ -39,8 +39,8 @@ def lifted_structure(
         tf.errors.InvalidArgumentError: If the batch lacks such pairs, in graph mode.
 
     Example:
-        >>> lifted_structure([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape
-        TensorShape([3])
+        >>> tuple(lifted_structure([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape)
+        (3,)
 
     Source: Oh Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 2016,
     eq. (4). Sampling: balanced batches.
@@ -92,7 +92,7 @@ class LiftedStructureLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return lifted_structure(y_true, y_pred, self.margin, self.normalize)
 
     def get_config(self) -> dict[str, Any]:

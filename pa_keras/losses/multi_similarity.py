@@ -3,11 +3,11 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import cosines, log_one_plus_sum_exp
-from pa_keras.losses._validation import TensorLike, check_pairs, expect_positive
+from pa_keras.losses._validation import check_pairs, expect_positive
 from pa_keras.losses.exact_labels import call_with_exact_labels
 from pa_keras.losses.references import References
 
@@ -20,7 +20,7 @@ def multi_similarity(
     base: float = 0.5,
     epsilon: float | None = 0.1,
     references: References | None = None,
-) -> tf.Tensor:
+) -> Tensor:
     r"""Multi-Similarity loss: one term for each embedding, whose mean is the loss.
 
         l_i = 1/alpha log(1 + sum_{k in P_i} exp(-alpha (s_ik - lambda)))
@@ -50,8 +50,8 @@ def multi_similarity(
         tf.errors.InvalidArgumentError: If the batch lacks such pairs, in graph mode.
 
     Example:
-        >>> multi_similarity([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape
-        TensorShape([3])
+        >>> tuple(multi_similarity([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape)
+        (3,)
 
     Source: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning,
     CVPR 2019, eq. (11) to (15). Sampling: balanced batches with 5 images of each class.
@@ -118,9 +118,7 @@ class MultiSimilarityLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(
-        self, y_true: tf.Tensor, y_pred: tf.Tensor, references: References | None = None
-    ) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor, references: References | None = None) -> Tensor:
         return multi_similarity(
             y_true, y_pred, self.alpha, self.beta, self.base, self.epsilon, references
         )

@@ -1,15 +1,15 @@
 """N-pair loss (Sohn, NeurIPS 2016)."""
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import cross_entropy, share
-from pa_keras.losses._validation import TensorLike, check_pairs
+from pa_keras.losses._validation import check_pairs
 from pa_keras.losses.exact_labels import call_with_exact_labels
 
 
-def n_pair(labels: TensorLike, embeddings: TensorLike) -> tf.Tensor:
+def n_pair(labels: TensorLike, embeddings: TensorLike) -> Tensor:
     r"""N-pair loss: one term for each embedding, whose mean is the loss.
 
         L = mean over classes i of log(1 + sum_{j != i} exp(x_i . x_j+ - x_i . x_i+))
@@ -33,8 +33,8 @@ def n_pair(labels: TensorLike, embeddings: TensorLike) -> tf.Tensor:
         tf.errors.InvalidArgumentError: If the batch lacks such pairs, in graph mode.
 
     Example:
-        >>> n_pair([0, 0, 1, 1], [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]).shape
-        TensorShape([4])
+        >>> tuple(n_pair([0, 0, 1, 1], [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]).shape)
+        (4,)
 
     Source: Sohn, Improved Deep Metric Learning with Multi-class N-pair Loss Objective, NeurIPS
     2016, eq. (7), without the penalty on the length of the embeddings. Sampling: balanced batches
@@ -42,7 +42,7 @@ def n_pair(labels: TensorLike, embeddings: TensorLike) -> tf.Tensor:
     """
     embeddings, positive, _, valid = check_pairs(labels, embeddings)
     # The number of earlier rows of the same class: 0 for an anchor, 1 for a positive.
-    earlier = ops.sum(ops.cast(tf.linalg.band_part(positive, -1, 0), "int32"), axis=1)
+    earlier = ops.sum(ops.tril(ops.cast(positive, "int32")), axis=1)
     is_positive = earlier == 1
     own = positive & is_positive[None, :]
     is_anchor = (earlier == 0) & ops.any(own, axis=1)
@@ -82,5 +82,5 @@ class NPairLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return n_pair(y_true, y_pred)

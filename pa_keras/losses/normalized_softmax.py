@@ -3,18 +3,18 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels import weighted
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import cross_entropy
-from pa_keras.losses._distributed import weighted
-from pa_keras.losses._validation import TensorLike, check_cosines, expect_positive, own_class
+from pa_keras.losses._validation import check_cosines, expect_positive, own_class
 from pa_keras.losses.exact_labels import call_with_exact_labels
 
 
 def normalized_softmax(
     labels: TensorLike, similarities: TensorLike, temperature: float = 0.05
-) -> tf.Tensor:
+) -> Tensor:
     r"""Normalized softmax loss: one term for each embedding, whose mean is the loss.
 
         l(x) = -log( exp(s(x, p_y) / sigma) / sum_z exp(s(x, p_z) / sigma) )
@@ -36,8 +36,8 @@ def normalized_softmax(
         tf.errors.InvalidArgumentError: If a label is out of range, in graph mode.
 
     Example:
-        >>> normalized_softmax([0, 1], [[1.0, 0.0], [0.0, 1.0]], temperature=1.0).shape
-        TensorShape([2])
+        >>> tuple(normalized_softmax([0, 1], [[1.0, 0.0], [0.0, 1.0]], temperature=1.0).shape)
+        (2,)
 
     Source: Zhai and Wu, Classification is a Strong Baseline for Deep Metric Learning, BMVC
     2019, eq. (2).
@@ -85,7 +85,7 @@ class NormalizedSoftmaxLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return normalized_softmax(y_true, y_pred, self.temperature)
 
     def get_config(self) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels import weighted
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import cross_entropy
-from pa_keras.losses._distributed import weighted
-from pa_keras.losses._validation import TensorLike, check_cosines, expect_positive, own_class
+from pa_keras.losses._validation import check_cosines, expect_positive, own_class
 from pa_keras.losses.exact_labels import call_with_exact_labels
 
 
@@ -17,7 +17,7 @@ def proxy_nca(
     similarities: TensorLike,
     scale: float = 32.0,
     target_in_denominator: bool = False,
-) -> tf.Tensor:
+) -> Tensor:
     r"""Proxy-NCA loss: one term for each embedding, whose mean is the loss.
 
         l(x) = -log( exp(-sigma d(x, p_y)) / sum_{z in Z} exp(-sigma d(x, p_z)) ),
@@ -96,7 +96,7 @@ class ProxyNCALoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return proxy_nca(y_true, y_pred, self.scale, self.target_in_denominator)
 
     def get_config(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-import tensorflow as tf
+from pa_keras.kernels.tensors import Tensor
 
 
 class References(NamedTuple):
@@ -10,16 +10,16 @@ class References(NamedTuple):
 
     Attributes:
         embeddings: Embeddings (M, D), float32.
-        labels: Their class IDs, int64 (M,).
+        labels: Their class IDs, integers (M,).
         compared: Whether a row of the global batch is compared with a reference, bool (B, M).
 
     Example:
         >>> from pa_keras.losses import contrastive
-        >>> rows, everything = [[1.0, 0.0], [0.0, 1.0]], tf.ones((2, 2), tf.bool)
-        >>> contrastive([0, 1], rows, references=References(rows, [0, 1], everything)).shape
-        TensorShape([2])
+        >>> rows, everything = np.eye(2, dtype="float32"), np.ones((2, 2), bool)
+        >>> tuple(contrastive([0, 1], rows, references=References(rows, [0, 1], everything)).shape)
+        (2,)
     """
 
-    embeddings: tf.Tensor
-    labels: tf.Tensor
-    compared: tf.Tensor
+    embeddings: Tensor
+    labels: Tensor
+    compared: Tensor

@@ -3,12 +3,12 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
-from pa_keras.compat import is_compiled_by_xla
+from pa_keras.kernels import largest
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import share, unit
-from pa_keras.losses._validation import TensorLike, check_pairs, expect_positive
+from pa_keras.losses._validation import check_pairs, expect_positive
 from pa_keras.losses.exact_labels import call_with_exact_labels
 
 
@@ -17,7 +17,7 @@ def smooth_ap(
     embeddings: TensorLike,
     temperature: float = 0.01,
     query_in_gallery: bool = False,
-) -> tf.Tensor:
+) -> Tensor:
     r"""Smooth-AP loss: one term for each embedding, whose mean is the loss.
 
         L = mean over queries q with a positive of 1 - AP_q
@@ -49,8 +49,8 @@ def smooth_ap(
         tf.errors.InvalidArgumentError: If the batch lacks such pairs, in graph mode.
 
     Example:
-        >>> smooth_ap([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape
-        TensorShape([3])
+        >>> tuple(smooth_ap([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape)
+        (3,)
 
     Source: Brown et al., Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval, ECCV
     2020, section 3. Sampling: balanced batches.
@@ -62,11 +62,11 @@ def smooth_ap(
     directions = unit(embeddings)
     s = ops.matmul(directions, ops.transpose(directions))
     count = ops.sum(ops.cast(positive, "int32"), axis=1)
-    # The positives i of each query, in the first places of axis 1. XLA needs a constant number.
-    places = tf.shape(s)[0] if is_compiled_by_xla() else ops.max(count)
-    is_positive, i = tf.math.top_k(tf.cast(positive, tf.float32), places)
-    gaps = s[:, None, :] - tf.gather(s, i, batch_dims=1)[:, :, None]  # axes: query, i, j
-    others = ops.arange(tf.shape(s)[0])[None, None, :] != i[:, :, None]
+    # The positives i of each query, in the first places of axis 1.
+    places = largest(count, ops.shape(s)[0])
+    is_positive, i = ops.top_k(ops.cast(positive, "float32"), places)
+    gaps = s[:, None, :] - ops.take_along_axis(s, i, axis=1)[:, :, None]  # axes: query, i, j
+    others = ops.arange(ops.shape(s)[0], dtype="int32")[None, None, :] != i[:, :, None]
     above = ops.where(others, ops.sigmoid(gaps / temperature), 0.0)
     of_positives = 1 + ops.sum(ops.where(positive[:, None, :], above, 0.0), axis=2)
     of_negatives = ops.sum(ops.where(negative[:, None, :], above, 0.0), axis=2)
@@ -114,7 +114,7 @@ class SmoothAPLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return smooth_ap(y_true, y_pred, self.temperature, self.query_in_gallery)
 
     def get_config(self) -> dict[str, Any]:

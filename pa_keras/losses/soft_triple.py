@@ -3,13 +3,12 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels import weighted
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import cross_entropy
-from pa_keras.losses._distributed import weighted
 from pa_keras.losses._validation import (
-    TensorLike,
     check_centers,
     check_cosines,
     expect_positive,
@@ -24,7 +23,7 @@ def soft_triple(
     scale: float = 20.0,
     gamma: float = 0.1,
     margin: float = 0.01,
-) -> tf.Tensor:
+) -> Tensor:
     r"""SoftTriple loss: one term for each embedding, whose mean is the loss.
 
         S_ic = sum_k softmax_k(s(x_i, w_ck) / gamma) s(x_i, w_ck)
@@ -52,8 +51,8 @@ def soft_triple(
         tf.errors.InvalidArgumentError: If a label is out of range, in graph mode.
 
     Example:
-        >>> soft_triple([0, 1], [[[1.0, 0.9], [0.0, 0.1]], [[0.0, 0.1], [0.3, 1.0]]]).shape
-        TensorShape([2])
+        >>> tuple(soft_triple([0, 1], [[[1.0, 0.9], [0.0, 0.1]], [[0.0, 0.1], [0.3, 1.0]]]).shape)
+        (2,)
 
     Source: Qian et al., SoftTriple Loss: Deep Metric Learning Without Triplet Sampling, ICCV 2019,
     eq. (8) and (9), with the settings of section 4. Sampling: random batches.
@@ -61,8 +60,10 @@ def soft_triple(
     expect_positive("scale", scale)
     expect_positive("gamma", gamma)
     similarities, _ = check_centers(similarities)  # the sum below keeps what is not finite
-    # keras.ops.softmax would warn about a single center.
-    relaxed = ops.sum(tf.nn.softmax(similarities / gamma, axis=2) * similarities, axis=2)
+    if similarities.shape[2] == 1:  # keras.ops.softmax would warn about it
+        relaxed = similarities[:, :, 0]
+    else:
+        relaxed = ops.sum(ops.softmax(similarities / gamma, axis=2) * similarities, axis=2)
     classes, relaxed, valid = check_cosines(labels, relaxed)
     own = own_class(classes, relaxed)
     logits = scale * ops.where(own, relaxed - margin, relaxed)
@@ -112,7 +113,7 @@ class SoftTripleLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return soft_triple(y_true, y_pred, self.scale, self.gamma, self.margin)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,16 +1,16 @@
 """Sub-center ArcFace loss (Deng et al., ECCV 2020)."""
 
 import keras
-import tensorflow as tf
 from keras import ops
 
-from pa_keras.losses._validation import TensorLike, check_centers
+from pa_keras.kernels.tensors import Tensor, TensorLike
+from pa_keras.losses._validation import check_centers
 from pa_keras.losses.arcface import ArcFaceLoss, arcface
 
 
 def sub_center_arcface(
     labels: TensorLike, similarities: TensorLike, margin: float = 0.5, scale: float = 64.0
-) -> tf.Tensor:
+) -> Tensor:
     r"""Sub-center ArcFace loss: one term for each embedding, whose mean is the loss.
 
         l_i = the ArcFace loss of theta_ij = arccos(max_k cos(x_i, w_jk))
@@ -37,8 +37,8 @@ def sub_center_arcface(
 
     Example:
         >>> s = [[[1.0, 0.9], [0.0, 0.1]], [[0.0, 0.1], [0.3, 1.0]]]
-        >>> sub_center_arcface([0, 1], s).shape
-        TensorShape([2])
+        >>> tuple(sub_center_arcface([0, 1], s).shape)
+        (2,)
 
     Source: Deng et al., Sub-center ArcFace: Boosting Face Recognition by Large-scale Noisy Web
     Faces, ECCV 2020, section 3.2. Sampling: random batches.
@@ -82,5 +82,5 @@ class SubCenterArcFaceLoss(ArcFaceLoss):
     ) -> None:
         super().__init__(margin, scale, reduction, name)
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return sub_center_arcface(y_true, y_pred, self.margin, self.scale)

@@ -3,11 +3,11 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import cosines, share
-from pa_keras.losses._validation import TensorLike, check_pairs, expect_positive
+from pa_keras.losses._validation import check_pairs, expect_positive
 from pa_keras.losses.exact_labels import call_with_exact_labels
 from pa_keras.losses.references import References
 
@@ -17,7 +17,7 @@ def sup_con(
     embeddings: TensorLike,
     temperature: float = 0.1,
     references: References | None = None,
-) -> tf.Tensor:
+) -> Tensor:
     r"""Supervised contrastive loss: one term for each embedding, whose mean is the loss.
 
         L = mean over i with a positive of
@@ -46,8 +46,8 @@ def sup_con(
         tf.errors.InvalidArgumentError: If the batch lacks such pairs, in graph mode.
 
     Example:
-        >>> sup_con([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape
-        TensorShape([3])
+        >>> tuple(sup_con([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).shape)
+        (3,)
 
     Source: Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, eq. (2), L_out. Sampling:
     balanced batches.
@@ -97,9 +97,7 @@ class SupConLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(
-        self, y_true: tf.Tensor, y_pred: tf.Tensor, references: References | None = None
-    ) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor, references: References | None = None) -> Tensor:
         return sup_con(y_true, y_pred, self.temperature, references)
 
     def get_config(self) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from typing import Any, Literal, get_args
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels.tensors import Tensor, TensorLike
 from pa_keras.losses._common import distances, share, unit
-from pa_keras.losses._validation import TensorLike, check_pairs, expect_positive
+from pa_keras.losses._validation import check_pairs, expect_positive
 from pa_keras.losses.exact_labels import call_with_exact_labels
 
 Mining = Literal["semi_hard", "semi_hard_nearest", "hard", "all"]
@@ -18,7 +18,7 @@ def triplet(
     embeddings: TensorLike,
     margin: float = 0.1,
     mining: Mining = "semi_hard",
-) -> tf.Tensor:
+) -> Tensor:
     r"""Triplet loss: one term for each embedding, whose mean is the loss.
 
         L = mean over the chosen triplets of [d_ap - d_an + m]_+
@@ -53,8 +53,8 @@ def triplet(
 
     Example:
         >>> terms = triplet([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], mining="hard")
-        >>> terms.shape
-        TensorShape([3])
+        >>> tuple(terms.shape)
+        (3,)
 
     Source: Schroff et al., FaceNet, CVPR 2015, eq. (2) and (3); Hermans et al., In Defense of the
     Triplet Loss, 2017, eq. (5). Sampling: balanced batches.
@@ -118,14 +118,14 @@ class TripletLoss(keras.losses.Loss):
 
     __call__ = call_with_exact_labels
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return triplet(y_true, y_pred, self.margin, self.mining)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin, "mining": self.mining}
 
 
-def _semi_hard_negatives(apart: tf.Tensor, negative: tf.Tensor) -> tf.Tensor:
+def _semi_hard_negatives(apart: Tensor, negative: Tensor) -> Tensor:
     """Distances (B, B) from each anchor to the negative chosen for each positive."""
     farther = negative[:, None, :] & (apart[:, None, :] > apart[:, :, None])
     nearest = ops.min(ops.where(farther, apart[:, None, :], float("inf")), axis=2)

@@ -3,9 +3,10 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from pa_keras.kernels import integer_dtype
+from pa_keras.kernels.tensors import Tensor
 from pa_keras.layers import CrossBatchMemory
 from pa_keras.layers.cross_batch_memory import WARM_UP_STEPS
 from pa_keras.losses import (
@@ -52,11 +53,11 @@ class MemoryModel(keras.Model):
     def compute_loss(
         self,
         x: Any = None,
-        y: tf.Tensor | None = None,
-        y_pred: tf.Tensor | None = None,
-        sample_weight: tf.Tensor | None = None,
+        y: Tensor | None = None,
+        y_pred: Tensor | None = None,
+        sample_weight: Tensor | None = None,
         training: bool = True,
-    ) -> tf.Tensor:
+    ) -> Tensor:
         """The loss of a batch, which in training is appended to the memory."""
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         memory = next((layer for layer in self.layers if isinstance(layer, CrossBatchMemory)), None)
@@ -69,7 +70,7 @@ class MemoryModel(keras.Model):
             )
         classes, embeddings, _ = check_batch(y, y_pred)
         slots, filled, started = memory.append(classes, embeddings)
-        places = ops.arange(memory.size, dtype="int64")
+        places = ops.arange(memory.size, dtype=integer_dtype())
         compared = (places < filled)[None, :] & (places[None, :] != slots[:, None])
         references = References(memory.queue.value, memory.labels.value, compared)
         with_memory = self.loss(y, y_pred, sample_weight, references)

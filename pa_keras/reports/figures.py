@@ -11,7 +11,7 @@ from pa_keras.evaluation.evaluate import Evaluation
 from pa_keras.evaluation.projector import expect_sprite, write_projector
 from pa_keras.reports.subject import Subject
 from pa_keras.retrieval import matches
-from pa_keras.runs.load import trained_classes
+from pa_keras.runs.load_data import trained_classes
 
 
 def expect_outputs(config: EvaluateConfig) -> None:

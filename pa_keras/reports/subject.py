@@ -13,7 +13,8 @@ from pa_keras.datasets import Dataset, Images
 from pa_keras.evaluation.duplicates import Duplicates, find_duplicates
 from pa_keras.evaluation.evaluate import Evaluation, embed_dataset_images, evaluate
 from pa_keras.pipelines import check_images
-from pa_keras.runs.load import crop_fraction_of, load_data, load_trained, on_bad_image_of
+from pa_keras.runs.load import crop_fraction_of, load_trained
+from pa_keras.runs.load_data import load_data, on_bad_image_of
 
 # A part of the result: its entries of the JSON file, and its text.
 Report = tuple[dict[str, Any], str]

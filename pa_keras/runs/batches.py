@@ -1,5 +1,7 @@
 """The image batches of a run, from its settings."""
 
+from typing import TypeAlias
+
 import tensorflow as tf
 
 from pa_keras.arguments.image_size import as_size
@@ -7,8 +9,9 @@ from pa_keras.config import AugmentationConfig, DataConfig, FitConfig
 from pa_keras.datasets import Images
 from pa_keras.pipelines import ImageCache, WorkerShare, evaluation_batches, training_batches
 from pa_keras.pipelines.caching import CacheKind
-from pa_keras.training.callbacks.recall_at_k import Batches
 from pa_keras.training.distribution import distributed
+
+Batches: TypeAlias = tf.data.Dataset | tf.distribute.DistributedDataset
 
 
 def make_batches(

@@ -18,13 +18,12 @@ from pa_keras.pipelines import ImageCache, repeats, steps_per_epoch
 from pa_keras.pipelines.caching import CacheKind
 from pa_keras.pipelines.sampling import expect_counts
 from pa_keras.retrieval.metrics import as_ks
-from pa_keras.runs.batches import make_batches, make_evaluation_batches
+from pa_keras.runs.batches import Batches, make_batches, make_evaluation_batches
 from pa_keras.runs.data import RunData, load_run_data
 from pa_keras.runs.loss import make_loss
 from pa_keras.runs.models import make_models
 from pa_keras.runs.optimizers import make_optimizers
 from pa_keras.training import RecallAtK, distribution, xla
-from pa_keras.training.callbacks.recall_at_k import Batches
 from pa_keras.training.callbacks.save_checkpoint import SavePolicy
 from pa_keras.training.gradient_cache import expect_chunks
 from pa_keras.training.phases import Setup, phases

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import tensorflow as tf
-
 from pa_keras import cpu, files
 
 logger = logging.getLogger(__name__)
@@ -111,6 +109,8 @@ class RunFolder:
 
     def write_versions(self) -> None:
         """Writes `versions`, with the cores that this process may use."""
+        import tensorflow as tf  # here, as a run is read under other backends, too
+
         found = {
             "python": platform.python_version(),
             "platform": platform.platform(),

@@ -8,7 +8,7 @@ import keras
 from keras.optimizers import schedules
 
 from pa_keras.layers import Proxies
-from pa_keras.training.fused_adamw import AdamW
+from pa_keras.training.adamw import AdamW
 
 
 def two_rate_adamw(

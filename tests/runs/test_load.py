@@ -3,10 +3,12 @@
 import zipfile
 
 import keras
+import numpy as np
 import pytest
 
 from pa_keras import embed, evaluate, export, load_model, search
-from pa_keras.models import embedding_model, with_proxies
+from pa_keras.layers import CrossBatchMemory, Proxies
+from pa_keras.models import all_layers, embedding_model, with_memory, with_proxies
 from pa_keras.runs.load import load_trained
 
 
@@ -129,19 +131,35 @@ def test_load_model_computes_in_float32(folder):
 
 
 def test_load_model_says_what_to_do(folder):
-    embedder = embedding_model("conv4", 8, (16, 16), weights=None)
-    with_proxies(embedder, 3).save(folder / "training.keras")
     for name, error, message in [
         ("missing", FileNotFoundError, "run, or a .keras file; there is no .*missing. Check"),
         (".", FileNotFoundError, "folder of a run, .* which has none"),
         ("run", FileNotFoundError, "best.keras; there is no such file"),
         ("empty.keras", ValueError, "empty.keras, of 0 bytes, is not"),
-        ("training.keras", ValueError, r"with proxies. .* model.get_layer\('embedding_model'\)"),
     ]:
         with pytest.raises(error, match=message):
             load_model(folder / name)
-    # The advice works.
-    keras.saving.load_model(folder / "training.keras").get_layer("embedding_model").save(
-        folder / "taken.keras"
-    )
-    assert load_model(folder / "taken.keras").output_shape == (None, 8)
+
+
+def in_a_graph(embedder):
+    """Proxies on layers of the same graph, which is what users write without `with_proxies`."""
+    return keras.Model(embedder.input, Proxies(3)(embedder.output))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: with_proxies(model, 3),
+        lambda model: with_proxies(model, 3, centers_per_class=2),
+        lambda model: with_memory(model, 16),
+        in_a_graph,
+    ],
+)
+def test_the_embedding_model_of_a_model_to_train(folder, wrap):
+    embedder = embedding_model("conv4", 8, (16, 16), weights=None)
+    wrap(embedder).save(folder / "training.keras")
+    model = load_model(folder / "training.keras")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    np.testing.assert_allclose(model(images), embedder(images), rtol=1e-6)
+    known = (Proxies, CrossBatchMemory)
+    assert not any(isinstance(layer, known) for layer in all_layers(model))

@@ -116,8 +116,9 @@ def test_embeddings_compile_once_for_all_batches():
     pooled = keras.layers.GlobalAveragePooling2D()(inputs)
     model = keras.Model(inputs, keras.layers.UnitNormalization()(keras.layers.Dense(6)(pooled)))
     embedder, sizes = Embedder(model, jit_compile=True), []
-    step = embedder._step
-    embedder._step = lambda images: sizes.append(len(images)) or step(images)
+    network = embedder._network
+    step = network.step
+    network.step = lambda images: sizes.append(len(images)) or step(images)
     received = embedder(tf.data.Dataset.from_tensor_slices(images).batch(4))
     np.testing.assert_allclose(received, model(images, training=False), atol=1e-6)
     assert sizes == [4, 4, 4]  # XLA compiles again for each size
@@ -148,5 +149,5 @@ def test_a_run_traces_each_phase_and_its_evaluation_once(photos, tmp_path, monke
         f"--training.batch_chunks={chunks}",
     ])  # fmt: skip
     assert [len(weights) for weights in steps] == [3, 7]  # the warm-up, then also the convolutions
-    in_training = embedders[0]._step  # the last one evaluates the test images
+    in_training = embedders[0]._network.step  # the last one evaluates the test images
     assert in_training.experimental_get_tracing_count() == 1

@@ -13,8 +13,9 @@ from pa_keras.evaluation.embedder import embed
 from pa_keras.layers import Proxies
 from pa_keras.losses import ProxyAnchorLoss
 from pa_keras.retrieval import retrieval_metrics
-from pa_keras.training.callbacks import recall_at_k
-from pa_keras.training.callbacks.recall_at_k import RecallAtK, embedding_part
+from pa_keras.training.callbacks import image_batches
+from pa_keras.training.callbacks.recall_at_k import RecallAtK
+from pa_keras.training.embedding_part import embedding_part
 
 CLASSES = 6
 
@@ -190,7 +191,7 @@ def test_the_log_says_how_far_an_approximate_search_may_be_from_the_truth(caplog
 
 
 def test_an_array_is_embedded_in_batches(monkeypatch):
-    monkeypatch.setattr(recall_at_k, "BATCH_SIZE", 5)
+    monkeypatch.setattr(image_batches, "BATCH_SIZE", 5)
     _, history = fit([RecallAtK(coloured_images(1))], epochs=1)
     assert history.history["recall_at_8"][0] > 0.5
 
@@ -322,7 +323,9 @@ def test_subclassed_models():
     vectors = embedder(IMAGES).numpy()
     expected = retrieval_metrics(vectors, LABELS)["recall_at_1"]
     assert embedder.history.history["recall_at_1"] == [pytest.approx(expected)]
-    assert callback._embedder._step.experimental_get_tracing_count() <= 3  # and one that builds
+    assert (
+        callback._embedder._network.step.experimental_get_tracing_count() <= 3
+    )  # and one that builds
     model = Subclassed(CLASSES)
     model.compile("adam", ProxyAnchorLoss())
     with pytest.raises(
