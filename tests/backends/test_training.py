@@ -139,12 +139,19 @@ def _contrastive(rows, labels, places, everything, queue, margin=1.2):
     return sum(loops.mean(h for h in each if h > 0) for each in hinges.values())
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2", "bn_inception"])
+@pytest.mark.parametrize("name", ["mobilenetv2", "bn_inception", "efficientnet_lite0"])
 def test_backbones_of_stock_layers(name):
     model = embedding_model(name, 16, (64, 64), weights=None)
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
     found = ops.convert_to_numpy(model(pixels))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="other backends build them")
+@pytest.mark.parametrize("name", ["googlenet", "torch_resnet18"])
+def test_backbones_that_the_torch_backend_refuses(name):
+    with pytest.raises(ValueError, match=f"{name} cannot be built on the torch backend.*dots"):
+        embedding_model(name, 16, (64, 64), weights=None)
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="keras.distribution is for JAX")
