@@ -56,7 +56,7 @@ def build(name: str, image_size: int | tuple[int, int], weights: str | Path | No
 
     Raises:
         ValueError: If the name is unknown, image_size is too small or not a pair, or the weights
-            are missing or do not fit.
+            are missing or do not fit; or for `googlenet` and `torch_resnet` on the torch backend.
         ConnectionError: If the ImageNet weights cannot be downloaded.
         FileNotFoundError: If the package that holds the weights of EfficientNet-Lite0 is missing.
         ImportError: If keras_hub is missing.
@@ -101,6 +101,13 @@ def _builders() -> dict[str, Callable[[tuple[int, int], str | None], keras.Model
 
 
 def _of_torch(name: str, image_size: tuple[int, int], weights: str | None) -> keras.Model:
+    # Keras registers its weights with torch under the names of their layers.
+    if keras.backend.backend() == "torch" and name != "bn_inception":
+        raise ValueError(
+            f"{name} cannot be built on the torch backend of Keras, which refuses the names of its "
+            "layers, as they contain dots. Use the TensorFlow or JAX backend, or another backbone, "
+            "such as resnet50 or bn_inception."
+        )
     backbone = _PAPERS[name](image_size)
     if weights is not None:
         torch_weights.load(torch_weights.imagenet_file(name), _slots(name, backbone))

