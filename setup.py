@@ -55,7 +55,7 @@ setup(
         "tensorflow-serving-api>=2.20,<2.22",
     ],
     extras_require={
-        # Beam 2.77 wants protobuf below 7 and pyarrow below 26, which TensorFlow 2.20 allows.
+        # Beam 2.77 wants protobuf below 7 and pyarrow below 26, which TensorFlow allows.
         "beam": ["apache-beam>=2.70,<3", *PARQUET],
         "cuda": ["tensorflow[and-cuda]>=2.20,<2.22"],
         "hub": HUB,

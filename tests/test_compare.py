@@ -91,10 +91,8 @@ def test_the_complete_command_on_real_runs(comparison, tmp_path, capsys):
         result["metrics"]["map_at_r"]
     )
     about = (out / "about.md").read_text()
-    assert (
-        f"- tensorflow: {importlib.metadata.version('tensorflow')}" in about
-        and "- processor: " in about
-    )
+    assert f"- tensorflow: {importlib.metadata.version('tensorflow')}" in about
+    assert "- processor: " in about
     assert f"pa_keras.fit --config {folder}/config.yaml" in about
     assert "| Ours |" in capsys.readouterr().out
 
