@@ -22,6 +22,9 @@ def as_paths(paths: Sequence[str | os.PathLike]) -> tuple[str, ...]:
     """
     if isinstance(paths, str | bytes | os.PathLike):
         raise ValueError(f"Expected a list of paths; received {paths!r} alone. Write [path].")
+    paths = tuple(paths)
+    if set(map(type, paths)) <= {str}:  # the usual case, which a million paths pass in no time
+        return paths
     for path in paths:
         if not isinstance(path, str | bytes | os.PathLike):
             raise ValueError(
