@@ -2,11 +2,8 @@
 
 import hashlib
 import io
-import itertools
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +13,7 @@ from tqdm import tqdm
 from pa_keras.pipelines.decoding import decode_image, decode_jpeg, is_jpeg
 from pa_keras.pipelines.image_bytes import MOST_SAMPLES
 from pa_keras.pipelines.paths import path_tensor
+from pa_keras.pipelines.same_files import same_files
 
 DIGITS = 12  # of a checksum; 48 bits miss one of 100,000 changed files once in 3 billion cases
 
@@ -25,7 +23,6 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _ORIENTATION_MARKS = (b"Exif", b"http://ns.adobe.com/xap/")
 _SEARCHED_BYTES = 2**16
 _BATCH, _BATCH_BYTES = 64, 2**23  # most files that are handed to Python at once, and their bytes
-_CHUNK = 1000  # files in a task of a thread
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,13 @@ def scan_images(paths: Sequence[str], progress: bool = True) -> Scan:
         paths: N image files; they may repeat.
         progress: Whether to show a progress bar on a terminal.
     """
-    hidden = None if progress else True  # None: off a terminal
-    firsts, sizes = _same_files(paths, hidden)
+    firsts, sizes = same_files(paths, progress)
     files = np.unique(firsts)
     number = len(paths)
     scan = Scan(np.zeros(number, bool), np.zeros(number, bool), np.zeros(number, f"S{DIGITS}"))
     batch = int(np.clip(_BATCH_BYTES // max(1, sizes[files].mean()), 1, _BATCH)) if number else 1
     named_jpeg = np.array([paths[i].lower().endswith(_JPEG_SUFFIXES) for i in files], bool)
+    hidden = None if progress else True  # None: off a terminal
     bar = tqdm(total=len(files), desc="Checking images", unit="image", disable=hidden)
     with bar, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large images and of unusual tags
@@ -130,38 +127,6 @@ def _decodable(
         .as_numpy_iterator()
     ):
         yield from zip(found.tolist(), contents.tolist(), strict=True)
-
-
-def _same_files(paths: Sequence[str], hidden: bool | None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the index of the first path to the same file, and the bytes of the file, int64 (N,).
-
-    Two paths lead to the same file if they have the same device, inode, size and time of
-    modification. A file that is missing is the same as no other, and has 0 bytes.
-    """
-    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    firsts = np.arange(len(paths))
-    sizes = np.zeros(len(paths), np.int64)
-    seen: dict[tuple[int, ...], int] = {}
-    with ThreadPoolExecutor() as pool:  # a network disk answers slowly, but many questions at once
-        found = itertools.chain.from_iterable(pool.map(_stats, chunks))
-        bar = tqdm(found, "Looking up files", len(paths), unit="file", disable=hidden, delay=1)
-        for index, stat in enumerate(bar):
-            if stat is not None:
-                firsts[index] = seen.setdefault(stat, index)
-                sizes[index] = stat[2]
-    return firsts, sizes
-
-
-def _stats(paths: Sequence[str]) -> list[tuple[int, ...] | None]:
-    found: list[tuple[int, ...] | None] = []
-    for path in paths:
-        try:
-            stat = os.stat(path)
-        except (OSError, ValueError):  # a null byte in a path
-            found.append(None)
-        else:
-            found.append((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
-    return found
 
 
 def _is_rotated(contents: bytes) -> bool:

@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from tqdm import tqdm
+
 from pa_keras.datasets import Images
 from pa_keras.files import save_whole
 from pa_keras.pipelines.image_scan import checksum
@@ -41,8 +43,9 @@ def fingerprint(
     below = {folder: os.path.relpath(folder, root) for folder in folders}
     known, found = checksums or {}, {}
     for part, images in given.items():
-        names = [images.class_names[label] for label in images.labels.tolist()]
-        for path, name in zip(images.paths, names, strict=True):
+        bar = tqdm(images.paths, f"Fingerprint of {part}", unit="image", disable=None, delay=1)
+        for path, label in zip(bar, images.labels.tolist(), strict=True):
+            name = images.class_names[label]
             folder, file = os.path.split(path)
             key = part, os.path.normpath(f"{below[folder]}/{file}")
             found[key] = name, known.get(path) or checksum(Path(path).read_bytes())
@@ -56,7 +59,8 @@ def write_fingerprint(path: Path, found: Mapping[tuple[str, str], tuple[str, str
         with Path(partial).open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(("part", "path", "class", "checksum"))
-            rows.writerows((*key, *value) for key, value in found.items())
+            bar = tqdm(found.items(), f"Writing {path.name}", unit="image", disable=None, delay=1)
+            rows.writerows((*key, *value) for key, value in bar)
 
     save_whole(write, path)
 

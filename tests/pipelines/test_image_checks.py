@@ -258,7 +258,7 @@ def test_files_of_one_inode_number_but_other_bytes(files, monkeypatch):
         names = ("st_dev", "st_size", "st_mtime_ns")
         return types.SimpleNamespace(st_ino=1, **{name: getattr(found, name) for name in names})
 
-    monkeypatch.setattr(image_scan.os, "stat", numbered)
+    monkeypatch.setattr(os, "stat", numbered)
     assert len(set(check_images(files).checksums)) == 2  # those of the JPEGs and of the PNGs
 
 
