@@ -100,7 +100,7 @@ def first_of_same_bytes(paths: Sequence[str]) -> np.ndarray:
     Only files that have the length of another are read, and several paths to one file only once.
     """
     of_file, sizes = same_files(paths)
-    for index in np.flatnonzero(sizes < 0):
+    for index in np.flatnonzero(sizes < 0).tolist():
         os.stat(paths[index])  # raises the error
     files = np.unique(of_file)
     _, members, counts = np.unique(sizes[files], return_inverse=True, return_counts=True)

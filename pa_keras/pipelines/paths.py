@@ -22,9 +22,8 @@ def as_paths(paths: Sequence[str | os.PathLike]) -> tuple[str, ...]:
     """
     if isinstance(paths, str | bytes | os.PathLike):
         raise ValueError(f"Expected a list of paths; received {paths!r} alone. Write [path].")
-    paths = tuple(paths)
-    if set(map(type, paths)) <= {str}:  # the usual case, which a million paths pass in no time
-        return paths
+    if all(type(path) is str for path in paths):  # the usual case, fast for a million paths
+        return tuple(map(str, paths))
     for path in paths:
         if not isinstance(path, str | bytes | os.PathLike):
             raise ValueError(
