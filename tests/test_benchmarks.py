@@ -88,3 +88,17 @@ def test_a_loss_step_adds_at_most_two_and_a_half_arrays(benchmarks):
     added = benchmarks.loss_memory.added
     slope = (added(many) - added(few)) / (many - few)
     assert slope / (4 * benchmarks.parts.loss.BATCH) <= 2.5
+
+
+@pytest.mark.large
+def test_the_start_on_many_images_is_measured_up_to_the_first_step(benchmarks, tmp_path, capsys):
+    from benchmarks import many_images
+
+    folder = tmp_path / "images"
+    many_images.make(folder, images=600, classes=120, files=20)
+    assert len({path.stat().st_ino for path in folder.glob("class*/*.jpg")}) == 20
+    assert len((folder / "manifest.csv").read_text().splitlines()) == 601
+    many_images.measure(folder, balanced=True)
+    text = capsys.readouterr().out
+    assert text.rstrip().endswith("from the start to the end of the first step")
+    assert not (folder / "run").exists()

@@ -6,6 +6,9 @@ import logging
 import os
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, NoReturn
+
+from tqdm import tqdm
 
 from pa_keras.datasets.images import Dataset, Images, absolute, label_images
 from pa_keras.datasets.similar_names import warn_of_similar_classes
@@ -19,6 +22,16 @@ _DELIMITERS = ",;\t"
 # Marks of a missing value that spreadsheets, pandas and databases write.
 _NO_VALUE = {"nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat"}
 _NAMED = 20  # lines in a message
+_USED = ("path", *CLASS_COLUMNS, "split")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """The rows of a manifest: the names of all columns, and the cells of those that are used."""
+
+    header: list[str]
+    lines: list[int]  # the number of each row's line in an editor
+    columns: dict[str, list[str]]
 
 
 def load_manifest(data_dir: str | Path, test_fraction: float = 0.5) -> Dataset:
@@ -77,48 +90,49 @@ def read_manifest(data_dir: str | Path) -> tuple[Images, list[str] | None]:
 
 
 def _images_and_splits(manifest: Path, classes_needed: bool) -> tuple[Images, list[str] | None]:
-    rows = _read_rows(manifest)
-    columns = rows[0][1].keys()
+    table = _read_table(manifest)
+    columns = table.columns
     class_column = next((c for c in CLASS_COLUMNS if c in columns), None)
     if "path" not in columns or (classes_needed and class_column is None):
         missing = " or ".join(CLASS_COLUMNS) if "path" in columns else "path"
         raise ValueError(
             f"Expected a column {missing} in {manifest}; received the columns "
-            f"{', '.join(columns)}. Name it in the first line."
+            f"{', '.join(table.header)}. Name it in the first line."
         )
     needed = ["path", class_column] if classes_needed and class_column else ["path"]
-    _expect_cells(manifest, rows, needed)
-    classes = [row[class_column] if class_column else "" for _, row in rows]
-    _warn_of_doubtful_classes(manifest, [line for line, _ in rows], classes)
-    images = label_images(
-        _checked_paths(manifest, rows), classes, _class_names(classes, [row for _, row in rows])
-    )
-    return images, _splits(manifest, rows) if "split" in columns else None
+    _expect_cells(manifest, table, needed)
+    classes = columns[class_column] if class_column else [""] * len(table.lines)
+    _warn_of_doubtful_classes(manifest, table.lines, classes)
+    names = _class_names(classes, columns.get("class_name", classes))
+    images = label_images(_checked_paths(manifest, table), classes, names)
+    return images, _splits(manifest, table) if "split" in columns else None
 
 
-def _expect_cells(
-    manifest: Path, rows: list[tuple[int, dict[str, str]]], columns: list[str]
-) -> None:
+def _expect_cells(manifest: Path, table: _Table, needed: list[str]) -> None:
     """Raises a ValueError that names the lines without a value in one of the columns."""
-    empty = [line for line, row in rows if not all(row[column] for column in columns)]
-    if empty:
+    cells = [table.columns[column] for column in needed]
+    if not all(map(all, cells)):
+        rows = zip(table.lines, *cells, strict=True)
+        empty = [line for line, *row in rows if not all(row)]
         raise ValueError(
-            f"Expected a {' and a '.join(columns)} in every line of {manifest}; received none in "
+            f"Expected a {' and a '.join(needed)} in every line of {manifest}; received none in "
             f"{_lines(empty)}. Fill in or remove them."
         )
 
 
 def _warn_of_doubtful_classes(manifest: Path, lines: list[int], classes: list[str]) -> None:
+    different = set(classes)
     doubtful = {
-        "have no class": [ln for ln, c in zip(lines, classes, strict=True) if not c],
+        "have no class": different & {""},
         "have a class that is the mark of a missing value, such as 'nan', and are taken as one "
-        "class": [ln for ln, c in zip(lines, classes, strict=True) if c.lower() in _NO_VALUE],
+        "class": {c for c in different if c.lower() in _NO_VALUE},
     }
-    for what, found in doubtful.items():
+    for what, marks in doubtful.items():
         # A gallery without a column of classes is intended.
-        if found and any(classes):
+        if marks and different != {""}:
+            found = [line for line, c in zip(lines, classes, strict=True) if c in marks]
             logger.warning("In %s, %d rows %s: %s.", manifest, len(found), what, _lines(found))
-    warn_of_similar_classes(classes, manifest)
+    warn_of_similar_classes(different, manifest)
 
 
 def _lines(numbers: list[int]) -> str:
@@ -139,74 +153,88 @@ def _find_manifest(data_dir: str | Path) -> Path:
     return manifest
 
 
-def _read_rows(manifest: Path) -> list[tuple[int, dict[str, str]]]:
-    """Returns each row as (line number in an editor, dict of cells by column)."""
-    rows = []
+def _read_table(manifest: Path) -> _Table:
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             # Column names contain no delimiters.
             header = file.readline()
             delimiter = max(_DELIMITERS, key=header.count)
             file.seek(0)
-            reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
-            reader.fieldnames = [c.strip() for c in reader.fieldnames or ()]
-            _check_columns(manifest, reader.fieldnames)
-            for row in reader:
-                _check_cells(manifest, reader, row)
-                rows.append((reader.line_num, {c: v.strip() for c, v in row.items()}))
+            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+            return _parse(manifest, reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
             f"Expected a CSV in UTF-8; received {manifest}: {error}. Save it as such."
         ) from error
-    if not rows:
+
+
+def _parse(manifest: Path, reader: Any) -> _Table:
+    """Parses the lines of a `csv.reader`."""
+    header = [name.strip() for name in next(reader, [])]
+    _check_columns(manifest, header)
+    lines: list[int] = []
+    columns: dict[str, list[str]] = {c: [] for c in header if c in _USED}
+    appended = [(header.index(name), column.append) for name, column in columns.items()]
+    for row in tqdm(reader, "Reading the manifest", unit="line", disable=None, delay=1):
+        if not row:  # an empty line
+            continue
+        if len(row) != len(header):
+            _raise_for_cells(manifest, reader, header, row)
+        lines.append(reader.line_num)
+        for i, append in appended:
+            append(row[i].strip())
+    if not lines:
         raise ValueError(
             f"Expected a line of column names and one line for each image in {manifest}; received "
             "no image. Add some."
         )
-    return rows
+    return _Table(header, lines, columns)
 
 
 def _check_columns(manifest: Path, columns: list[str]) -> None:
-    twice = [c for c in ("path", *CLASS_COLUMNS, "split") if columns.count(c) > 1]
+    twice = [c for c in _USED if columns.count(c) > 1]
     if twice:
         raise ValueError(
             f"Expected each column once in {manifest}; received {twice[0]} again. Rename one."
         )
 
 
-def _check_cells(manifest: Path, reader: csv.DictReader, row: dict) -> None:
-    if None in row or None in row.values():
-        number = len(reader.fieldnames or ())
-        raise ValueError(
-            f"Expected {number} cells in line {reader.line_num} of {manifest}, as "
-            f"in its first line; received {'more' if None in row else 'fewer'}. Quote a cell that "
-            f"holds {reader.reader.dialect.delimiter!r}."
-        )
+def _raise_for_cells(manifest: Path, reader: Any, header: list[str], row: list[str]) -> NoReturn:
+    raise ValueError(
+        f"Expected {len(header)} cells in line {reader.line_num} of {manifest}, as "
+        f"in its first line; received {'more' if len(row) > len(header) else 'fewer'}. Quote a "
+        f"cell that holds {reader.dialect.delimiter!r}."
+    )
 
 
-def _checked_paths(manifest: Path, rows: list[tuple[int, dict[str, str]]]) -> list[str]:
-    folder = str(manifest.parent)
-    seen: dict[str, int] = {}
-    for line, row in rows:
-        path = os.path.normpath(os.path.join(folder, row["path"]))
+def _checked_paths(manifest: Path, table: _Table) -> list[str]:
+    folder, given = str(manifest.parent), table.columns["path"]
+    below = folder.rstrip(os.sep) + os.sep
+    paths = [os.path.normpath(path if path.startswith(os.sep) else below + path) for path in given]
+    line_of: dict[str, int] = {}
+    for path, cell, line in zip(paths, given, table.lines, strict=True):
         # Links are not resolved: a link inside the folder may lead to a disk with the images.
-        if not path.startswith(folder.rstrip(os.sep) + os.sep):
+        if not path.startswith(below):
             raise ValueError(
-                f"Expected paths inside {folder}; received {row['path']!r} in line {line} of "
+                f"Expected paths inside {folder}; received {cell!r} in line {line} of "
                 f"{manifest}, which is outside. Move the manifest up, or link the images there."
             )
-        if path in seen:
+        first = line_of.setdefault(path, line)
+        if first != line:
             raise ValueError(
-                f"Expected each path once in {manifest}; received {row['path']!r} in line "
-                f"{seen[path]} and again in line {line}. Remove one of them."
+                f"Expected each path once in {manifest}; received {cell!r} in line "
+                f"{first} and again in line {line}. Remove one of them."
             )
-        seen[path] = line
-    missing = [path for path in seen if not os.path.isfile(path)]
+    missing = [
+        path
+        for path in tqdm(paths, "Looking up images", unit="image", disable=None, delay=1)
+        if not os.path.isfile(path)
+    ]
     if missing:
         raise FileNotFoundError(
-            missing_images_message(str(manifest), missing, len(seen), "remove their lines")
+            missing_images_message(str(manifest), missing, len(paths), "remove their lines")
         )
-    return list(seen)
+    return paths
 
 
 def missing_images_message(listed_in: str, missing: list[str], total: int, otherwise: str) -> str:
@@ -219,22 +247,27 @@ def missing_images_message(listed_in: str, missing: list[str], total: int, other
     )
 
 
-def _class_names(classes: list[str], rows: list[dict[str, str]]) -> dict[str, str]:
+def _class_names(classes: list[str], given: list[str]) -> dict[str, str]:
+    """Maps each class to the name in its first row; without one, to itself."""
     names: dict[str, str] = {}
-    for key, row in zip(classes, rows, strict=True):
-        names.setdefault(key, row.get("class_name") or key)
+    for key, name in zip(classes, given, strict=True):
+        names.setdefault(key, name or key)
     if len(set(names.values())) < len(names):
         # Classes of the same name must be distinguishable in tables and pictures.
         return {key: key if name == key else f"{name} ({key})" for key, name in names.items()}
     return names
 
 
-def _splits(manifest: Path, rows: list[tuple[int, dict[str, str]]]) -> list[str]:
-    for line, row in rows:
-        if row["split"].lower() not in SPLITS:
-            close = get_close_matches(row["split"].lower(), SPLITS, n=1)
+def _splits(manifest: Path, table: _Table) -> list[str]:
+    known: dict[str, str] = {}
+    for line, split in zip(table.lines, table.columns["split"], strict=True):
+        if split in known:
+            continue
+        if split.lower() not in SPLITS:
+            close = get_close_matches(split.lower(), SPLITS, n=1)
             raise ValueError(
-                f"Expected a split of {', '.join(SPLITS)}; received {row['split']!r} in line "
+                f"Expected a split of {', '.join(SPLITS)}; received {split!r} in line "
                 f"{line} of {manifest}. " + (f"Did you mean {close[0]!r}?" if close else "Use one.")
             )
-    return [row["split"].lower() for _, row in rows]
+        known[split] = split.lower()
+    return [known[split] for split in table.columns["split"]]

@@ -43,9 +43,10 @@ def similar_names(names: Iterable[str]) -> list[list[str]]:
         [['03', '3', '3.0'], ['Audi', 'audi ']]
     """
     groups: dict[object, list[str]] = {}
-    for name in sorted(set(names), key=natural_key):
+    for name in set(names):
         groups.setdefault(_same_for_people(name), []).append(name)
-    return [group for group in groups.values() if len(group) > 1]
+    similar = [sorted(group, key=natural_key) for group in groups.values() if len(group) > 1]
+    return sorted(similar, key=lambda group: natural_key(group[0]))
 
 
 def _same_for_people(name: str) -> object:

@@ -1,13 +1,19 @@
 """Finding image files of an evaluation that are byte for byte the same."""
 
 import hashlib
+import itertools
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from pa_keras.datasets import Images
+from pa_keras.pipelines.same_files import same_files
+
+_CHUNK = 100  # files in a task of a thread
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,30 @@ def find_duplicates(queries: Images, gallery: Images | None = None) -> Duplicate
 def first_of_same_bytes(paths: Sequence[str]) -> np.ndarray:
     """For each file, the index of the first file with the same bytes, int (number,).
 
-    Only files that have the length of another are read.
+    Only files that have the length of another are read, and several paths to one file only once.
     """
-    sizes = np.array([Path(path).stat().st_size for path in paths])
-    _, members, counts = np.unique(sizes, return_inverse=True, return_counts=True)
+    of_file, sizes = same_files(paths)
+    for index in np.flatnonzero(sizes < 0).tolist():
+        os.stat(paths[index])  # raises the error
+    files = np.unique(of_file)
+    _, members, counts = np.unique(sizes[files], return_inverse=True, return_counts=True)
+    alike = files[counts[members] > 1].tolist()
+    chunks = [
+        [paths[i] for i in alike[start : start + _CHUNK]] for start in range(0, len(alike), _CHUNK)
+    ]
     firsts = np.arange(len(paths))
     seen: dict[bytes, int] = {}
-    for index in np.flatnonzero(counts[members] > 1).tolist():
-        digest = hashlib.sha256(Path(paths[index]).read_bytes()).digest()
-        firsts[index] = seen.setdefault(digest, index)
-    return firsts
+    with ThreadPoolExecutor() as pool:
+        found = itertools.chain.from_iterable(pool.map(_digests, chunks))
+        bar = tqdm(found, "Comparing files", len(alike), unit="file", disable=None, delay=1)
+        for index, digest in zip(alike, bar, strict=True):
+            firsts[index] = seen.setdefault(digest, index)
+    return firsts[of_file]
+
+
+def _digests(paths: Sequence[str]) -> list[bytes]:
+    digests = []
+    for path in paths:
+        with open(path, "rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").digest())
+    return digests

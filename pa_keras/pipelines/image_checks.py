@@ -2,26 +2,21 @@
 
 import logging
 import os
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
-from pa_keras.pipelines.decoding import decode_image, is_jpeg
-from pa_keras.pipelines.image_bytes import MOST_SAMPLES
-from pa_keras.pipelines.paths import as_paths, path_tensor
+from pa_keras.pipelines.image_scan import Scan, decode_to_check, scan_images
+from pa_keras.pipelines.paths import as_paths
 
 logger = logging.getLogger(__name__)
 
 OnBadImage = Literal["error", "skip"]
 
 _LISTED = 20  # bad files in a message
-_ORIENTATION = 0x0112  # the EXIF tag
 
 
 @dataclass(frozen=True)
@@ -31,6 +26,7 @@ class ImageCheck:
     good: np.ndarray  # positions of the images that can be decoded, int64, ascending
     bad: dict[str, str]  # maps the path of each bad file to the reason
     rotated: int  # number of files whose EXIF orientation is ignored
+    checksums: np.ndarray  # of the good images: the first 12 digits of their SHA-256, as strings
 
 
 def check_images(
@@ -49,8 +45,8 @@ def check_images(
         progress: Whether to show a progress bar on a terminal.
 
     Returns:
-        The positions of the good images, the bad files with reasons, and the number of rotated
-        files.
+        The positions of the good images, the bad files with reasons, the number of rotated files,
+        and the checksums of the good ones.
 
     Raises:
         ValueError: A file is bad and `on_bad_image` is "error", or all files are bad.
@@ -62,8 +58,9 @@ def check_images(
     """
     expect_on_bad_image(on_bad_image)
     paths = as_paths(paths)
-    good = _decodable(paths, progress)
-    reasons = {paths[i]: _reason(paths[i]) for i in np.setdiff1d(np.arange(len(paths)), good)}
+    scan = _scan(paths, progress)
+    good = np.flatnonzero(scan.decodes)
+    reasons = {paths[i]: _reason(paths[i]) for i in np.flatnonzero(~scan.decodes)}
     if reasons and (on_bad_image == "error" or not len(good)):
         raise ValueError(
             f"Expected images that can be decoded; received {len(reasons)} of {len(paths)} that "
@@ -77,7 +74,7 @@ def check_images(
             len(paths),
             listing(reasons, len(reasons)),
         )
-    rotated = _count_rotated([paths[i] for i in good])
+    rotated = int(scan.rotated[good].sum())
     if rotated:
         logger.warning(
             "%d of %d images have an EXIF orientation, which is ignored: they are used as they "
@@ -86,7 +83,7 @@ def check_images(
             rotated,
             len(paths),
         )
-    return ImageCheck(good, reasons, rotated)
+    return ImageCheck(good, reasons, rotated, scan.checksums[good].astype(str))
 
 
 def expect_on_bad_image(on_bad_image: OnBadImage) -> None:
@@ -103,50 +100,24 @@ def undecodable(paths: Sequence[str | os.PathLike], progress: bool = False) -> d
         progress: Whether to show a progress bar on a terminal.
     """
     names = tuple(dict.fromkeys(as_paths(paths)))
-    good = _decodable(names, progress)
-    return {names[i]: _reason(names[i]) for i in np.setdiff1d(np.arange(len(names)), good)}
+    bad = np.flatnonzero(~_scan(names, progress).decodes)
+    return {names[i]: _reason(names[i]) for i in bad}
 
 
-def _decodable(paths: Sequence[str], progress: bool) -> np.ndarray:
-    """Returns the positions of the files that can be decoded and have a UTF-8 name, int64."""
-
-    def decoded(index: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Without the shape, the graph would drop the decoding.
-        return index, tf.shape(_decode(tf.io.read_file(path)))
-
-    named = np.array([i for i, path in enumerate(paths) if _is_utf8(path)], np.int64)
-    names = path_tensor([paths[i] for i in named])
-    files = tf.data.Dataset.from_tensor_slices((named, names))
-    good = files.map(decoded, tf.data.AUTOTUNE).ignore_errors().prefetch(tf.data.AUTOTUNE)
-    good = good.map(lambda index, _: index).batch(64)
-    with tqdm(
-        total=len(paths), desc="Checking images", unit="image", disable=None if progress else True
-    ) as bar:
-        found = []
-        for indices in good.as_numpy_iterator():
-            found.append(indices)
-            bar.update(len(indices))
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
-
-
-def _decode(contents: tf.Tensor) -> tf.Tensor:
-    """Decodes a complete file, but a JPEG at an eighth of its size if the full size is allowed."""
-    # Decoding at an eighth of the size still reads the complete JPEG file, in less time, but
-    # TensorFlow checks its limit against the reduced size.
-    shape = tf.cond(
-        is_jpeg(contents),
-        lambda: tf.image.extract_jpeg_shape(contents, tf.int64),
-        lambda: tf.zeros((3,), tf.int64),
-    )
-    tf.debugging.assert_less(
-        tf.reduce_prod(shape), tf.constant(MOST_SAMPLES, tf.int64), "too large for TensorFlow"
-    )
-    return decode_image(contents, jpeg_ratio=8)
+def _scan(paths: Sequence[str], progress: bool) -> Scan:
+    """Scans the files; one whose name is not valid UTF-8 counts as one that cannot be decoded."""
+    scan = scan_images(paths, progress)
+    scan.decodes[[i for i, path in enumerate(paths) if not _is_utf8(path)]] = False
+    return scan
 
 
 def _is_utf8(path: str) -> bool:
     # Python represents bytes of a file name that it could not decode as lone surrogates.
-    return not any("\ud800" <= letter <= "\udfff" for letter in path)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _reason(path: str) -> str:
@@ -174,7 +145,7 @@ def why_undecodable(read: Callable[[], tf.Tensor]) -> str:
         kind = _undecoded_format(contents.numpy())
         if kind:
             return f"the format is {kind}, which TensorFlow does not decode"
-        _decode(contents)
+        decode_to_check(contents)
     except tf.errors.OpError as error:
         # TensorFlow puts the node before the sentence and the operation after it.
         return error.message.split("}} ")[-1].split(" [Op:")[0].split("\n")[0]
@@ -198,22 +169,3 @@ def listing(reasons: dict[str, str], count: int = _LISTED) -> str:
     lines = [f"  {printable(path)}: {reason}" for path, reason in list(reasons.items())[:count]]
     more = len(reasons) - len(lines)
     return "\n".join(lines + [f"  and {more} more"] * (more > 0))
-
-
-def _count_rotated(paths: list[str]) -> int:
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore")  # Pillow warns of large images and of unusual tags
-        return sum(pool.map(_is_rotated, paths))
-
-
-def _is_rotated(path: str) -> bool:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:  # reads only the header
-            # The getexif of a PNG image would decode the pixels first.
-            return Image.Image.getexif(image).get(_ORIENTATION, 1) in range(2, 9)
-    except Exception:
-        # The pipelines can decode the file, so an error of Pillow must not stop a run. Pillow
-        # raises many kinds of exceptions here.
-        return False

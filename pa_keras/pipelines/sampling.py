@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_NONE = np.iinfo(np.int64).max
+
 
 def shuffled(num_images: int, batch_size: int, seed: int, epoch: int = 0) -> np.ndarray:
     """Shuffles all images into batches; the last, incomplete batch is dropped.
@@ -68,16 +70,13 @@ def balanced(
             f"{len(classes)}; lower classes_per_batch or add classes."
         )
     steps = _steps(len(labels), classes_per_batch * images_per_class)
-    members = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
     rng = np.random.default_rng([seed, epoch])
-    batches = [
-        [
-            _draw(members[chosen], images_per_class, rng)
-            for chosen in rng.permutation(len(classes))[:classes_per_batch]
-        ]
-        for _ in range(steps)
-    ]
-    return np.array(batches, np.int32).reshape(steps, -1)
+    chosen = np.array(
+        [rng.choice(len(classes), classes_per_batch, replace=False) for _ in range(steps)]
+    ).ravel()
+    by_class, first = np.argsort(labels, kind="stable"), np.cumsum(counts) - counts
+    places = first[chosen, None] + _draw(counts[chosen], images_per_class, rng)
+    return by_class[places].astype(np.int32).reshape(steps, -1)
 
 
 def expect_counts(**counts: int | None) -> None:
@@ -87,10 +86,21 @@ def expect_counts(**counts: int | None) -> None:
             raise ValueError(f"Expected {name} of at least 1; received {count}; raise it.")
 
 
-def _draw(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    # All images of a small class are taken before any of them is repeated.
-    rounds = -(-count // len(indices))
-    return np.concatenate([rng.permutation(indices) for _ in range(rounds)])[:count]
+def _draw(sizes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws `count` members of each range(size), int64 (len(sizes), count).
+
+    The members come in rounds: each member is drawn once before any is drawn again.
+    """
+    drawn = np.empty((len(sizes), count), np.int64)
+    for i in range(count):
+        in_round = i % sizes
+        # Ranks among the members that the round has not drawn. The member of rank r is r plus the
+        # number of drawn members below it: those for which member - (place in order) <= r.
+        ranks = rng.integers(sizes - in_round)
+        is_of_round = np.arange(i) >= (i - in_round)[:, None]
+        earlier = np.sort(np.where(is_of_round, drawn[:, :i], _NONE), axis=1)
+        drawn[:, i] = ranks + (earlier - np.arange(i) <= ranks[:, None]).sum(axis=1)
+    return drawn
 
 
 def _steps(num_images: int, batch_size: int) -> int:

@@ -25,11 +25,13 @@ class RunData:
             outliers of the settings, and the test images.
         selection: Images that the best epoch is selected by. None: the last epoch is kept.
         skipped: The reason for each file that was left out, by its path.
+        checksums: The checksum of each image, by its path.
     """
 
     dataset: Dataset
     selection: Dataset | None
     skipped: dict[str, str]
+    checksums: dict[str, str]
 
     @property
     def train(self) -> Images:
@@ -62,7 +64,7 @@ def load_run_data(config: FitConfig) -> RunData:
             the loss.
         FileNotFoundError: Files do not exist.
     """
-    dataset, skipped = load_checked(
+    dataset, skipped, checksums = load_checked(
         config.dataset,
         config.data_dir,
         on_bad_image=config.data.on_bad_image,
@@ -79,9 +81,9 @@ def load_run_data(config: FitConfig) -> RunData:
             train, config.training.held_out_fraction, seed=config.seed
         )
         selection = Dataset("held out", train, held_out)
-    train = _with_noise(train, config.data, config.seed)
+    train = _with_noise(train, config.data, config.seed, checksums)
     check_pairs(config.loss, config.batches, train.labels)
-    return RunData(dataclasses.replace(dataset, train=train), selection, skipped)
+    return RunData(dataclasses.replace(dataset, train=train), selection, skipped, checksums)
 
 
 def load_checked(
@@ -92,7 +94,7 @@ def load_checked(
     test_fraction: float = 0.5,
     crop_to_boxes: bool = False,
     test_only: bool = False,
-) -> tuple[Dataset, dict[str, str]]:
+) -> tuple[Dataset, dict[str, str], dict[str, str]]:
     """Loads a data set and decodes each image once, to find bad ones before the work begins.
 
     Args:
@@ -106,7 +108,8 @@ def load_checked(
             images too.
 
     Returns:
-        The data set without bad images, and the reason for each that was left out, by its path.
+        The data set without bad images; the reason for each that was left out, by its path; and
+        the checksum of each that was not.
 
     Raises:
         ValueError: The data set cannot be used, or an image is bad and on_bad_image is "error".
@@ -116,21 +119,24 @@ def load_checked(
         name, data_dir, test_fraction=test_fraction, crop_to_boxes=crop_to_boxes
     )
     skipped: dict[str, str] = {}
+    checksums: dict[str, str] = {}
 
     def readable(images: Images) -> Images:
         check = check_images(images.paths, on_bad_image)
         skipped.update(check.bad)
-        return images.take(check.good)
+        good = images.take(check.good)
+        checksums.update(zip(good.paths, check.checksums.tolist(), strict=True))
+        return good
 
     train, validation = dataset.train, dataset.validation
     if not test_only:
         train = readable(dataset.training_images())
         # A class that lost all of its images gets no proxy.
-        train = train.take_classes(train.labels)
+        train = train.take_classes(range(train.num_classes))
         validation = None if validation is None else readable(validation)
     gallery = None if dataset.gallery is None else readable(dataset.gallery)
     queries = readable(dataset.queries)
-    return Dataset(dataset.name, train, queries, gallery, validation), skipped
+    return Dataset(dataset.name, train, queries, gallery, validation), skipped, checksums
 
 
 def unreadable_images(error: tf.errors.OpError, data: RunData) -> str | None:
@@ -152,8 +158,11 @@ def unreadable_images(error: tf.errors.OpError, data: RunData) -> str | None:
     )
 
 
-def _with_noise(train: Images, data: DataConfig, seed: int) -> Images:
-    """The training images with the noise of the settings; the other images stay clean."""
+def _with_noise(train: Images, data: DataConfig, seed: int, checksums: dict[str, str]) -> Images:
+    """The training images with the noise of the settings; the other images stay clean.
+
+    The checksums of the outliers are added to `checksums`.
+    """
     if data.outliers:
         if data.outliers_dir is None:
             raise ValueError(
@@ -161,6 +170,8 @@ def _with_noise(train: Images, data: DataConfig, seed: int) -> Images:
                 "--data.outliers_dir DIR."
             )
         others = datasets.images_at(data.outliers_dir)
-        foreign = others.take(check_images(others.paths, data.on_bad_image).good).paths
+        check = check_images(others.paths, data.on_bad_image)
+        foreign = others.take(check.good).paths
+        checksums.update(zip(foreign, check.checksums.tolist(), strict=True))
         train = datasets.replace_by_outliers(train, foreign, data.outliers, seed)
     return datasets.flip_labels(train, data.label_noise, seed)

@@ -1,25 +1,30 @@
 """The fingerprint of a run's images, to find out whether they changed since it began."""
 
 import csv
-import hashlib
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from tqdm import tqdm
 
 from pa_keras.datasets import Images
 from pa_keras.files import save_whole
+from pa_keras.pipelines.image_scan import checksum
 
 _NAMED = 3  # number of files named in a message
 
 
-def fingerprint(parts: Mapping[str, Images | None]) -> dict[tuple[str, str], tuple[str, str]]:
+def fingerprint(
+    parts: Mapping[str, Images | None], checksums: Mapping[str, str] | None = None
+) -> dict[tuple[str, str], tuple[str, str]]:
     """The purpose and class of each image file, and a checksum of its bytes.
 
     It leaves out the time of modification, which a copy changes, and the folder, which may move.
 
     Args:
         parts: Images by their purpose, such as "train". None: there are none.
+        checksums: The checksum of each file by its path, as far as `check_images` found it. Other
+            files are read. Default None: all of them are.
 
     Returns:
         Mapping from (part, path below the common folder) to (class, checksum), in the order of the
@@ -35,13 +40,15 @@ def fingerprint(parts: Mapping[str, Images | None]) -> dict[tuple[str, str], tup
     given = {part: images for part, images in parts.items() if images is not None}
     folders = {os.path.dirname(path) for images in given.values() for path in images.paths}
     root = os.path.commonpath(folders) if folders else ""
-    found = {}
-    with ThreadPoolExecutor() as pool:
-        for part, images in given.items():
-            checksums = pool.map(_checksum, images.paths)
-            for path, label, checksum in zip(images.paths, images.labels, checksums, strict=True):
-                name = os.path.relpath(path, root)
-                found[part, name] = (str(images.class_names[label]), checksum)
+    below = {folder: os.path.relpath(folder, root) for folder in folders}
+    known, found = checksums or {}, {}
+    for part, images in given.items():
+        bar = tqdm(images.paths, f"Fingerprint of {part}", unit="image", disable=None, delay=1)
+        for path, label in zip(bar, images.labels.tolist(), strict=True):
+            name = images.class_names[label]
+            folder, file = os.path.split(path)
+            key = part, os.path.normpath(f"{below[folder]}/{file}")
+            found[key] = name, known.get(path) or checksum(Path(path).read_bytes())
     return found
 
 
@@ -50,8 +57,10 @@ def write_fingerprint(path: Path, found: Mapping[tuple[str, str], tuple[str, str
 
     def write(partial: str) -> None:
         with Path(partial).open("w", newline="") as file:
-            rows = ((*key, *value) for key, value in found.items())
-            csv.writer(file).writerows([("part", "path", "class", "checksum"), *rows])
+            rows = csv.writer(file)
+            rows.writerow(("part", "path", "class", "checksum"))
+            bar = tqdm(found.items(), f"Writing {path.name}", unit="image", disable=None, delay=1)
+            rows.writerows((*key, *value) for key, value in bar)
 
     save_whole(write, path)
 
@@ -93,9 +102,3 @@ def expect_same(path: Path, found: Mapping[tuple[str, str], tuple[str, str]]) ->
 def _said(what: str, keys: list[tuple[str, str]]) -> str:
     names = ", ".join(name for _, name in keys[:_NAMED]) + ", ..." * (len(keys) > _NAMED)
     return f"{len(keys)} {what} ({names})"
-
-
-def _checksum(path: str) -> str:
-    # 48 bits: one of 100,000 changed files is missed by chance in one of 3 billion cases.
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

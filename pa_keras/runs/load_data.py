@@ -39,7 +39,7 @@ def load_data(
     if not (dataset or settings):
         raise ValueError("Expected a dataset to measure the model on; add --dataset NAME.")
     of_run = {} if dataset else {**settings, **settings.get("data", {})}
-    loaded, _ = load_checked(
+    loaded, _, _ = load_checked(
         first_given(dataset, of_run.get("dataset")),
         first_given(data_dir, of_run.get("data_dir")),
         on_bad_image=first_given(on_bad_image, of_run.get("on_bad_image"), "error"),

@@ -135,7 +135,7 @@ def rewind(run: Run, folder: RunFolder, checkpoint: Checkpoint | None) -> None:
         ValueError: The images differ from those that the run began with.
         ConnectionError: Another worker is lost.
     """
-    images = fingerprint(run.data.parts())
+    images = fingerprint(run.data.parts(), run.data.checksums)
     if folder.images.exists():
         expect_same(folder.images, images)
     elif run.writes:

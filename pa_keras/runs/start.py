@@ -34,7 +34,7 @@ def start(run: Run) -> Iterator[RunFolder]:
     if not run.writes:
         yield RunFolder(Path(run.config.run_dir or ""))
         return
-    images = fingerprint(run.data.parts())
+    images = fingerprint(run.data.parts(), run.data.checksums)
     # Three checkpoints of weights and two moments each, since a new one is written before an old
     # one is deleted, and four best models.
     averages = 12 if run.config.training.weight_averaging else 0

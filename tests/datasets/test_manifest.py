@@ -277,3 +277,13 @@ def test_a_gallery_needs_no_classes(tmp_path, caplog):
 def test_a_name_alone_is_a_class(tmp_path):
     found, _ = read_manifest(write_manifest(tmp_path, "path,class_name", ROWS))
     assert found.class_names == ("8", "9", "10", "11")
+
+
+def test_empty_lines_are_left_out_but_not_before_the_columns(tmp_path):
+    manifest = Path(write_manifest(tmp_path, "path,class_id", ROWS)) / "manifest.csv"
+    text = manifest.read_text()
+    manifest.write_text(text.replace("\n", "\n\n"))
+    assert len(read_manifest(tmp_path)[0]) == len(ROWS)
+    manifest.write_text("\n" + text)
+    with pytest.raises(ValueError, match="Expected 0 cells in line 2 .* received more"):
+        read_manifest(tmp_path)

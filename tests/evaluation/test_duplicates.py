@@ -50,3 +50,16 @@ def test_a_gallery_of_nothing_but_copies_is_refused(images):
     queries = images("q", [b"1", b"2"], [0, 1])
     with pytest.raises(ValueError, match="all repeat a query"):
         find_duplicates(queries, queries).drop(queries, queries)
+
+
+def test_hard_links_and_copies_are_the_same(tmp_path):
+    contents = {"a": b"one", "b": b"two", "copy of b": b"two", "c": b"longer"}
+    for name, each in contents.items():
+        (tmp_path / name).write_bytes(each)
+    (tmp_path / "link to copy").hardlink_to(tmp_path / "copy of b")
+    (tmp_path / "link to c").hardlink_to(tmp_path / "c")
+    names = ["link to copy", "a", "link to c", "b", "c", "copy of b"]
+    firsts = first_of_same_bytes([str(tmp_path / name) for name in names])
+    assert firsts.tolist() == [0, 1, 2, 0, 2, 0]
+    with pytest.raises(FileNotFoundError, match="missing"):
+        first_of_same_bytes([str(tmp_path / "a"), str(tmp_path / "missing")])

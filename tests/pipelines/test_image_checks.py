@@ -1,10 +1,12 @@
 """Tests that every kind of bad file is reported, and that EXIF orientations are counted."""
 
+import hashlib
 import io
 import logging
 import os
 import re
 import struct
+import types
 import zlib
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from pa_keras.pipelines import check_images, undecodable
+from pa_keras.pipelines import check_images, image_scan, undecodable
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
@@ -185,3 +187,88 @@ def test_paths_as_objects(files, tmp_path):
     assert [*undecodable([bad, Path(files[0])])] == [str(bad)]
     with pytest.raises(ValueError, match="a list of paths"):
         check_images(files[0])
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The paths of the graphs that decode: what is read, and how often."""
+    found = []
+    decodable = image_scan._decodable
+
+    def noted(paths, indices, decode, batch):
+        found.extend(paths[i] for i in indices)
+        return decodable(paths, indices, decode, batch)
+
+    monkeypatch.setattr(image_scan, "_decodable", noted)
+    return found
+
+
+def test_the_checksum_of_each_good_image(files, tmp_path):
+    bad = spoil(tmp_path, "text.jpg")
+    check = check_images([files[0], bad, *files[1:]], on_bad_image="skip")
+    assert check.checksums.tolist() == [
+        hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12] for path in files
+    ]
+
+
+def test_a_good_file_is_read_once(files, reads):
+    check_images(files)
+    assert sorted(reads) == sorted(files)
+
+
+def test_a_png_that_is_named_jpg_is_checked_as_a_png(tmp_path, files):
+    whole, crc = tmp_path / "whole.jpg", tmp_path / "crc.jpg"
+    whole.write_bytes(PNG)
+    crc.write_bytes(SPOILT["crc.png"][0])
+    jpeg = tmp_path / "jpeg.png"
+    jpeg.write_bytes(JPEG)
+    paths = [str(whole), str(crc), str(jpeg), *files]
+    check = check_images(paths, on_bad_image="skip")
+    assert [*check.bad] == [str(crc)]
+    assert "Invalid PNG data" in check.bad[str(crc)]
+    assert len(check.good) == 12
+
+
+def test_links_to_one_file_are_read_once(tmp_path, files, reads):
+    good, bad = turned(tmp_path / "turned.jpg"), spoil(tmp_path, "truncated.jpg")
+    paths = [*files]
+    for target in (good, bad):
+        for name, link in (("hard", os.link), ("symbolic", os.symlink)):
+            paths.append(str(tmp_path / f"{name}_{Path(target).name}"))
+            link(target, paths[-1])
+    latin = os.fsdecode(os.fsencode(str(tmp_path)) + b"/caf\xe9.jpg")
+    os.link(good, latin)
+    paths = [latin, *paths, good, bad]
+    check = check_images(paths, on_bad_image="skip")
+    bad_names = {path for path in paths if path.endswith("truncated.jpg")}
+    assert set(check.bad) == bad_names | {latin}
+    assert len(bad_names) == 3
+    assert check.rotated == 3
+    assert check.checksums.tolist()[-1] == check.checksums.tolist()[-2]
+    # The bad file is read again for the reason.
+    assert len(reads) == len(set(reads)) + 1 == len(files) + 3
+
+
+def test_files_of_one_inode_number_but_other_bytes(files, monkeypatch):
+    # As on a file system that invents the numbers.
+    stat = os.stat
+
+    def numbered(path, **settings):
+        found = stat(path, **settings)
+        names = ("st_dev", "st_size", "st_mtime_ns")
+        return types.SimpleNamespace(st_ino=1, **{name: getattr(found, name) for name in names})
+
+    monkeypatch.setattr(os, "stat", numbered)
+    assert len(set(check_images(files).checksums)) == 2  # those of the JPEGs and of the PNGs
+
+
+@pytest.mark.parametrize("size", [0, 2**17])
+@pytest.mark.parametrize("mark", ["exif", "xmp", "none"])
+def test_the_orientation_of_small_and_large_jpegs(tmp_path, size, mark):
+    path = tmp_path / "photo.jpg"
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    given = {"exif": {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"}}
+    given["xmp"] = {"xmp": xmp}
+    Image.fromarray(PIXELS).save(path, **given.get(mark, {}))
+    path.write_bytes(path.read_bytes() + bytes(size))
+    assert check_images([str(path)]).rotated == (mark != "none")

@@ -1,5 +1,7 @@
 """Tests the invariants of the two samplers."""
 
+import collections
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -67,6 +69,65 @@ def test_every_class_is_as_likely():
     chosen = [labels[balanced(labels, 5, 4, seed=0, epoch=epoch)] for epoch in range(50)]
     counts = np.bincount(np.ravel(chosen))
     assert counts.min() > 0.8 * counts.mean()
+
+
+def test_the_draws_are_as_likely_as_those_of_a_loop():
+    """Compares the frequency of each possible batch with that of a loop of permutations."""
+    members = [np.array([0]), np.array([1, 2]), np.array([3, 4, 5])]
+    labels = np.repeat([0, 1, 2], [1, 2, 3])
+
+    def drawn_in_a_loop(rng):
+        batch = []
+        for each in rng.permutation(3)[:2]:
+            rounds = [rng.permutation(members[each]) for _ in range(2)]
+            batch += np.concatenate(rounds)[:2].tolist()
+        return tuple(batch)
+
+    rng = np.random.default_rng(0)
+    number = 20_000
+    expected = collections.Counter(drawn_in_a_loop(rng) for _ in range(number))
+    found = collections.Counter(
+        tuple(batch)
+        for epoch in range(number)
+        for batch in balanced(labels, 2, 2, seed=1, epoch=epoch).tolist()
+    )
+    assert set(found) == set(expected)  # 2 x (1 x 2 + 1 x 6 + 2 x 6) batches
+    assert len(found) == 40
+    assert sum(found.values()) == number
+    for batch, times in found.items():
+        # Each of the 3 x 2 pairs of classes is as likely, and each order of images within it.
+        classes = labels[list(batch[::2])]
+        likely = number / 6 / np.prod([(1, 2, 6)[each] for each in classes])
+        assert abs(times - likely) < 5 * np.sqrt(likely)
+        assert abs(expected[batch] - likely) < 5 * np.sqrt(likely)
+
+
+def test_a_class_is_drawn_in_complete_rounds():
+    labels = np.repeat([0, 1, 2], [2, 3, 20])
+    for batch in balanced(labels, 3, 7, seed=0, epoch=3).reshape(-1, 7):
+        size = np.bincount(labels)[labels[batch[0]]]
+        for start in range(0, 7, size):
+            part = batch[start : start + size]
+            assert len(np.unique(part)) == len(part)
+
+
+def test_a_batch_of_every_class_and_image():
+    labels = np.arange(60) % 6
+    (batch,) = balanced(labels, 6, 10, seed=0)
+    np.testing.assert_array_equal(np.sort(batch), np.arange(60))
+    assert (batch.reshape(6, 10).argmax(axis=1) != 9).any()
+
+
+@pytest.mark.large
+def test_many_classes_and_large_ones():
+    counts = np.full(100_000, 9)
+    counts[:3] = 30_000
+    labels = np.repeat(np.arange(len(counts)), counts)
+    batches = balanced(labels, 45, 2, seed=0)
+    drawn = labels[batches].reshape(-1, 45, 2)
+    assert (drawn[..., 0] == drawn[..., 1]).all()
+    assert (np.diff(np.sort(drawn[..., 0], axis=1), axis=1) > 0).all()
+    assert (batches[:, ::2] != batches[:, 1::2]).all()
 
 
 def test_fewer_classes_than_a_batch_needs():

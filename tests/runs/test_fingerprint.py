@@ -1,10 +1,15 @@
 """Fingerprints: changed images are named, and unchanged ones accepted."""
 
+import csv
+import hashlib
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from pa_keras import datasets
+from pa_keras.runs.data import load_checked
 from pa_keras.runs.fingerprint import expect_same, fingerprint, write_fingerprint
 
 
@@ -23,6 +28,37 @@ def test_the_same_images_elsewhere_and_newer(photos, written, tmp_path):
     expect_same(written, of(photos))
     shutil.copytree(photos, tmp_path / "moved", copy_function=shutil.copyfile)
     expect_same(written, of(tmp_path / "moved"))
+
+
+def test_files_that_were_checked_are_not_read_again(photos, written):
+    dataset, skipped, checksums = load_checked("folder", str(photos))
+    assert not skipped
+    parts = {"train": dataset.train, "queries": dataset.queries}
+    assert fingerprint(parts, checksums) == of(photos)
+    for path in dataset.train.paths:
+        Path(path).write_bytes(b"")
+    found = fingerprint(parts, checksums)
+    expect_same(written, found)
+
+
+def test_the_file_of_an_older_run(tmp_path, photos):
+    """Written as the versions before wrote it, from the bytes of each file."""
+    dataset = datasets.load("folder", str(photos))
+    rows = [
+        (
+            part,
+            os.path.relpath(path, photos),
+            images.class_names[label],
+            hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12],
+        )
+        for part, images in (("train", dataset.train), ("queries", dataset.queries))
+        for path, label in zip(images.paths, images.labels, strict=True)
+    ]
+    with (tmp_path / "images.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("part", "path", "class", "checksum"), *rows])
+    expect_same(tmp_path / "images.csv", of(photos))
+    write_fingerprint(tmp_path / "again.csv", of(photos))
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "images.csv").read_bytes()
 
 
 def add(root):

@@ -201,7 +201,7 @@ def test_names_that_collide_in_case_and_test_classes_that_were_trained_on(caplog
     known = TrainedClasses(("Audi", "BMW", "VW", "Fiat", "3"), None)
     train, held_out = images("audi", "bmw", "BMW", "03"), images("VW", "Opel")
     data = RunData(
-        Dataset("own", train, images("Fiat", "Seat")), Dataset("held out", train, held_out), {}
+        Dataset("own", train, images("Fiat", "Seat")), Dataset("held out", train, held_out), {}, {}
     )
     warn_of_known_classes(known, data, tmp_path / "best.keras")
     first, test, selection = caplog.messages

@@ -1,0 +1,141 @@
+"""Reads every image file once: whether it can be decoded, its checksum, its EXIF orientation."""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from pa_keras.pipelines.decoding import decode_image, decode_jpeg, is_jpeg
+from pa_keras.pipelines.image_bytes import MOST_SAMPLES
+from pa_keras.pipelines.paths import path_tensor
+from pa_keras.pipelines.same_files import same_files
+
+DIGITS = 12  # of a checksum; 48 bits miss one of 100,000 changed files once in 3 billion cases
+
+_JPEG_SUFFIXES = (".jpg", ".jpeg", ".jfif")
+_ORIENTATION = 0x0112  # the EXIF tag
+# A JPEG that Pillow finds an orientation in has one of them, in its EXIF or in its XMP.
+_ORIENTATION_MARKS = (b"Exif", b"http://ns.adobe.com/xap/")
+_SEARCHED_BYTES = 2**16
+_BATCH, _BATCH_BYTES = 64, 2**23  # most files that are handed to Python at once, and their bytes
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The result of `scan_images` for N files.
+
+    Attributes:
+        decodes: Whether a file can be decoded, bool (N,).
+        rotated: Whether it can, and has an EXIF orientation, bool (N,).
+        checksums: The first 12 hexadecimal digits of the SHA-256 of a file that can be decoded,
+            bytes (N,); empty for the others.
+    """
+
+    decodes: np.ndarray
+    rotated: np.ndarray
+    checksums: np.ndarray
+
+    def take(self, indices: np.ndarray) -> "Scan":
+        """Returns the result for the files at `indices`."""
+        return Scan(self.decodes[indices], self.rotated[indices], self.checksums[indices])
+
+
+def scan_images(paths: Sequence[str], progress: bool = True) -> Scan:
+    """Reads every file once, decodes it with the decoder of the pipelines, and describes it.
+
+    Several paths to one file, such as hard links, are read once.
+
+    Args:
+        paths: N image files; they may repeat.
+        progress: Whether to show a progress bar on a terminal.
+    """
+    firsts, sizes = same_files(paths, progress)
+    files = np.unique(firsts)
+    number = len(paths)
+    scan = Scan(np.zeros(number, bool), np.zeros(number, bool), np.zeros(number, f"S{DIGITS}"))
+    batch = int(np.clip(_BATCH_BYTES // max(1, sizes[files].mean()), 1, _BATCH)) if number else 1
+    named_jpeg = np.array([paths[i].lower().endswith(_JPEG_SUFFIXES) for i in files], bool)
+    hidden = None if progress else True  # None: off a terminal
+    bar = tqdm(total=len(files), desc="Checking images", unit="image", disable=hidden)
+    with bar, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of large images and of unusual tags
+        # Almost all files are JPEGs: for them, a graph without branches takes 0.7 of the time. What
+        # it cannot decode goes to the decoder of the pipelines, which has the last word.
+        for chosen, decode in ((named_jpeg, _decode_jpeg), (True, decode_to_check)):
+            left = files[chosen & ~scan.decodes[files]]
+            for index, contents in _decodable(paths, left, decode, batch):
+                scan.decodes[index] = True
+                scan.rotated[index] = _is_rotated(contents)
+                scan.checksums[index] = checksum(contents).encode()
+                bar.update()
+        bar.update(np.count_nonzero(~scan.decodes[files]))  # those that cannot be decoded
+    return scan.take(firsts)
+
+
+def checksum(contents: bytes) -> str:
+    """Returns the first digits of the SHA-256 of a file."""
+    return hashlib.sha256(contents).hexdigest()[:DIGITS]
+
+
+def decode_to_check(contents: tf.Tensor) -> tf.Tensor:
+    """Decodes a complete file, but a JPEG at an eighth of its size if the full size is allowed."""
+    # Decoding at an eighth of the size still reads the complete JPEG file, in less time, but
+    # TensorFlow checks its limit against the reduced size.
+    samples = tf.cond(
+        is_jpeg(contents), lambda: _jpeg_samples(contents), lambda: tf.zeros((), tf.int64)
+    )
+    tf.debugging.assert_less(
+        samples, tf.constant(MOST_SAMPLES, tf.int64), "too large for TensorFlow"
+    )
+    return decode_image(contents, jpeg_ratio=8)
+
+
+def _decode_jpeg(contents: tf.Tensor) -> tf.Tensor:
+    """Does the same in a graph without branches, and fails if the file is not a JPEG."""
+    check = tf.raw_ops.Assert(condition=_jpeg_samples(contents) < MOST_SAMPLES, data=["too large"])
+    with tf.control_dependencies([check]):
+        return decode_jpeg(contents, ratio=8)
+
+
+def _jpeg_samples(contents: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_prod(tf.image.extract_jpeg_shape(contents, tf.int64))
+
+
+def _decodable(
+    paths: Sequence[str], indices: np.ndarray, decode: Callable[[tf.Tensor], tf.Tensor], batch: int
+) -> Iterator[tuple[int, bytes]]:
+    """Yields the index and the contents of each of the files that can be decoded."""
+    if not len(indices):
+        return
+
+    def decoded(index: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        contents = tf.io.read_file(path)
+        # Without the shape, the graph would drop the decoding. To drop it later costs more.
+        return index, contents, tf.shape(decode(contents))
+
+    files = tf.data.Dataset.from_tensor_slices((indices, path_tensor([paths[i] for i in indices])))
+    good = files.map(decoded, tf.data.AUTOTUNE).ignore_errors().batch(batch).prefetch(2)
+    for found, contents, _ in good.as_numpy_iterator():
+        yield from zip(found.tolist(), contents.tolist(), strict=True)
+
+
+def _is_rotated(contents: bytes) -> bool:
+    from PIL import Image
+
+    # Searching a small file takes a tenth of the time of Pillow.
+    is_small_jpeg = contents[:3] == b"\xff\xd8\xff" and len(contents) <= _SEARCHED_BYTES
+    if is_small_jpeg and not any(mark in contents for mark in _ORIENTATION_MARKS):
+        return False
+    try:
+        with Image.open(io.BytesIO(contents)) as image:  # reads only the header
+            # The getexif of a PNG image would decode the pixels first.
+            return Image.Image.getexif(image).get(_ORIENTATION, 1) in range(2, 9)
+    except Exception:
+        # The pipelines can decode the file, so an error of Pillow must not stop a run. Pillow
+        # raises many kinds of exceptions here.
+        return False
