@@ -45,9 +45,9 @@ def keras_settings() -> KerasSettings:
         with contextlib.suppress(ValueError):  # Keras ignores invalid JSON, too
             settings = json.loads(file.read_text())
     keras = sys.modules.get("keras")
-    is_imported = keras is not None and hasattr(keras, "config")
+    config = getattr(keras, "config", None)  # None while Keras is being imported, too
     if not isinstance(settings, dict):
-        if not is_imported:
+        if config is None:
             raise ImportError(
                 f"Expected the settings of Keras in {file}; received {settings!r}. Delete the "
                 "file: Keras writes it again."
@@ -56,8 +56,8 @@ def keras_settings() -> KerasSettings:
     of_environment = os.environ.get("KERAS_BACKEND")
     backend = of_environment or settings.get("backend", "tensorflow")
     image_data_format = settings.get("image_data_format", "channels_last")
-    if is_imported:
-        backend, image_data_format = keras.config.backend(), keras.config.image_data_format()
+    if config is not None:
+        backend, image_data_format = config.backend(), config.image_data_format()
     of_file = str(file) if "backend" in settings else "Keras' default"
     source = "KERAS_BACKEND" if of_environment else of_file
     return KerasSettings(backend, image_data_format, file, source)

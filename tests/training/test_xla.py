@@ -1,5 +1,7 @@
 """XLA on the CPU: losses, proxies and complete steps; and how often a run traces its steps."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -116,7 +118,7 @@ def test_embeddings_compile_once_for_all_batches():
     pooled = keras.layers.GlobalAveragePooling2D()(inputs)
     model = keras.Model(inputs, keras.layers.UnitNormalization()(keras.layers.Dense(6)(pooled)))
     embedder, sizes = Embedder(model, jit_compile=True), []
-    network = embedder._network
+    network: Any = embedder._network
     step = network.step
     network.step = lambda images: sizes.append(len(images)) or step(images)
     received = embedder(tf.data.Dataset.from_tensor_slices(images).batch(4))
