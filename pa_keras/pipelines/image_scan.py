@@ -73,7 +73,7 @@ def scan_images(paths: Sequence[str], progress: bool = True) -> Scan:
                 scan.rotated[index] = _is_rotated(contents)
                 scan.checksums[index] = checksum(contents).encode()
                 bar.update()
-        bar.update(np.count_nonzero(~scan.decodes[files]))  # those that cannot be decoded
+        bar.update(int((~scan.decodes[files]).sum()))  # those that cannot be decoded
     return scan.take(firsts)
 
 
