@@ -1,9 +1,12 @@
 """The settings that make TensorFlow fast on a CPU, which it reads when it is imported."""
 
+import importlib
+import importlib.util
 import math
 import os
 import platform
 import sys
+import tempfile
 from pathlib import Path
 
 # The environment variables that change how fast TensorFlow is on a CPU, or the last digits of its
@@ -25,8 +28,9 @@ def tune_cpu() -> dict[str, str]:
     oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`), which TensorFlow leaves off unless the CPU has AVX-512 VNNI
     or AMX. In a container whose CPU time is limited it starts no more threads than that time allows
     (`TF_NUM_INTRAOP_THREADS`, `TF_NUM_INTEROP_THREADS`), where TensorFlow starts one for each core
-    of the host. `TF_CPP_MIN_LOG_LEVEL` hides the messages of TensorFlow's start; on a machine
-    without an NVIDIA GPU one of them is an error that cuInit failed.
+    of the host. `TF_CPP_MIN_LOG_LEVEL` hides the messages of TensorFlow's start, except those that
+    TensorFlow 2.21 writes while it is imported; on a machine without an NVIDIA GPU one of them is
+    an error that cuInit failed.
 
     With oneDNN, results differ from those without it in the last digits.
 
@@ -49,6 +53,34 @@ def tune_cpu() -> dict[str, str]:
     for name, value in _best_settings().items():
         os.environ.setdefault(name, value)
     return {name: os.environ[name] for name in _SETTINGS if name in os.environ}
+
+
+def import_tensorflow_quietly() -> None:
+    """Imports TensorFlow, and shows what it writes to stderr only if the import fails.
+
+    TensorFlow 2.21 writes five lines at its import whatever `TF_CPP_MIN_LOG_LEVEL` is.
+
+    Example:
+        >>> import_tensorflow_quietly()
+    """
+    if "tensorflow" in sys.modules or not importlib.util.find_spec("tensorflow"):
+        return
+    if instruction_set() == "other":  # on a CPU that is too old, the process ends with a message
+        return
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        # The lines are of C++, so that replacing sys.stderr would not hide them.
+        os.dup2(hidden.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        except BaseException:
+            hidden.seek(0)
+            os.write(shown, hidden.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
 
 
 def settings_text() -> str:

@@ -62,6 +62,21 @@ run_command(command)
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_an_import_that_fails_shows_what_was_written(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\nos.write(2, b'why it failed')\nraise OSError('no library')\n"
+    )
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from pa_keras import cpu
+cpu.instruction_set = lambda: "AVX2"
+cpu.import_tensorflow_quietly()
+"""
+    result = run(code)
+    assert result.stderr.startswith("why it failed") and "no library" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "found"),
     [

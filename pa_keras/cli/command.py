@@ -8,7 +8,7 @@ from pathlib import Path
 from pa_keras.backend import expect_tensorflow_backend
 from pa_keras.cli.parser import make_parser, parse
 from pa_keras.cli.settings import Config
-from pa_keras.cpu import tune_cpu
+from pa_keras.cpu import import_tensorflow_quietly, tune_cpu
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ def run_command(command: Callable[[], None]) -> None:
         tune_cpu()
     try:
         expect_tensorflow_backend()
+        import_tensorflow_quietly()
         command()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -164,7 +164,7 @@ def test_backbones_that_the_torch_backend_refuses(name):
         (losses.SmoothAPLoss(0.2), ()),
         ("memory", ()),
     ],
-    ids=str,
+    ids=["proxy_anchor", "cosface", "soft_triple", "smooth_ap", "memory"],
 )
 def test_two_devices_step_like_one_on_the_global_batch(loss, centers):
     import jax
