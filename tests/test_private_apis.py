@@ -111,6 +111,8 @@ def test_private_names_stay_in_the_fence(path):
 
 def own_classes():
     for path in FILES:
+        if name_of(path) == "kernels/torch.py":  # it has no class, and torch may not be installed
+            continue
         module = importlib.import_module(
             ".".join(["pa_keras", *path.relative_to(PACKAGE).with_suffix("").parts])
         )
