@@ -3,6 +3,7 @@
 Only the packages of that backend are imported.
 """
 
+import functools
 import os
 import re
 from collections.abc import Callable
@@ -136,9 +137,13 @@ def finished(results: object) -> object:
         if _place() == "cuda":
             torch.cuda.synchronize()
         return results
-    import tensorflow as tf
+    if is_accelerator():
+        import tensorflow as tf
 
-    tf.test.experimental.sync_devices()
+        # Copying a number to the host waits for all work of the device before it. On a CPU, the
+        # work is done when a call returns.
+        for each in filter(tf.is_tensor, tf.nest.flatten(results)):
+            tf.reshape(each, [-1])[0].numpy()
     return results
 
 
@@ -157,6 +162,7 @@ def torch_device() -> str:
     return "cuda"
 
 
+@functools.cache
 def _place() -> str:
     """The kind of the default device: "cpu", or another such as "cuda", "gpu", "tpu" or "mps"."""
     if BACKEND == "torch":
