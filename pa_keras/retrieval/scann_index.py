@@ -41,7 +41,8 @@ class ScannIndex:
             leaves_to_search=self._leaves(effort),
         )
         # ScaNN fills missing answers with index 0, which may be the query's own.
-        return np.where(np.isfinite(similarities), indices, -1).astype(np.int32), similarities
+        # Signed before the -1: since NumPy 2.5 it is out of bounds for ScaNN's unsigned indices.
+        return np.where(np.isfinite(similarities), indices.astype(np.int32), -1), similarities
 
     def settings(self, effort: int) -> dict[str, int | str | None]:
         """Returns the settings of a search at this effort, with ScaNN's names."""
