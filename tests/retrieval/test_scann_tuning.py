@@ -196,7 +196,7 @@ def test_scann_s_empty_answers_are_no_index():
     class Searcher:
         def search_batched_parallel(self, queries, **options):
             assert options == {"pre_reorder_num_neighbors": 10, "leaves_to_search": 3}
-            return np.array([[2, 0]]), np.array([[0.5, np.nan]], "float32")
+            return np.array([[2, 0]], "uint32"), np.array([[0.5, np.nan]], "float32")
 
     index = scann_index.ScannIndex(Searcher(), 10, candidates=4, num_leaves=3, leaves=1)
     assert index.find(np.ones((1, 2)), 4)[0].tolist() == [[2, -1]]
