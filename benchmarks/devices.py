@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import ops
@@ -125,7 +126,7 @@ def _by_autograd(value: Callable, mode: str) -> Callable:
     return step
 
 
-def finished(results: object) -> object:
+def finished(results: Any) -> Any:
     """Returns results once the device has computed them."""
     if BACKEND == "jax":
         import jax
