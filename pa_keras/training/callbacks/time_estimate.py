@@ -76,7 +76,7 @@ class TimeEstimate(keras.callbacks.Callback):
         left = epochs * one - progress.step * seconds_per_step
         whole = f"an epoch takes about {in_words(one)}"
         if epochs > 1:
-            whole += f", the next {epochs} take about {in_words(left)}"
+            whole += f" and the remaining {epochs} about {in_words(left)}"
         logger.info(
             "At %.0f images per second, %s.%s",
             progress.batch_size / seconds_per_step,

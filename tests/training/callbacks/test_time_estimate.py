@@ -42,7 +42,7 @@ def test_the_first_steps_give_the_time_of_all_epochs(log):
     (message,) = log.messages
     # 60 x 2 + 30 s an epoch; 10 of them without the 9 steps that are done.
     assert message == (
-        "At 45 images per second, an epoch takes about 2 minutes, the next 10 take about 25 "
+        "At 45 images per second, an epoch takes about 2 minutes and the remaining 10 about 25 "
         "minutes."
     )
 
@@ -54,7 +54,7 @@ def test_each_phase_is_estimated_by_its_own_steps(log):
     clock.seconds = 3
     clock.train(callback, epochs=3, first_epoch=1)
     assert [re.search("At ([0-9]+)", each)[1] for each in log.messages] == ["90", "30"]
-    assert "the next 2 take about 6 minutes" in log.messages[1]
+    assert "the remaining 2 about 6 minutes" in log.messages[1]
 
 
 def test_a_long_training_on_a_cpu_names_a_smaller_image_size(log):
