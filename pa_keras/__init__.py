@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from pa_keras.backend import explained_imports, keras_settings
+from pa_keras.backend import explained_imports, is_installed, keras_settings
 
 __version__ = "0.1.0"
 
@@ -64,7 +64,10 @@ _MODULES = (
     "training",
 )
 
-__all__ = ["__version__", *_HOMES]
+# `import *` takes what needs TensorFlow only where it is installed.
+_OF_TENSORFLOW = () if is_installed("tensorflow") else ("embed_images", "open_index")
+
+__all__ = ["__version__", *(name for name in _HOMES if name not in _OF_TENSORFLOW)]
 
 
 def __getattr__(name: str) -> Any:
@@ -77,7 +80,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_MODULES])
+    return sorted(["__version__", *_HOMES, *_MODULES])
 
 
 def _check_keras() -> None:

@@ -1,5 +1,6 @@
 """The settings that make TensorFlow fast on a CPU, which it reads when it is imported."""
 
+import contextlib
 import importlib
 import importlib.util
 import math
@@ -7,6 +8,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # The environment variables that change how fast TensorFlow is on a CPU, or the last digits of its
@@ -18,19 +20,21 @@ _SETTINGS = (
     "TF_NUM_INTEROP_THREADS",
 )
 DEFAULTS = "TensorFlow's defaults"
+# If this variable is set, the import of TensorFlow shows what it writes.
+_SHOWN = "PA_KERAS_SHOW_IMPORT"
 
 
 def tune_cpu() -> dict[str, str]:
     """Makes TensorFlow fast on this CPU, and quiet at its start; call it before the import.
 
     It sets environment variables, which TensorFlow reads when it is imported, and changes none that
-    is already set. The commands of pa_keras call it. On x86-64 CPUs with AVX2 it switches on
-    oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`), which TensorFlow leaves off unless the CPU has AVX-512 VNNI
-    or AMX. In a container whose CPU time is limited it starts no more threads than that time allows
-    (`TF_NUM_INTRAOP_THREADS`, `TF_NUM_INTEROP_THREADS`), where TensorFlow starts one for each core
-    of the host. `TF_CPP_MIN_LOG_LEVEL` hides the messages of TensorFlow's start, except those that
-    TensorFlow 2.21 writes while it is imported; on a machine without an NVIDIA GPU one of them is
-    an error that cuInit failed.
+    is already set. The commands of pa_keras call it. On x86-64 CPUs with AVX2 it switches on oneDNN
+    (`TF_ENABLE_ONEDNN_OPTS=1`), which TensorFlow leaves off unless the CPU has AVX-512 VNNI or AMX.
+    In a container whose CPU time is limited (cgroup v2) it starts no more threads than that time
+    allows (`TF_NUM_INTRAOP_THREADS`, `TF_NUM_INTEROP_THREADS`), where TensorFlow starts one for
+    each core of the host. `TF_CPP_MIN_LOG_LEVEL` hides the messages of TensorFlow's start, except
+    those that TensorFlow 2.21 writes while it is imported; on a machine without an NVIDIA GPU one
+    of them is an error that cuInit failed.
 
     With oneDNN, results differ from those without it in the last digits.
 
@@ -56,31 +60,48 @@ def tune_cpu() -> dict[str, str]:
 
 
 def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow, and shows what it writes to stderr only if the import fails.
+    """Imports TensorFlow, and shows what it writes to stderr only if the import raises an error.
 
-    TensorFlow 2.21 writes five lines at its import whatever `TF_CPP_MIN_LOG_LEVEL` is.
+    TensorFlow 2.21 writes five lines at its import whatever `TF_CPP_MIN_LOG_LEVEL` is. If a broken
+    installation ends the process without a message, set the variable PA_KERAS_SHOW_IMPORT=1.
 
     Example:
         >>> import_tensorflow_quietly()
     """
     if "tensorflow" in sys.modules or not importlib.util.find_spec("tensorflow"):
         return
-    if instruction_set() == "other":  # on a CPU that is too old, the process ends with a message
+    # A process that TensorFlow ends, such as on a CPU that is too old, has to show its reason.
+    if instruction_set() == "other" or _SHOWN in os.environ or sys.stderr is None:
         return
-    sys.stderr.flush()
-    shown = os.dup(2)
-    with tempfile.TemporaryFile() as hidden:
-        # The lines are of C++, so that replacing sys.stderr would not hide them.
-        os.dup2(hidden.fileno(), 2)
+    with contextlib.ExitStack() as stack:
+        try:
+            hidden = stack.enter_context(tempfile.TemporaryFile())
+        except OSError:  # no folder is writable
+            return
+        shown = stack.enter_context(_stderr_into(hidden.fileno()))
         try:
             importlib.import_module("tensorflow")
         except BaseException:
             hidden.seek(0)
             os.write(shown, hidden.read())
             raise
-        finally:
-            os.dup2(shown, 2)
-            os.close(shown)
+
+
+@contextlib.contextmanager
+def _stderr_into(file: int) -> Iterator[int]:
+    """Sends what C++ and Python write to stderr into a file; yields what stderr was."""
+    sys.stderr.flush()
+    try:
+        shown = os.dup(2)
+    except OSError:  # stderr is closed
+        yield file
+        return
+    os.dup2(file, 2)
+    try:
+        yield shown
+    finally:
+        os.dup2(shown, 2)
+        os.close(shown)
 
 
 def settings_text() -> str:

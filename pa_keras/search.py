@@ -144,13 +144,21 @@ def _found(
     threshold: float | None,
 ) -> "tuple[Iterable[np.ndarray], Iterable[np.ndarray]]":
     """Returns rows and similarities of the results of each query, best first."""
+    import numpy as np
+
     from pa_keras.index import NUM_CANDIDATES, only_matches
 
     if method is None or threshold is None:
         return index.search(queries, min(k, len(index)), method)
-    # The first results of another order need not be the matches, so that more are searched.
+    # The first results of another order need not be the matches, so that more are searched. Those
+    # of an expanded query may not even contain the nearest items of the query itself.
     number = min(len(index), max(k, NUM_CANDIDATES))
-    return only_matches(*index.search(queries, number, method), k, threshold)
+    rows, cosines = index.search(queries, number, method)
+    near, near_cosines = index.search(queries, number)
+    is_new = (near[:, :, None] != rows[:, None, :]).all(axis=2)
+    rows = np.concatenate([rows, near], axis=1)
+    cosines = np.concatenate([cosines, np.where(is_new, near_cosines, -np.inf)], axis=1)
+    return only_matches(rows, cosines, k, threshold)
 
 
 def _min_similarity(matching: Matching, trained: ModelSource, index: "Index") -> float | None:

@@ -115,7 +115,7 @@ def test_threads_follow_the_time_limit(monkeypatch):
     assert "TF_NUM_INTRAOP_THREADS" not in cpu._best_settings()
 
 
-@pytest.mark.parametrize("began", ["TF_ENABLE_ONEDNN_OPTS=0", cpu.DEFAULTS, None])
+@pytest.mark.parametrize("began", ["TF_ENABLE_ONEDNN_OPTS=0", cpu.DEFAULTS])
 def test_a_resumed_run_with_other_settings_says_so(tmp_path, caplog, monkeypatch, began):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
     folder = RunFolder(tmp_path)
@@ -123,10 +123,35 @@ def test_a_resumed_run_with_other_settings_says_so(tmp_path, caplog, monkeypatch
     warn_of_other_cpu_settings(folder)
     assert not caplog.records
     versions = json.loads(folder.versions.read_text())
-    if began is None:
-        del versions["cpu_settings"]  # as earlier versions wrote it
-    else:
-        versions["cpu_settings"] = began
-    folder.versions.write_text(json.dumps(versions))
+    folder.versions.write_text(json.dumps({**versions, "cpu_settings": began}))
     warn_of_other_cpu_settings(folder)
     assert "TF_ENABLE_ONEDNN_OPTS=1" in caplog.text
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", '{"cores": 2}'])
+def test_a_run_without_recorded_settings_is_resumed(tmp_path, caplog, text):
+    folder = RunFolder(tmp_path)
+    if text is not None:
+        folder.versions.write_text(text)
+    warn_of_other_cpu_settings(folder)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("closed", ["import os; os.close(2)", "import sys; sys.stderr = None"])
+def test_a_command_runs_with_stderr_closed(closed):
+    code = "from pa_keras.cli import run_command; run_command(lambda: print('ran'))"
+    result = run(f"{closed}; {code}")
+    assert (result.returncode, result.stdout) == (0, "ran\n")
+
+
+def test_a_command_runs_where_no_folder_is_writable():
+    code = """
+import tempfile
+def refuse(*arguments, **options):
+    raise FileNotFoundError("No usable temporary directory found")
+tempfile.TemporaryFile = refuse
+from pa_keras.cli import run_command
+run_command(lambda: print('ran'))
+"""
+    result = run(code)
+    assert (result.returncode, result.stdout) == (0, "ran\n")

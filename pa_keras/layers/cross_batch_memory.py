@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from pa_keras import kernels
@@ -72,6 +73,12 @@ class CrossBatchMemory(keras.layers.Layer):
         self.next_slot = self._state("next_slot", (), integer)
         self.filled = self._state("filled", (), integer)
         self.steps = self._state("steps", (), integer)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the queue; raises a ValueError if the backend cannot hold the class IDs in it."""
+        labels = next(place for place, each in enumerate(self.variables) if each is self.labels)
+        kernels.as_labels(np.asarray(store[str(labels)]))
+        super().load_own_variables(store)
 
     def call(self, embeddings: Tensor) -> Tensor:
         return embeddings

@@ -39,8 +39,9 @@ def same_files(paths: Sequence[str], progress: bool = True) -> tuple[np.ndarray,
         bar = tqdm(found, "Looking up files", len(paths), unit="file", disable=hidden, delay=1)
         for index, stat in enumerate(bar):
             if stat is not None:
-                firsts[index] = seen.setdefault(stat, index)
                 sizes[index] = stat[2]
+            if stat is not None and stat[1]:  # a file system without inodes may say 0
+                firsts[index] = seen.setdefault(stat, index)
     return firsts, sizes
 
 

@@ -61,16 +61,18 @@ def make_callbacks(
             run.recall.resume_from(rows[-1])
         result.append(run.recall)
     if run.writes:
-        result += [_time_estimate(run, progress), *_writers(run, folder, best)]
+        result += [_time_estimate(run, progress, checkpoint), *_writers(run, folder, best)]
     return [*result, saver], saver
 
 
-def _time_estimate(run: Run, progress: Progress) -> TimeEstimate:
+def _time_estimate(run: Run, progress: Progress, checkpoint: Checkpoint | None) -> TimeEstimate:
     """The callback that logs how long the training will take."""
-    recall, first_epoch = run.recall, progress.epoch
+    recall = run.recall
+    first_epoch = 0 if checkpoint is None else checkpoint.epoch
+    before = int(checkpoint is None and recall is run.before_training)
 
     def evaluation_seconds() -> float:
-        measured = progress.epoch - first_epoch + (recall is run.before_training)
+        measured = progress.epoch - first_epoch + before
         return 0.0 if recall is None or not measured else recall.seconds / measured
 
     size = run.model.input_shape[1:3] if device_kind(run.strategy) == "CPU" else None

@@ -40,7 +40,7 @@ def fingerprint(
     given = {part: images for part, images in parts.items() if images is not None}
     folders = {os.path.dirname(path) for images in given.values() for path in images.paths}
     root = os.path.commonpath(folders) if folders else ""
-    below = {folder: os.path.relpath(folder, root) for folder in folders}
+    below = {folder: os.path.relpath(folder or ".", root or ".") for folder in folders}
     known, found = checksums or {}, {}
     for part, images in given.items():
         bar = tqdm(images.paths, f"Fingerprint of {part}", unit="image", disable=None, delay=1)

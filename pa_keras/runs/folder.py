@@ -121,7 +121,8 @@ class RunFolder:
             "cpu_settings": cpu.settings_text(),
             **files.versions(_PACKAGES),
         }
-        self.versions.write_text(json.dumps(found, indent=2) + "\n")
+        text = json.dumps(found, indent=2) + "\n"
+        files.save_whole(lambda partial: Path(partial).write_text(text), self.versions)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

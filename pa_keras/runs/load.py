@@ -157,7 +157,8 @@ def _embedding_model(loaded: keras.Model, path: Path) -> keras.Model:
     if not any(isinstance(layer, Proxies | CrossBatchMemory) for layer in layers):
         return loaded
     logger.info("%s holds the model to train. Its embedding model is used.", path)
-    match layers:
+    # Not `layers`, which leave out operations that are none, such as a division of the pixels.
+    match list(getattr(loaded, "operations", layers)):
         case [keras.layers.InputLayer(), keras.Model() as inner, Proxies() | CrossBatchMemory()]:
             return inner  # of `with_proxies` or `with_memory`
     return embedding_part(loaded)

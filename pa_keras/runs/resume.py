@@ -90,13 +90,17 @@ def warn_of_other_cpu_settings(folder: RunFolder) -> None:
 
     The result of the run is then not that of an uninterrupted run in its last digits.
     """
-    began = json.loads(folder.versions.read_text()).get("cpu_settings", cpu.DEFAULTS)
+    try:
+        versions = json.loads(folder.versions.read_text())
+        began = versions["cpu_settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # damaged, or of an earlier version, which did not record them
     now = cpu.settings_text()
     if now != began:
         logger.warning(
             "The run began with %s and continues with %s, so that its numbers can differ in their "
-            "last digits from those of an uninterrupted run. To continue with the same, set these "
-            "environment variables as they were.",
+            "last digits from those of an uninterrupted run. To continue as it began, set these "
+            "environment variables, TF_ENABLE_ONEDNN_OPTS to 0 if it began without.",
             began,
             now,
         )

@@ -5,6 +5,7 @@ import pytest
 
 from pa_keras.index import Items, ModelRecord, only_matches, open_index, write_index
 from pa_keras.retrieval import KReciprocal, QueryExpansion, nearest_neighbours, rerank
+from pa_keras.search import _found
 
 SETTINGS = KReciprocal(8, 3, 0.3)
 
@@ -89,3 +90,14 @@ def test_matches_of_another_order():
     found, values = only_matches(rows, similarities, 2, 0.6)
     assert [each.tolist() for each in found] == [[5, 6], [3]]
     assert [each.tolist() for each in values] == [[0.6, 0.9], [0.4]]
+
+
+def test_an_expanded_query_still_finds_the_match_that_the_query_has(tmp_path):
+    # Item 0 has a cosine of 0.9 to the query; 150 items on the other side draw the expanded query.
+    angles = np.array([-np.arccos(0.9), *np.linspace(0.55, 0.57, 150)])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype("float32")
+    index, query = index_of(vectors, tmp_path), np.array([[1.0, 0.0]], "float32")
+    rows, _ = _found(index, query, 4, QueryExpansion(5), 0.88)
+    assert [found.tolist() for found in rows] == [[0]]
+    rows, cosines = _found(index, query, 4, QueryExpansion(5), 0.95)  # no match: the most similar
+    assert rows[0].tolist() == [0] and cosines[0][0] == pytest.approx(0.9, abs=1e-6)

@@ -262,6 +262,24 @@ def test_files_of_one_inode_number_but_other_bytes(files, monkeypatch):
     assert len(set(check_images(files).checksums)) == 2  # those of the JPEGs and of the PNGs
 
 
+def test_files_without_inode_numbers_are_all_read(tmp_path, monkeypatch):
+    paths = []
+    for number in range(2):  # of the same size and time
+        path = tmp_path / f"{number}.bmp"
+        Image.fromarray(np.full((8, 8, 3), number, "uint8")).save(path)
+        os.utime(path, (1, 1))
+        paths.append(str(path))
+    stat = os.stat
+
+    def without(path, **settings):
+        found = stat(path, **settings)
+        names = ("st_dev", "st_size", "st_mtime_ns")
+        return types.SimpleNamespace(st_ino=0, **{name: getattr(found, name) for name in names})
+
+    monkeypatch.setattr(os, "stat", without)
+    assert len(set(check_images(paths).checksums)) == 2
+
+
 @pytest.mark.parametrize("size", [0, 2**17])
 @pytest.mark.parametrize("mark", ["exif", "xmp", "none"])
 def test_the_orientation_of_small_and_large_jpegs(tmp_path, size, mark):

@@ -106,3 +106,11 @@ def test_another_class(photos, written):
 def test_another_order(photos, written):
     with pytest.raises(ValueError, match="another order"):
         expect_same(written, dict(reversed(of(photos).items())))
+
+
+def test_files_of_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.jpg"):
+        Path(name).write_bytes(name.encode())
+    found = fingerprint({"train": datasets.images.label_images(["a.jpg", "b.jpg"], ["x", "y"])})
+    assert list(found) == [("train", "a.jpg"), ("train", "b.jpg")]

@@ -163,3 +163,22 @@ def test_the_embedding_model_of_a_model_to_train(folder, wrap):
     np.testing.assert_allclose(model(images), embedder(images), rtol=1e-6)
     known = (Proxies, CrossBatchMemory)
     assert not any(isinstance(layer, known) for layer in all_layers(model))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (lambda images: images / 255 - 0.5, lambda embeddings: embeddings),
+        (lambda images: keras.ops.flip(images, -1), lambda embeddings: embeddings),
+        (lambda images: images, lambda x: keras.ops.normalize(keras.ops.relu(x))),
+    ],
+)
+def test_operations_around_the_embedding_model_are_kept(folder, before, after):
+    inner = embedding_model("conv4", 8, (16, 16), weights=None)
+    given = keras.Input((16, 16, 3))
+    embeddings = after(inner(before(given)))
+    keras.Model(given, Proxies(3)(embeddings)).save(folder / "training.keras")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    expected = keras.Model(given, embeddings)(images)
+    loaded = load_model(folder / "training.keras")
+    np.testing.assert_allclose(loaded(images), expected, rtol=1e-5, atol=1e-6)

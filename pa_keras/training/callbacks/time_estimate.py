@@ -1,6 +1,7 @@
 """How long the training will take, from its first steps."""
 
 import logging
+import math
 from collections.abc import Callable
 
 import keras
@@ -49,25 +50,31 @@ class TimeEstimate(keras.callbacks.Callback):
         self.evaluation_seconds = evaluation_seconds
         self.image_size = image_size
         self._since: tuple[int, float] | None = None  # step and seconds of the epoch
+        self._epochs = 0
+        self._steps = 0
+        self._seconds = 0.0
         self._done = False
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self._done = False
+        # Another `fit` may train other weights.
+        self._since, self._epochs, self._steps, self._seconds, self._done = None, 0, 0, 0.0, False
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._since = None
+        # The step is traced in the first epoch; of the others, every step counts.
+        self._since = (self.progress.step, self.progress.seconds) if self._epochs else None
+        self._epochs += 1
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if self._done or batch < _SKIPPED_STEPS:
+        if self._done or (self._epochs == 1 and batch < _SKIPPED_STEPS):
             return
         step, seconds = self.progress.step, self.progress.seconds
-        if self._since is None:
-            self._since = step, seconds
-            return
-        steps, seconds = step - self._since[0], seconds - self._since[1]
-        if steps >= _MEASURED_STEPS and seconds >= _MEASURED_SECONDS:
+        if self._since is not None:
+            self._steps += step - self._since[0]
+            self._seconds += seconds - self._since[1]
+        self._since = step, seconds
+        if self._steps >= _MEASURED_STEPS and self._seconds >= _MEASURED_SECONDS:
             self._done = True
-            self._log(seconds / steps)
+            self._log(self._seconds / self._steps)
 
     def _log(self, seconds_per_step: float) -> None:
         progress = self.progress
@@ -91,7 +98,7 @@ class TimeEstimate(keras.callbacks.Callback):
         smaller = max(_SMALL, 32 * round(side / 2**0.5 / 32))
         if smaller >= side:
             return ""
-        share = (smaller / side) ** 2
+        share = smaller**2 / math.prod(self.image_size)
         return (
             f" On a CPU this time grows with the pixels: --data.image_size {smaller} would take "
             f"about {in_words(share * seconds)}, for a lower Recall@K."

@@ -21,11 +21,13 @@ class FakeClock:
         callback.set_params({"epochs": epochs})
         callback.on_train_begin()
         for epoch in range(first_epoch, epochs):
+            # The callback that counts comes first.
+            self.progress.epoch, self.progress.step, self.progress._before = epoch, 0, 0.0
             callback.on_epoch_begin(epoch)
-            self.progress.epoch = epoch
+            tracing = 30 if epoch == first_epoch else 0
             for batch in range(self.progress.steps_per_epoch):
                 self.progress.step = batch + 1
-                self.progress._before = 30 + self.seconds * (batch + 1)
+                self.progress._before = tracing + self.seconds * (batch + 1)
                 callback.on_train_batch_end(batch)
 
 
@@ -73,10 +75,22 @@ def test_no_advice_where_there_is_none_to_give(log, size, seconds):
     assert "--data.image_size" not in log.messages[0]
 
 
-def test_epochs_of_a_few_steps_need_no_estimate(log):
-    clock = FakeClock(steps_per_epoch=4, seconds=2)
-    clock.train(TimeEstimate(clock.progress), epochs=3)
-    assert not log.messages
+def test_epochs_of_a_few_steps_are_added_up(log):
+    clock = FakeClock(steps_per_epoch=4, seconds=30)
+    clock.train(TimeEstimate(clock.progress), epochs=100)
+    # Five steps are measured in the third epoch.
+    (message,) = log.messages
+    assert message == (
+        "At 3 images per second, an epoch takes about 2 minutes and the remaining 98 about 3.3 "
+        "hours."
+    )
+
+
+def test_the_advice_counts_the_pixels_of_both_sides(log):
+    clock = FakeClock(steps_per_epoch=600, seconds=2)
+    clock.train(TimeEstimate(clock.progress, image_size=(224, 448)), epochs=6)
+    # 2 hours; 160^2 of 224 x 448 pixels are a quarter.
+    assert "--data.image_size 160 would take about 31 minutes" in log.messages[0]
 
 
 @pytest.mark.parametrize(
