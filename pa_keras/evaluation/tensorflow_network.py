@@ -55,5 +55,5 @@ class TensorFlowNetwork:
         expect_image_shape(self._input_shape, tuple(images.shape))
         number = len(images)
         if self._fills_up and number < size:
-            images = tf.pad(images, [(0, size - number), (0, 0), (0, 0), (0, 0), (0, 0)])
+            images = tf.pad(images, [(0, size - number), (0, 0), (0, 0), (0, 0)])
         return self.step(images).numpy()[:number]
