@@ -77,7 +77,7 @@ def start(workers, *arguments, own=None):
     return processes
 
 
-def finish(processes, seconds=240):
+def finish(processes, seconds=600):
     """Exit codes, outputs and errors; no process outlives the test."""
     try:
         ended = [process.communicate(timeout=seconds) for process in processes]
