@@ -24,7 +24,7 @@ def run(arguments, environments=({},)):
         for own, environment in zip(arguments, environments, strict=True)
     ]  # fmt: skip
     try:
-        ended = [process.communicate(timeout=240) for process in processes]
+        ended = [process.communicate(timeout=600) for process in processes]
     finally:
         for process in processes:
             process.kill()
