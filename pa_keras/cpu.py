@@ -157,7 +157,7 @@ def quota(cpu_max: str | None = None) -> int | None:
 
 
 def _best_settings() -> dict[str, str]:
-    """The settings that `python -m benchmarks.run settings` found to be the fastest."""
+    """The settings of `tune_cpu`; `python -m benchmarks.run settings` compares them with others."""
     has_gpu = Path("/dev/nvidiactl").exists()
     # Level 2 hides warnings and 3 errors, too; TensorFlow raises exceptions besides.
     result = {"TF_CPP_MIN_LOG_LEVEL": "2" if has_gpu else "3"}

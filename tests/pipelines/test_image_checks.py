@@ -249,16 +249,20 @@ def test_links_to_one_file_are_read_once(tmp_path, files, reads):
     assert len(reads) == len(set(reads)) + 1 == len(files) + 3
 
 
-def test_files_of_one_inode_number_but_other_bytes(files, monkeypatch):
-    # As on a file system that invents the numbers.
+def give_all_files(inode, monkeypatch):
+    """Makes `os.stat` report one inode number for every file."""
     stat = os.stat
 
     def numbered(path, **settings):
         found = stat(path, **settings)
         names = ("st_dev", "st_size", "st_mtime_ns")
-        return types.SimpleNamespace(st_ino=1, **{name: getattr(found, name) for name in names})
+        return types.SimpleNamespace(st_ino=inode, **{name: getattr(found, name) for name in names})
 
     monkeypatch.setattr(os, "stat", numbered)
+
+
+def test_files_of_one_inode_number_but_other_bytes(files, monkeypatch):
+    give_all_files(1, monkeypatch)  # as a file system that invents the numbers
     assert len(set(check_images(files).checksums)) == 2  # those of the JPEGs and of the PNGs
 
 
@@ -269,14 +273,7 @@ def test_files_without_inode_numbers_are_all_read(tmp_path, monkeypatch):
         Image.fromarray(np.full((8, 8, 3), number, "uint8")).save(path)
         os.utime(path, (1, 1))
         paths.append(str(path))
-    stat = os.stat
-
-    def without(path, **settings):
-        found = stat(path, **settings)
-        names = ("st_dev", "st_size", "st_mtime_ns")
-        return types.SimpleNamespace(st_ino=0, **{name: getattr(found, name) for name in names})
-
-    monkeypatch.setattr(os, "stat", without)
+    give_all_files(0, monkeypatch)
     assert len(set(check_images(paths).checksums)) == 2
 
 
