@@ -50,7 +50,9 @@ def by_loop(queries, query_labels, gallery, gallery_labels, ks, leave_one_out):
         precisions = [sum(right[: r + 1]) / (r + 1) for r in range(total) if right[r]]
         row["map_at_r"] = sum(precisions) / total
         sums = {
-            c: sum(gallery[j] for j in others if gallery_labels[j] == c) for c in gallery_labels
+            # In float64, since rounding errors of float32 would decide between equal cosines.
+            c: sum(np.float64(gallery[j]) for j in others if gallery_labels[j] == c)
+            for c in gallery_labels
         }
         lengths = {c: float(np.linalg.norm(sums[c])) or 1 for c in sums}
         cosines = {c: round(float(query @ sums[c]) / lengths[c], 9) for c in sums}
