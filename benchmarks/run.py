@@ -1,9 +1,10 @@
-"""Measures speed compared with the alternatives of users, and writes `docs/performance.md`.
+"""Measures speed compared with the alternatives of users, and writes `docs/performance_*.md`.
 
     bash benchmarks/peers/make.sh                 # once: environments of the peers
     python -m benchmarks.run loss search          # or one of the other parts, or all
 
-Each part, a module of `benchmarks.parts`, replaces its own section of the file.
+Each part, a module of `benchmarks.parts`, replaces its own section of the file. Each instruction
+set has a file of its own, since it decides which kernels TensorFlow and PyTorch choose.
 """
 
 import argparse
@@ -29,12 +30,12 @@ PARTS = {
     "settings": "Settings for CPUs",
     "startup": "Start-up",
 }
-FILE = Path(__file__).parents[1] / "docs" / "performance.md"
+DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """\
-# Speed
+# Speed on CPUs with {instruction_set}
 
-`python -m benchmarks.run all` makes this page, or a section at a time, after
-`bash benchmarks/peers/make.sh`; the parts on cars read `$PA_KERAS_DATA/cars196`
+On a CPU with these instructions, `python -m benchmarks.run all` makes this page, or a section at a
+time, after `bash benchmarks/peers/make.sh`; the parts on cars read `$PA_KERAS_DATA/cars196`
 ([`CARS_CROPS`](datasets.md#cars-196)). The sides of a row take turns in the same minutes on the
 same threads. Times are medians, a ratio is the median of the turns' ratios, and the spread contains
 the middle half of them. "x its time" is our time divided by the peer's, "x as fast" the peer's
@@ -52,14 +53,15 @@ def main() -> None:
     if options.turns < 5:
         parser.error(f"expected --turns of 5 or more; received {options.turns}")
     tune_cpu()  # as the commands do
-    print(f"{cpu.instruction_set()}, {cpu.settings_text()}\n", flush=True)
+    file = file_of(cpu.instruction_set())
+    print(f"{cpu.instruction_set()}, {cpu.settings_text()}; {file}\n", flush=True)
     for name in PARTS if "all" in options.parts else dict.fromkeys(options.parts):
         part = importlib.import_module(f"benchmarks.parts.{name}").measure(options.turns)
         print(f"{PARTS[name]}\n{as_text(part.rows)}\n", flush=True)
         if any(row.is_missing for row in part.rows):
-            print(f"A side is missing: the section in {FILE.name} stays as it was.\n", flush=True)
+            print(f"A side is missing: the section in {file.name} stays as it was.\n", flush=True)
         else:
-            write_section(FILE, PARTS[name], as_markdown(part, name))
+            write_section(file, PARTS[name], as_markdown(part, name))
 
 
 def as_text(rows: list[Row]) -> str:
@@ -80,14 +82,21 @@ def as_markdown(part: Part, name: str) -> str:
     return "\n\n".join(filter(None, [table, part.more.strip(), part.includes.strip(), when]))
 
 
+def file_of(instruction_set: str) -> Path:
+    """Returns the page of an instruction set; those with and without VNNI share one."""
+    return DOCS / f"performance_{_kind(instruction_set).lower().replace('-', '')}.md"
+
+
 def write_section(path: Path, title: str, content: str) -> None:
     """Replaces the section with this title, and keeps all sections in the order of the parts."""
-    old = path.read_text() if path.exists() else ""
-    sections = dict(each.split("\n\n", 1) for each in old.strip().split("\n## ")[1:])
+    old = path.read_text() if path.exists() else HEAD.format(instruction_set=_kind())
+    head, *rest = old.strip().split("\n## ")
+    sections = dict(each.split("\n\n", 1) for each in rest)
     sections = {name: text.strip() for name, text in sections.items()}
     sections[title] = content
     titles = [each for each in PARTS.values() if each in sections]
-    path.write_text(HEAD + "".join(f"\n## {each}\n\n{sections[each]}\n" for each in titles))
+    whole = "".join(f"\n## {each}\n\n{sections[each]}\n" for each in titles)
+    path.write_text(f"{head.strip()}\n{whole}")
 
 
 def machine(peers: dict[str, str]) -> str:
@@ -100,6 +109,10 @@ def machine(peers: dict[str, str]) -> str:
     processor = names[0] if names else "a processor"
     kind = f"{cpu.instruction_set()}, {cpu.settings_text()}"
     return f"{cores} cores of {processor} ({kind}), {load}; {listed}"
+
+
+def _kind(instruction_set: str | None = None) -> str:
+    return (instruction_set or cpu.instruction_set()).split()[0]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -45,20 +45,43 @@ def test_a_section_replaces_its_own_and_no_other(benchmarks, tmp_path):
     for title in ("Search", "The loss step", "Search"):
         run.write_section(path, title, f"| of {title} |\n\nat {path.exists()}")
     text = path.read_text()
-    assert text.startswith(run.HEAD) and text.count("## ") == 2
+    assert text.startswith("# Speed on CPUs with ") and text.count("## ") == 2
     assert text.index("The loss step |") < text.index("Search |")
     assert "| of Search |\n\nat True" in text and "| of The loss step |\n\nat True" in text
 
 
-def test_the_file_in_the_docs_is_as_the_command_writes_it(benchmarks, tmp_path):
+@pytest.mark.parametrize("instruction_set", ["AVX2", "AVX-512 VNNI"])
+def test_the_file_in_the_docs_is_as_the_command_writes_it(benchmarks, tmp_path, instruction_set):
     run = benchmarks.run
-    text = run.FILE.read_text()
+    text = run.file_of(instruction_set).read_text()
     copy = tmp_path / "performance.md"
     copy.write_text(text)
     title = next(each for each in run.PARTS.values() if f"## {each}\n" in text)
     content = text.split(f"## {title}\n\n")[1].split("\n\n## ")[0].rstrip("\n")
     run.write_section(copy, title, content)
     assert copy.read_text() == text
+
+
+def test_each_instruction_set_has_a_page(benchmarks):
+    names = ["AVX-512 VNNI", "AVX-512", "AVX2", "other"]
+    found = [benchmarks.run.file_of(name).name for name in names]
+    assert found == ["performance_avx512.md"] * 2 + ["performance_avx2.md", "performance_other.md"]
+
+
+def test_a_profile_adds_up_the_operations_of_all_threads(benchmarks):
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    from benchmarks.step_profile import operation_times
+
+    space = xplane_pb2.XSpace()
+    plane = space.planes.add()
+    names = ["model/conv1:Conv2D", "model/conv2:Conv2D", "Executor::Process", "a:MatMul", "loop"]
+    for number, name in enumerate(names):
+        plane.event_metadata[number].name = name
+        line = plane.lines.add()
+        line.events.add(metadata_id=number, duration_ps=(number + 1) * 10**9)
+    found = operation_times(space.SerializeToString())
+    assert found == pytest.approx({"Conv2D": 0.003, "MatMul": 0.004})
 
 
 def test_a_missing_peer_is_named(benchmarks, monkeypatch, tmp_path):

@@ -23,7 +23,7 @@ def with_end(*arguments):
 train.make_callbacks = with_end
 fit.main(["--run-dir", {folder!r}])
 """
-AT_MOST = {"pa_keras.fit --help": 1.0, "first step of the default run": 15.0}
+AT_MOST = {"pa_keras.fit --help": 1.0, "first step of the default run": 12.0}
 
 INCLUDES = """\
 Wall time of a process, from its start to its end. The first step is that of `python -m
