@@ -115,6 +115,16 @@ def settings_text() -> str:
     return " ".join(found) or DEFAULTS
 
 
+def onednn_is_on() -> bool:
+    """Whether the environment switches oneDNN on, as `tune_cpu` does.
+
+    Example:
+        >>> onednn_is_on()  # doctest: +SKIP
+        True
+    """
+    return os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1"
+
+
 def instruction_set(cpuinfo: str | None = None) -> str:
     """The widest vector instructions of this CPU: "AVX-512 VNNI", "AVX-512", "AVX2" or "other".
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import Layer, layers, ops
 
 from pa_keras.compat import log_fallback
+from pa_keras.models.small_maps import room_for_kernel
 
 try:
     from keras.src.models import functional
@@ -81,7 +82,7 @@ def _function(
         def called(layer: keras.Operation) -> Callable:
             norm = norms.get(layer)
             if norm is not None and not (training and norm.trainable):
-                return lambda x, **_: _convolved(layer, x, *merged(layer, norm))
+                return lambda x, **_: _convolved(layer, x, *merged(layer, norm), training)
             if layer in folded_norms and not (training and layer.trainable):
                 return lambda x, **_: x
             if _is_functional(layer):
@@ -115,18 +116,26 @@ def _merged(convolution: Layer, norm: Layer) -> Merged:
     return kernel * ops.reshape(scale, kernel.shape[-axes:]), bias
 
 
-def _convolved(layer: Layer, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+def _convolved(
+    layer: Layer, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, training: bool | None
+) -> tf.Tensor:
     is_depthwise = isinstance(layer, layers.DepthwiseConv2D)
     convolve = ops.depthwise_conv if is_depthwise else ops.conv
     with tf.name_scope(layer.name):
+        inputs = tf.cast(inputs, layer.compute_dtype)
+        rows, columns = room_for_kernel(layer, inputs) if training else (0, 0)
+        if rows or columns:
+            inputs = tf.pad(inputs, [[0, 0], [0, rows], [0, columns], [0, 0]])
         features = convolve(
-            tf.cast(inputs, layer.compute_dtype),
+            inputs,
             kernel,
             strides=layer.strides,
             padding=layer.padding,
             data_format=layer.data_format,
             dilation_rate=layer.dilation_rate,
         )
+        if rows or columns:
+            features = features[:, : features.shape[1] - rows, : features.shape[2] - columns]
         return tf.nn.bias_add(features, bias)
 
 

@@ -118,6 +118,8 @@ def training_batches(
     warn_if_dark((images.kept[index] for index in first_batch), images.load)
     targets = tf.constant(labels)
 
+    # AutoGraph takes a second for each of these functions, and has nothing to convert in them.
+    @tf.autograph.experimental.do_not_convert
     def example(index: tf.Tensor, image_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         source = images.load(tf.gather(images.kept, index))
         image = training_image(source, image_size, image_seed, area, ratio, flip)
@@ -177,6 +179,7 @@ def evaluation_batches(
 
     paths, image_size = as_paths(paths), as_size(image_size)
 
+    @tf.autograph.experimental.do_not_convert
     def image(path: tf.Tensor) -> tf.Tensor:
         pixels = decode_image(tf.io.read_file(path))
         return evaluation_image(pixels, image_size, crop_fraction)
@@ -243,6 +246,7 @@ def _epoch(draw: Callable[[int], np.ndarray], seed: int, share: WorkerShare) -> 
         positions = np.arange(indices.size).reshape(indices.shape)
         return share.of(indices).ravel(), share.of(positions).ravel()
 
+    @tf.autograph.experimental.do_not_convert
     def examples(epoch: tf.Tensor) -> tf.data.Dataset:
         indices, positions = tf.numpy_function(own, [epoch], (tf.int32, tf.int64))
         indices, positions = tf.reshape(indices, (-1,)), tf.reshape(positions, (-1,))

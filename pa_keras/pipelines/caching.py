@@ -63,6 +63,7 @@ def fill_cache(paths: Sequence[str | os.PathLike], kind: CacheKind) -> ImageCach
 
 
 def _map(files: tf.Tensor, read: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    read = tf.autograph.experimental.do_not_convert(read)
     dataset = tf.data.Dataset.from_tensor_slices(files).map(read, tf.data.AUTOTUNE)
     return dataset.batch(len(files)).get_single_element()
 
