@@ -69,8 +69,8 @@ def scan_images(paths: Sequence[str], progress: bool = True) -> Scan:
     bar = tqdm(total=len(files), desc="Checking images", unit="image", disable=hidden)
     with bar, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large images and of unusual tags
-        # Almost all files are JPEGs or PNGs: for them, graphs without branches take 0.7 and 0.4 of the
-        # time. What they cannot decode goes to the decoder of the pipelines, which has the last
+        # Almost all files are JPEGs or PNGs: for them, graphs without branches take 0.7 and 0.4 of
+        # the time. What they cannot decode goes to the decoder of the pipelines, which has the last
         # word.
         decoders = ((named_jpeg, _decode_jpeg), (named_png, decode_png), (True, decode_to_check))
         for chosen, decode in decoders:
