@@ -28,7 +28,7 @@ def test_every_format_keeps_its_bound(tmp_path):
     calibration = calibration_images(data.train, 200, **size)
     for kind in FILES:
         write_file(place, model, kind, crop_fraction=1.0, calibration_images=calibration)
-    some = datasets.sample_classes(data, 2400)
+    some = datasets.sample_classes(data, 1000)
     artefacts = [load_artefact(path_of(place, kind), kind) for kind in ("saved_model", *FILES)]
     found = measure_agreement(keras_artefact(model), artefacts, some.queries, **size)
     assert [each.kind for each in found if not each.agrees] == []
