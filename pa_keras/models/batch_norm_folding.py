@@ -82,7 +82,7 @@ def _function(
         def called(layer: keras.Operation) -> Callable:
             norm = norms.get(layer)
             if norm is not None and not (training and norm.trainable):
-                return lambda x, **_: _convolved(layer, x, *merged(layer, norm), training)
+                return lambda x, **_: _convolved(layer, x, merged(layer, norm), training)
             if layer in folded_norms and not (training and layer.trainable):
                 return lambda x, **_: x
             if _is_functional(layer):
@@ -116,9 +116,8 @@ def _merged(convolution: Layer, norm: Layer) -> Merged:
     return kernel * ops.reshape(scale, kernel.shape[-axes:]), bias
 
 
-def _convolved(
-    layer: Layer, inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, training: bool | None
-) -> tf.Tensor:
+def _convolved(layer: Layer, inputs: tf.Tensor, merged: Merged, training: bool | None) -> tf.Tensor:
+    kernel, bias = merged
     is_depthwise = isinstance(layer, layers.DepthwiseConv2D)
     convolve = ops.depthwise_conv if is_depthwise else ops.conv
     with tf.name_scope(layer.name):
