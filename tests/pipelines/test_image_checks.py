@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
@@ -287,3 +288,13 @@ def test_the_orientation_of_small_and_large_jpegs(tmp_path, size, mark):
     Image.fromarray(PIXELS).save(path, **given.get(mark, {}))
     path.write_bytes(path.read_bytes() + bytes(size))
     assert check_images([str(path)]).rotated == (mark != "none")
+
+
+def test_a_file_that_is_a_png_by_name_alone(tmp_path):
+    path = tmp_path / "moving.png"
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(path, "webp", save_all=True, append_images=frames[1:])
+    # The fast way for PNGs ends in an operation that crashes on an animated WebP.
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no PNG"):
+        image_scan._decode_png(tf.constant(path.read_bytes()))
+    assert check_images([str(path)]).good.tolist() == [0]
